@@ -1,0 +1,206 @@
+"""A data set's name -> images and labels in memory: prepared if need be, decoded once, cached."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cnn_jax.data import cache, digits, mnist, prepared
+from cnn_jax.data.split import Split
+from cnn_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The examples start..stop-1 of a split, in the order in which TFDS stores them."""
+
+    split: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+    """What can be said of a data set before it is downloaded or read.
+
+    Attributes:
+      image_shape: (height, width, channels).
+      num_classes: number of classes.
+      train: the parts that make up the training examples.
+      test: the parts that make up the test examples.
+    """
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    train: tuple[Part, ...]
+    test: tuple[Part, ...]
+
+    @property
+    def num_train(self) -> int:
+        """Number of training examples."""
+        return sum(part.stop - part.start for part in self.train)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """The two sets of examples that a run uses."""
+
+    train: Split
+    test: Split
+
+
+def describe(
+    name: str, *, data_dir: str = "", train_split: str = "train", test_split: str = "test"
+) -> Info:
+    """Shapes and sizes, without a download and without reading images; arguments as in `load`.
+
+    Raises:
+      UserError: when the data set is neither known nor prepared, or a split is wrong.
+    """
+    lengths: Mapping[str, Sequence[int]]
+    if name == "digits":
+        shape, num_classes, lengths = digits.IMAGE_SHAPE, digits.NUM_CLASSES, digits.SHARD_LENGTHS
+    elif name in mnist.ORIGINALS:
+        shape, num_classes, lengths = mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.SHARD_LENGTHS
+    else:
+        folder = _find(name, _data_path(data_dir))
+        shape, num_classes = prepared.describe(folder)
+        lengths = prepared.shard_lengths(folder)
+    return Info(
+        shape,
+        num_classes,
+        _parts("dataset.train_split", train_split, lengths),
+        _parts("dataset.test_split", test_split, lengths),
+    )
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str = "",
+    manual_dir: str = "",
+    train_split: str = "train",
+    test_split: str = "test",
+    show_progress: bool = False,
+) -> Dataset:
+    """Brings a data set into memory.
+
+    Args:
+      name: `mnist`, `fashion_mnist` or `kmnist`, which are prepared when they are not yet;
+        `digits`, which comes with scikit-learn; or the name of any image classification set that
+        TFDS has prepared as array_record in `data_dir`.
+      data_dir: TFDS's data folder; empty for TFDS's own default.
+      manual_dir: a folder with the four original files, or empty to download them.
+      train_split: in TFDS's syntax, such as `train[:50000]`.
+      test_split: likewise.
+      show_progress: whether slow parts draw a bar on standard error.
+
+    Returns:
+      Both sets of examples, each at least one.
+
+    Raises:
+      UserError: when the data set cannot be had, is damaged, or a split is wrong.
+    """
+    info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
+    if name == "digits":
+        return _load_parts(info, "digits", digits.fingerprint(), digits.read)
+    data_path = _data_path(data_dir)
+    if name in mnist.ORIGINALS and prepared.find(data_path, name) is None:
+        manual_path = Path(manual_dir).expanduser() if manual_dir else None
+        mnist.prepare(name, data_path, manual_path, show_progress)
+    folder = _find(name, data_path)
+
+    def read(split: str) -> Split:
+        return prepared.read(folder, split, show_progress)
+
+    return _load_parts(info, str(folder.resolve()), prepared.fingerprint(folder), read)
+
+
+def _data_path(data_dir: str) -> Path:
+    """TFDS's rule for its data folder, without the cost of importing TFDS."""
+    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(data_dir or default).expanduser()
+
+
+def _find(name: str, data_path: Path) -> Path:
+    folder = prepared.find(data_path, name)
+    if folder is None:
+        raise UserError(
+            f"dataset.name={name} is not prepared in {data_path}: allowed are "
+            f"{', '.join(mnist.ORIGINALS)}, digits, and what TFDS has prepared there as "
+            "array_record. Prepare it with TFDS, or change dataset.name or dataset.data_dir."
+        )
+    return folder
+
+
+def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[Part, ...]:
+    """What a split specification stands for.
+
+    Args:
+      key: the config key, for the error.
+      spec: in TFDS's syntax.
+      lengths: number of examples in each file of each split.
+
+    Raises:
+      UserError: when it is not in the syntax, names an unknown split or holds no example.
+    """
+    parts: tuple[Part, ...]
+    if spec in lengths:  # The common case, without the cost of importing TFDS.
+        parts = (Part(spec, 0, sum(lengths[spec])),)
+    else:
+        import tensorflow_datasets as tfds
+
+        infos = {
+            name: tfds.core.SplitInfo(name=name, shard_lengths=list(shards), num_bytes=0)
+            for name, shards in lengths.items()
+        }
+        try:
+            instructions = tfds.core.ReadInstruction.from_spec(spec).to_absolute(infos)
+            parts = tuple(
+                Part(i.splitname, i.from_ or 0, sum(lengths[i.splitname]) if i.to is None else i.to)
+                for i in instructions
+            )
+        except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
+            raise UserError(
+                f"{key}={spec} is not a split: allowed are {', '.join(lengths)} and TFDS's slices "
+                f"of them, as in {next(iter(lengths))}[:80%]. Change {key}."
+            ) from error
+    if all(part.start >= part.stop for part in parts):
+        raise UserError(
+            f"{key}={spec} holds no example: allowed is a split with at least one. Change {key}."
+        )
+    return parts
+
+
+def _load_parts(
+    info: Info, identity: str, fingerprint: str, read: Callable[[str], Split]
+) -> Dataset:
+    """Cuts both sets of examples from whole splits, each read once: from the cache, or decoded.
+
+    Args:
+      info: which parts make up the sets.
+      identity: names the data set and its place; the names of its cache files derive from it.
+      fingerprint: changes when the contents may have changed.
+      read: decodes a whole split.
+    """
+    place = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    whole: dict[str, Split] = {}
+    for split in sorted({part.split for part in info.train + info.test}):
+        path = cache.folder() / "data" / f"{place}-{split}"
+        found = cache.load(path, fingerprint)
+        if found is None:
+            found = read(split)
+            cache.save(path, fingerprint, found)
+        whole[split] = found
+    return Dataset(_cut(whole, info.train), _cut(whole, info.test))
+
+
+def _cut(whole: Mapping[str, Split], parts: Sequence[Part]) -> Split:
+    images = [whole[part.split].image[part.start : part.stop] for part in parts]
+    labels = [whole[part.split].label[part.start : part.stop] for part in parts]
+    if len(parts) == 1:
+        return Split(images[0], labels[0])  # A view: no copy of the whole set.
+    return Split(np.concatenate(images), np.concatenate(labels))

@@ -1,0 +1,149 @@
+"""Finds and reads data sets that stand prepared by TFDS as array_record."""
+
+import hashlib
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from cnn_jax.data.split import Split
+from cnn_jax.errors import UserError
+
+_CHUNK = 1000  # Records read at once: enough to be fast, little enough to show progress.
+
+
+def find(data_dir: Path, name: str) -> Path | None:
+    """The folder of the newest prepared version, or None.
+
+    Args:
+      data_dir: TFDS's data folder.
+      name: as TFDS spells it: `NAME`, `NAME/CONFIG`, and either with `:VERSION`.
+
+    Raises:
+      UserError: when the name is not one, or the folder is of a format that needs TensorFlow.
+    """
+    match = re.fullmatch(r"(\w+)(/[\w.-]+)?(?::(\d+\.\d+\.\d+))?", name)
+    if not match:
+        raise UserError(
+            f"dataset.name={name} is not a name: allowed is NAME, NAME/CONFIG or NAME:1.2.3. "
+            "Change dataset.name."
+        )
+    parent = data_dir / (match[1] + (match[2] or ""))
+    versions = [match[3]] if match[3] else _versions(parent)
+    for version in versions:
+        folder = parent / version
+        info = folder / "dataset_info.json"
+        if info.is_file():
+            file_format = _read_json(info).get("fileFormat", "tfrecord")
+            if file_format != "array_record":
+                raise UserError(
+                    f"{folder} is prepared as {file_format}, which needs TensorFlow to read: "
+                    "allowed is array_record. Use another dataset.data_dir, or convert it with "
+                    "TFDS (file_format=array_record)."
+                )
+            return folder
+    return None
+
+
+def _versions(parent: Path) -> list[str]:
+    """Names of the version folders, the newest first; an unfinished one has another name."""
+    if not parent.is_dir():
+        return []
+    names = [p.name for p in parent.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
+    return sorted(names, key=lambda name: tuple(map(int, name.split("."))), reverse=True)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}). Delete {path.parent} and prepare it again."
+        ) from error
+    return content if isinstance(content, dict) else {}
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes when any file of the folder does: SHA-256 over names, sizes and times."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        stat = path.stat()
+        digest.update(f"{path.name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _builder(folder: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    return tfds.builder_from_directory(folder)
+
+
+def shard_lengths(folder: Path) -> dict[str, list[int]]:
+    """Number of examples in each file of each split; read without importing TFDS."""
+    splits = _read_json(folder / "dataset_info.json").get("splits", [])
+    return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
+
+
+def describe(folder: Path) -> tuple[tuple[int, int, int], int]:
+    """Image shape (height, width, channels) and number of classes.
+
+    Raises:
+      UserError: when these are not images of one size, uint8, each with one label.
+    """
+    import tensorflow_datasets as tfds
+
+    features = _builder(folder).info.features
+    named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = named.get("image"), named.get("label")
+    if not isinstance(label, tfds.features.ClassLabel):
+        raise UserError(
+            f"{folder} has no class label: allowed are data sets with the features `image` and "
+            "`label`. Change dataset.name."
+        )
+    if (
+        not isinstance(image, tfds.features.Image)
+        or None in image.shape
+        or image.shape[2] not in (1, 3)
+        or image.np_dtype != np.uint8
+    ):
+        raise UserError(
+            f"{folder} holds {image!r}: allowed are uint8 images of one size with 1 or 3 channels. "
+            "Change dataset.name."
+        )
+    return image.shape, label.num_classes
+
+
+def read(folder: Path, split: str, show_progress: bool) -> Split:
+    """Reads and decodes one whole split.
+
+    Raises:
+      UserError: when records are missing or damaged.
+    """
+    import tensorflow_datasets as tfds
+
+    shape, num_classes = describe(folder)
+    source = _builder(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    images = np.empty((len(source), *shape), np.uint8)
+    labels = np.empty(len(source), np.int32)
+    starts = range(0, len(source), _CHUNK)
+    for start in tqdm(starts, f"Reading {split}", disable=not show_progress, leave=False):
+        indices = range(start, min(start + _CHUNK, len(source)))
+        for index, record in zip(indices, source.__getitems__(indices), strict=True):
+            images[index] = _decode(record["image"], shape)
+            labels[index] = record["label"]
+    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(f"labels outside 0..{num_classes - 1}")
+    return Split(images, labels)
+
+
+def _decode(encoded: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """The pixels of one encoded picture."""
+    with Image.open(io.BytesIO(encoded)) as picture:
+        pixels = np.asarray(picture.convert("L" if shape[2] == 1 else "RGB"))
+    return pixels.reshape(shape)

@@ -1,0 +1,222 @@
+"""One training run from start to end: the only module that sees all stages."""
+
+import dataclasses
+import hashlib
+import platform
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any, TextIO
+
+import jax
+from ml_collections import ConfigDict
+
+from cnn_jax import config as config_module
+from cnn_jax import data, train
+from cnn_jax.errors import UserError
+from cnn_jax.report import Report, check_finite
+
+_PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run has come to; all but `params` is in `result.json`.
+
+    Attributes:
+      test_accuracy: fraction, 0..1.
+      test_loss: mean cross-entropy in nats.
+      train_accuracy: fraction, over the whole training set with the final parameters.
+      num_parameters: how many numbers were trained.
+      steps: steps taken.
+      epoch_seconds: of each epoch, training alone.
+      eval_seconds: of all evaluations together.
+      compile_seconds: until every compiled loop was ready.
+      total_seconds: from the call of `run` to its end.
+      params_sha256: over the parameters' bytes in tree order.
+      versions: of Python and of the packages.
+      devices: names of the devices that trained.
+      params: the trained parameters.
+    """
+
+    test_accuracy: float
+    test_loss: float
+    train_accuracy: float
+    num_parameters: int
+    steps: int
+    epoch_seconds: list[float]
+    eval_seconds: float
+    compile_seconds: float
+    total_seconds: float
+    params_sha256: str
+    versions: dict[str, str]
+    devices: list[str]
+    params: Any = dataclasses.field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `result.json`."""
+        fields = (f.name for f in dataclasses.fields(self) if f.name != "params")
+        return {name: getattr(self, name) for name in fields}
+
+
+def run(
+    config: ConfigDict,
+    workdir: str | None = None,
+    *,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Result:
+    """Trains, prints as the reference program does, and scores the test set once, at the end.
+
+    Args:
+      config: as `configs/mnist.py` makes it; checked before anything else.
+      workdir: a folder for `config.json`, `metrics.jsonl` and `result.json`, or None.
+      out: takes the console lines; default: standard output.
+      err: takes the progress bar; default: standard error.
+      clock: seconds as a function of nothing.
+
+    Raises:
+      UserError: for whatever the user can mend: config, data, workdir, a loss that is not finite.
+    """
+    started = clock()
+    info = config_module.check(config)
+    err = err or sys.stderr
+    report = Report(
+        workdir,
+        out=out or sys.stdout,
+        err=err,
+        num_epochs=config.num_epochs,
+        num_batches=train.steps_per_epoch(info.num_train, config.batch_size),
+    )
+    try:
+        report.write_json(
+            "config.json",
+            {"config": config.to_dict(), "versions": versions(), "devices": devices()},
+        )
+        dataset = data.load(**config.dataset, show_progress=err.isatty())
+        trainer = _Trainer(config, info, dataset, report, clock)
+        for epoch in range(1, config.num_epochs + 1):
+            trainer.train_epoch(epoch)
+        result = trainer.finish(started)
+        report.write_json("result.json", result.to_json())
+        return result
+    finally:
+        report.close()
+
+
+class _Trainer:
+    """The state of a run between its epochs."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        info: data.Info,
+        dataset: data.Dataset,
+        report: Report,
+        clock: Callable[[], float],
+    ) -> None:
+        """Puts the data on the device, draws the parameters and compiles every loop."""
+        self._config = config
+        self._report = report
+        self._clock = clock
+        self._epoch_seconds: list[float] = []
+        self._eval_seconds = 0.0
+        self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
+        self._train_set = jax.device_put((dataset.train.image, dataset.train.label))
+        self._test_set = jax.device_put((dataset.test.image, dataset.test.label))
+        self._state = train.create_train_state(
+            config, train.init_key(config.seed), info.image_shape, info.num_classes, info.num_train
+        )
+        started = clock()
+        loops = train.compiled_loops(config.deterministic)
+        self._train_steps = loops.train_steps.lower(
+            self._state, *self._train_set, self._order(1), 0, 0, config.batch_size
+        ).compile()
+        self._evaluate_train = loops.evaluate.lower(self._state, *self._train_set).compile()
+        self._evaluate_test = loops.evaluate.lower(self._state, *self._test_set).compile()
+        self._compile_seconds = clock() - started
+        report.line(f"Device: {', '.join(devices())} | Compiled in {self._compile_seconds:.1f} s")
+        report.line(f"Image batch dimensions: {(config.batch_size, *info.image_shape)}")
+        report.line(f"Image label dimensions: {(config.batch_size,)}")
+        self._started = clock()
+
+    def _order(self, epoch: int) -> jax.Array:
+        return train.epoch_order(self._config.seed, epoch, len(self._train_set[1]))
+
+    def train_epoch(self, epoch: int) -> None:
+        """Trains on every example once, then scores the training set; `epoch` counts from 1."""
+        started = self._clock()
+        order = self._order(epoch)
+        steps_before = (epoch - 1) * self._num_batches
+        every = self._config.log_every_steps
+        for first in range(0, self._num_batches, every):
+            num_steps = min(every, self._num_batches - first)
+            self._state, total, last = self._train_steps(
+                self._state, *self._train_set, order, first, num_steps
+            )
+            values = total.compute()
+            done = first + num_steps
+            check_finite(values["loss"], steps_before + first, steps_before + done)
+            self._report.batches(
+                epoch, done, last.compute()["loss"], show=num_steps == every, advance=num_steps
+            )
+            self._metrics(epoch, steps_before + done, "train", values)
+        self._epoch_seconds.append(self._clock() - started)
+        self._train_values = self._score(self._evaluate_train, self._train_set)
+        self._metrics(epoch, steps_before + self._num_batches, "train_eval", self._train_values)
+        self._report.epoch_accuracy(epoch, self._train_values["accuracy"], self._elapsed())
+
+    def finish(self, started: float) -> Result:
+        """Scores the test set and sums up; `started` is when the run was called for."""
+        self._report.training_time(self._elapsed())
+        test = self._score(self._evaluate_test, self._test_set)
+        steps = int(self._state.step)
+        self._metrics(self._config.num_epochs, steps, "test", test)
+        self._report.test_accuracy(test["accuracy"])
+        params = jax.device_get(self._state.params)
+        leaves = jax.tree.leaves(params)
+        return Result(
+            test_accuracy=test["accuracy"],
+            test_loss=test["loss"],
+            train_accuracy=self._train_values["accuracy"],
+            num_parameters=sum(leaf.size for leaf in leaves),
+            steps=steps,
+            epoch_seconds=self._epoch_seconds,
+            eval_seconds=self._eval_seconds,
+            compile_seconds=self._compile_seconds,
+            total_seconds=self._clock() - started,
+            params_sha256=hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest(),
+            versions=versions(),
+            devices=devices(),
+            params=params,
+        )
+
+    def _elapsed(self) -> float:
+        return self._clock() - self._started
+
+    def _score(self, evaluate: Callable[..., Any], examples: tuple[Any, Any]) -> dict[str, float]:
+        """Loss and accuracy of a whole set of examples with the parameters as they are."""
+        started = self._clock()
+        values: dict[str, float] = evaluate(self._state, *examples).compute()
+        self._eval_seconds += self._clock() - started
+        return values
+
+    def _metrics(self, epoch: int, step: int, split: str, values: dict[str, float]) -> None:
+        self._report.metrics(
+            step=step, epoch=epoch, split=split, values=values, seconds=self._elapsed()
+        )
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that the numbers depend on."""
+    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
+
+
+def devices() -> list[str]:
+    """The accelerators, or the CPU, that JAX found."""
+    try:
+        return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]
+    except RuntimeError as error:  # JAX_PLATFORMS names one that is not there.
+        raise UserError(f"JAX has no device: {error}. Change JAX_PLATFORMS.") from error

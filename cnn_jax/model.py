@@ -1,0 +1,126 @@
+"""The network: stages of convolution, activation and pooling, then one fully connected layer."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from cnn_jax import conv
+
+
+class ConvStage(nn.Module):
+    """One convolution with bias, its activation and its pooling.
+
+    The maps after the convolution and after the activation can be looked at with linen's
+    `capture_intermediates`, as `convolution` and `activation` beside the stage's own `__call__`.
+
+    Attributes:
+      features: number of filters, and so of output channels.
+      kernel_size: height and width of the kernel.
+      strides: step of the convolution.
+      padding: `VALID`, `SAME` or `FULL`.
+      activation: `relu`, `leaky_relu` or `sigmoid`.
+      pool: `max`, `avg` or `none`.
+      init_stddev: standard deviation of the initial kernel; the bias starts at zero.
+    """
+
+    features: int
+    kernel_size: int
+    strides: int
+    padding: str
+    activation: str
+    pool: str
+    init_stddev: float
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """float32 [B, H, W, C] -> float32 [B, H', W', features]."""
+        shape = (self.kernel_size, self.kernel_size, image.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.normal(self.init_stddev), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
+        convolution += bias.reshape(1, 1, 1, -1)
+        self.sow("intermediates", "convolution", convolution)
+        activation = conv.ACTIVATIONS[self.activation](convolution)
+        self.sow("intermediates", "activation", activation)
+        return conv.pool(activation, self.pool)
+
+
+class ConvNet(nn.Module):
+    """The tutorial's ConvNet; the defaults are the reference, with 9,098 parameters.
+
+    Parameters: `conv_1`, `conv_2`, ... each {kernel [k, k, in, out], bias [out]}, and `linear_1`
+    {kernel [inputs, classes], bias [classes]}, whose inputs are the last feature map's values in
+    the order h, w, c.
+
+    Attributes:
+      num_classes: number of logits.
+      features: number of filters of each stage; its length is the number of stages.
+      kernel_size: height and width of every kernel.
+      strides: step of every convolution.
+      padding: `VALID` adds no zeros, `SAME` keeps the size at stride 1, `FULL` adds zeros until
+        every overlap with the image counts.
+      activation: `relu`, `leaky_relu` or `sigmoid`.
+      pool: `max`, `avg` (windows of 2x2) or `none`.
+      init_stddev: standard deviation of all initial kernels; biases start at zero.
+    """
+
+    num_classes: int = 10
+    features: tuple[int, ...] = (8, 16)
+    kernel_size: int = 3
+    strides: int = 1
+    padding: str = "SAME"
+    activation: str = "relu"
+    pool: str = "max"
+    init_stddev: float = 0.01
+
+    @nn.compact
+    def __call__(self, image: Array) -> Array:
+        """Computes the logits.
+
+        Args:
+          image: float32 [B, H, W, C], 0..1.
+
+        Returns:
+          float32 logits [B, num_classes].
+        """
+        feature_map = image
+        for stage, features in enumerate(self.features, start=1):
+            feature_map = ConvStage(
+                features,
+                self.kernel_size,
+                self.strides,
+                self.padding,
+                self.activation,
+                self.pool,
+                self.init_stddev,
+                name=f"conv_{stage}",
+            )(feature_map)
+        return nn.Dense(
+            self.num_classes,
+            kernel_init=nn.initializers.normal(self.init_stddev),
+            precision=jax.lax.Precision.HIGHEST,
+            name="linear_1",
+        )(feature_map.reshape(feature_map.shape[0], -1))
+
+
+def probabilities(logits: Array) -> Array:
+    """Softmax: logits [B, K] -> float32 [B, K] in 0..1, each row with the sum 1."""
+    return nn.softmax(logits, axis=-1)
+
+
+def normalize(image_u8: Array) -> Array:
+    """Scales pixels to the unit interval.
+
+    Args:
+      image_u8: uint8 [B, H, W, C], 0..255.
+
+    Returns:
+      float32 [B, H, W, C], 0..1.
+
+    Raises:
+      TypeError: for any other dtype; scaling twice would otherwise pass unnoticed.
+    """
+    if image_u8.dtype != jnp.uint8:
+        raise TypeError(f"image has dtype {image_u8.dtype}: allowed is uint8, 0..255.")
+    return image_u8.astype(jnp.float32) / 255.0

@@ -1,0 +1,264 @@
+"""One step of training, one of evaluation, and the compiled loops over many of them.
+
+Arithmetic only: no file, clock, log or config is read once `create_train_state` has returned.
+"""
+
+import functools
+from typing import Any, NamedTuple, TypedDict, cast
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from cnn_jax.metrics import Metrics
+from cnn_jax.model import ConvNet, normalize
+
+EVAL_BATCH_SIZE = 500  # Divides MNIST's 60,000 and 10,000; its feature maps fit a CPU's cache.
+
+
+class Batch(TypedDict, total=False):
+    """A batch: `image` uint8 [B, H, W, C], `label` int32 [B], optionally `mask` bool [B]."""
+
+    image: Array
+    label: Array
+    mask: Array
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """All that a step changes, and the two functions that it uses.
+
+    Attributes:
+      step: int32 [], number of steps taken.
+      params: the parameters, a tree of float32 arrays.
+      opt_state: Optax's state.
+      model: the network, without parameters.
+      optimizer: Optax's pair of functions.
+    """
+
+    step: Array
+    params: Any
+    opt_state: optax.OptState
+    model: ConvNet = flax.struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+
+
+_Carry = tuple[TrainState, Metrics, Metrics]
+
+
+def create_train_state(
+    config: ConfigDict,
+    key: Array,
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    num_classes: int = 10,
+    num_examples: int = 60_000,
+) -> TrainState:
+    """Draws the initial parameters and sets up the optimizer.
+
+    Args:
+      config: as checked by `config.check`.
+      key: of the random numbers; the parameters are a function of it, the config and the shapes.
+      image_shape: (height, width, channels).
+      num_classes: number of logits.
+      num_examples: of the training set; with `batch_size` and `num_epochs` it gives the length of
+        the run, which schedules other than `constant` depend on.
+
+    Returns:
+      The state before the first step.
+    """
+    model = ConvNet(num_classes=num_classes, **config.model)
+    # Compiled, the forward pass of `init` is left out; it would cost seconds, one operation a time.
+    params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
+    optimizer = _optimizer(
+        config.optimizer,
+        float(config.learning_rate),
+        config.schedule,
+        config.num_epochs * steps_per_epoch(num_examples, config.batch_size),
+        float(config.momentum),
+        float(config.weight_decay),
+    )
+    return TrainState(jnp.int32(0), params, optimizer.init(params), model, optimizer)
+
+
+def steps_per_epoch(num_examples: int, batch_size: int) -> int:
+    """Number of batches, the last of which may be partial."""
+    return -(-num_examples // batch_size)
+
+
+@functools.cache  # The same optimizer object for the same arguments, so that jit knows it again.
+def _optimizer(
+    name: str,
+    learning_rate: float,
+    schedule: str,
+    num_steps: int,
+    momentum: float,
+    weight_decay: float,
+) -> optax.GradientTransformation:
+    """Optax's optimizer of that name; see `learning_rate_schedule` for the rates."""
+    rates = learning_rate_schedule(schedule, learning_rate, num_steps)
+    if name == "adam":
+        return optax.adam(rates)
+    if name == "adamw":  # Decay apart from the gradient (Loshchilov and Hutter, 2019).
+        return optax.adamw(rates, weight_decay=weight_decay)
+    sgd = optax.sgd(rates, momentum or None, nesterov=name == "nesterov")
+    # L2: the decay is part of the gradient, as in PyTorch's SGD.
+    return optax.chain(optax.add_decayed_weights(weight_decay), sgd) if weight_decay else sgd
+
+
+def learning_rate_schedule(name: str, peak: float, num_steps: int) -> optax.Schedule:
+    """The learning rate as a function of the step, 0..num_steps-1.
+
+    Args:
+      name: `constant`; `cosine`, from the peak down to 0 along half a cosine; or `one_cycle`
+        (Smith and Topin, 2018), from peak / 25 up over 30 % of the run and down to nearly 0.
+      peak: the largest rate.
+      num_steps: length of the run.
+    """
+    if name == "cosine":
+        return optax.cosine_decay_schedule(peak, num_steps)
+    if name == "one_cycle":
+        return optax.cosine_onecycle_schedule(num_steps, peak)
+    return optax.constant_schedule(peak)
+
+
+def init_key(seed: int) -> Array:
+    """The key of a run's initial parameters."""
+    return jax.random.fold_in(jax.random.key(seed), 0)
+
+
+def epoch_order(seed: int, epoch: int, num_examples: int) -> Array:
+    """The order of an epoch: a function of the run's seed and the epoch's number, nothing else.
+
+    Returns:
+      int32 [num_examples], a permutation of 0..num_examples-1.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), 1)  # Apart from `init_key`'s.
+    return cast(Array, _permutation(key, epoch, num_examples))
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _permutation(key: Array, epoch: int, num_examples: int) -> Array:
+    order: Array = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
+    return order
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """One step down the gradient of the batch's mean cross-entropy.
+
+    Args:
+      state: donated: its buffers are used for the result.
+      batch: see `Batch`; examples that `mask` excludes count for nothing.
+
+    Returns:
+      The state after the step, and the metrics of the batch with the parameters before it.
+    """
+
+    def loss(params: Any) -> tuple[Array, Metrics]:
+        metrics = _metrics(state.replace(params=params), batch)
+        return metrics.mean_loss(), metrics
+
+    gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
+    updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+@jax.jit
+def eval_step(state: TrainState, batch: Batch) -> Metrics:
+    """The metrics of a batch; examples that `mask` excludes count for nothing."""
+    return _metrics(state, batch)
+
+
+def _metrics(state: TrainState, batch: Batch) -> Metrics:
+    image = normalize(batch["image"])
+    logits = cast(Array, state.model.apply({"params": state.params}, image))
+    return Metrics.of_batch(logits, batch["label"], batch.get("mask"))
+
+
+def _take_batch(
+    image: Array, label: Array, index: Array, batch_size: int, order: Array | None = None
+) -> Batch:
+    """Batch number `index` of the examples in that order; the last is filled up and masked."""
+    num_examples = len(label)
+    position = index * batch_size + jnp.arange(batch_size)
+    chosen = jnp.minimum(position, num_examples - 1)
+    if order is not None:
+        chosen = order[chosen]
+    return {"image": image[chosen], "label": label[chosen], "mask": position < num_examples}
+
+
+def _train_steps(
+    state: TrainState,
+    image: Array,
+    label: Array,
+    order: Array,
+    first: Array | int,
+    num_steps: Array | int,
+    batch_size: int,
+) -> _Carry:
+    """Steps first .. first + num_steps - 1 of an epoch, in one compiled loop.
+
+    The number of steps is an argument, not a constant, so that a shorter last piece of an epoch
+    runs the same program.
+
+    Args:
+      state: donated.
+      image: uint8 [N, H, W, C], the whole training set.
+      label: int32 [N].
+      order: int32 [N], from `epoch_order`.
+      first: number of the first batch, from 0.
+      num_steps: how many batches; with 0 only compilation happens.
+      batch_size: static.
+
+    Returns:
+      The state, the metrics of all these batches, and those of the last one.
+    """
+
+    def body(index: Array, carry: _Carry) -> _Carry:
+        state, total, _ = carry
+        state, last = train_step(state, _take_batch(image, label, first + index, batch_size, order))
+        return state, total.merge(last), last
+
+    carry: _Carry = (state, Metrics.empty(), Metrics.empty())
+    return cast(_Carry, jax.lax.fori_loop(0, num_steps, body, carry))
+
+
+def _evaluate(state: TrainState, image: Array, label: Array) -> Metrics:
+    """The metrics of a whole set of examples, each counted exactly once.
+
+    Args:
+      state: its parameters are used as they are.
+      image: uint8 [N, H, W, C].
+      label: int32 [N].
+    """
+
+    def body(index: Array, total: Metrics) -> Metrics:
+        return total.merge(eval_step(state, _take_batch(image, label, index, EVAL_BATCH_SIZE)))
+
+    num_batches = steps_per_epoch(len(label), EVAL_BATCH_SIZE)
+    return cast(Metrics, jax.lax.fori_loop(0, num_batches, body, Metrics.empty()))
+
+
+class Loops(NamedTuple):
+    """The compiled loops of a run: `_train_steps` and `_evaluate`, with their arguments."""
+
+    train_steps: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
+
+
+@functools.cache
+def compiled_loops(deterministic: bool) -> Loops:
+    """The loops, compiled at their first call for given shapes.
+
+    Args:
+      deterministic: forbids kernels and tuning whose results differ between runs. It matters on
+        GPUs; elsewhere XLA has no others.
+    """
+    options = {"xla_gpu_deterministic_ops": True} if deterministic else None
+    return Loops(
+        jax.jit(_train_steps, static_argnums=6, donate_argnums=0, compiler_options=options),
+        jax.jit(_evaluate, compiler_options=options),
+    )

@@ -1,0 +1,74 @@
+"""Trains a small ConvNet, or describes one.
+
+    python main.py --config=configs/mnist.py [--workdir=DIR] [--mode=MODE] [--config.KEY=VALUE ...]
+
+MODE is `train` (default) or `describe`. Exit status: 0; 2 for anything that you can mend, with one
+line that says how; 128 + n after signal n.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from cnn_jax import config as config_module
+from cnn_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/mnist.py.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "A new folder for the results; without it a run writes no file."
+)
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "describe"], "What to do.")
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    config_module.check_overrides(argv)
+    try:
+        rest: list[str] = flags.FLAGS(argv)
+    except SystemExit:  # --help has been printed, as asked.
+        sys.exit(0)
+    except Exception as error:  # A config file is Python, and may raise anything.
+        raise config_module.explain_flag_error(error) from error
+    if _CONFIG.value is None:
+        raise UserError("no --config given: allowed is a recipe. Use --config=configs/mnist.py.")
+    if not isinstance(_CONFIG.value, ConfigDict):
+        path = config_flags.get_config_filename(flags.FLAGS["config"])
+        raise UserError(
+            f"--config={path} is not there, or its get_config() returns no ConfigDict: allowed is "
+            "a recipe. Use --config=configs/mnist.py."
+        )
+    if rest[1:]:
+        raise UserError(f"{rest[1]} is not a flag: allowed are flags only. Remove it.")
+    if flags.FLAGS["verbosity"].using_default_value:
+        logging.set_verbosity(logging.WARNING)  # absl's own default shows libraries' chatter.
+    return rest
+
+
+def _main(argv: Sequence[str]) -> None:
+    del argv
+    if _MODE.value == "describe":
+        from cnn_jax.describe import describe  # Without JAX: it starts in half a second.
+
+        for text in describe(_CONFIG.value):
+            print(text)
+    else:
+        from cnn_jax import experiment
+
+        experiment.run(_CONFIG.value, _WORKDIR.value)
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    signal.signal(signal.SIGINT, _exit_on_signal)
+    try:
+        app.run(_main, flags_parser=_parse)
+    except UserError as user_error:
+        print("error:", *str(user_error).split(), file=sys.stderr)  # On one line.
+        sys.exit(2)
