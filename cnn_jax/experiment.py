@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from typing import Any, TextIO
 
@@ -131,11 +132,16 @@ class _Trainer:
         )
         started = clock()
         loops = train.compiled_loops(config.deterministic)
-        self._train_steps = loops.train_steps.lower(
-            self._state, *self._train_set, self._order(1), 0, 0, config.batch_size
-        ).compile()
-        self._evaluate_train = loops.evaluate.lower(self._state, *self._train_set).compile()
-        self._evaluate_test = loops.evaluate.lower(self._state, *self._test_set).compile()
+        lowered = (
+            loops.train_steps.lower(
+                self._state, *self._train_set, self._order(1), 0, 0, config.batch_size
+            ),
+            loops.evaluate.lower(self._state, *self._train_set),
+            loops.evaluate.lower(self._state, *self._test_set),
+        )
+        with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
+            compiled = pool.map(lambda program: program.compile(), lowered)
+        self._train_steps, self._evaluate_train, self._evaluate_test = compiled
         self._compile_seconds = clock() - started
         report.line(f"Device: {', '.join(devices())} | Compiled in {self._compile_seconds:.1f} s")
         report.line(f"Image batch dimensions: {(config.batch_size, *info.image_shape)}")

@@ -69,8 +69,9 @@ def create_train_state(
       The state before the first step.
     """
     model = ConvNet(num_classes=num_classes, **config.model)
-    # Compiled, the forward pass of `init` is left out; it would cost seconds, one operation a time.
-    params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
+    # Compiled, the forward pass of `init` is left out. It runs once: its compiler need not try hard.
+    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
+    params = init(key, jnp.zeros((1, *image_shape)))["params"]
     optimizer = _optimizer(
         config.optimizer,
         float(config.learning_rate),
@@ -112,7 +113,8 @@ def learning_rate_schedule(name: str, peak: float, num_steps: int) -> optax.Sche
 
     Args:
       name: `constant`; `cosine`, from the peak down to 0 along half a cosine; or `one_cycle`
-        (Smith and Topin, 2018), from peak / 25 up over 30 % of the run and down to nearly 0.
+        (Smith and Topin, 2018), from peak / 25 up over 30 % of the run, then down to
+        peak / 250,000.
       peak: the largest rate.
       num_steps: length of the run.
     """

@@ -14,5 +14,7 @@ def get_config() -> ConfigDict:
     config.optimizer = "adamw"
     config.learning_rate = 0.01
     config.schedule = "one_cycle"
+    config.weight_decay = 0.1
+    config.model.features = (16, 32, 64)
     config.model.init_stddev = 0.1
     return config

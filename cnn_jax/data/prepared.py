@@ -125,6 +125,18 @@ def read(folder: Path, split: str, show_progress: bool) -> Split:
     Raises:
       UserError: when records are missing or damaged.
     """
+    try:
+        return _read(folder, split, show_progress)
+    # The libraries for records, protocol buffers and pictures raise whatever they like.
+    except Exception as error:
+        problem = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{folder} is damaged: split {split} cannot be read ({problem}). Delete that folder "
+            "to have it prepared again."
+        ) from error
+
+
+def _read(folder: Path, split: str, show_progress: bool) -> Split:
     import tensorflow_datasets as tfds
 
     shape, num_classes = describe(folder)

@@ -1,0 +1,67 @@
+"""Strictness and isolation for every test: no network, no TensorFlow, nobody's own caches."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from cnn_jax.data import Split
+
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Caches and data sets of the tests live in a folder of theirs, shared by all of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("user")
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("TFDS_DATA_DIR", str(folder / "data"))
+        yield
+    assert "tensorflow" not in sys.modules  # Whatever was tested, nothing has imported it.
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only this machine can be reached: a test that needs more fails at once."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    local = ("localhost", "127.0.0.1", "::1")
+
+    def local_connect(self: socket.socket, address: Any) -> None:
+        if self.family != socket.AF_UNIX and address[0] not in local:
+            raise OSError(f"tests have no network: {address}")
+        connect(self, address)
+
+    def local_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in local:
+            raise socket.gaierror(f"tests have no network: {host}")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket.socket, "connect", local_connect)
+    monkeypatch.setattr(socket, "getaddrinfo", local_look_up)
+
+
+@pytest.fixture(scope="session")
+def mnist_files() -> Path:
+    """The folder with the four original MNIST files."""
+    folder = os.environ.get("MNIST_DIR")
+    if not folder:
+        pytest.skip("MNIST_DIR names no folder with the four original MNIST files")
+    return Path(folder)
+
+
+@pytest.fixture
+def random_split() -> Split:
+    """Seven random 28x28 images: enough for ragged batches, too few to take time."""
+    generator = np.random.default_rng(0)
+    return Split(
+        generator.integers(0, 256, (7, 28, 28, 1), dtype=np.uint8),
+        generator.integers(0, 10, 7, dtype=np.int32),
+    )

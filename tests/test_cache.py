@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_jax.data import Split, cache
+
+
+def check_equal(found: Split | None, expected: Split) -> None:
+    assert found is not None
+    np.testing.assert_array_equal(found.image, expected.image)
+    np.testing.assert_array_equal(found.label, expected.label)
+    assert (found.image.dtype, found.label.dtype) == (np.uint8, np.int32)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path, random_split: Split) -> None:
+    path = tmp_path / "deep" / "down"
+    cache.save(path, "v1", random_split)
+    check_equal(cache.load(path, "v1"), random_split)
+
+
+def test_parts_of_larger_arrays_come_back(tmp_path: Path, random_split: Split) -> None:
+    part = Split(random_split.image[::2, :, 3:9], random_split.label[::2])  # Not contiguous.
+    cache.save(tmp_path / "file", "v1", part)
+    check_equal(cache.load(tmp_path / "file", "v1"), part)
+
+
+def test_what_was_made_from_something_else_is_not_taken(
+    tmp_path: Path, random_split: Split
+) -> None:
+    cache.save(tmp_path / "file", "v1", random_split)
+    assert cache.load(tmp_path / "file", "v2") is None
+
+
+def test_a_missing_file_is_not_there(tmp_path: Path) -> None:
+    assert cache.load(tmp_path / "file", "v1") is None
+
+
+def test_damage_anywhere_is_noticed(tmp_path: Path, random_split: Split) -> None:
+    path = tmp_path / "file"
+    cache.save(path, "v1", random_split)
+    whole = path.read_bytes()
+    for place in (0, 63, 64, 70, 120, len(whole) // 2, len(whole) - 1):
+        broken = bytearray(whole)
+        broken[place] ^= 1
+        path.write_bytes(broken)
+        assert cache.load(path, "v1") is None
+    for size in (0, 10, 64, 65, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        assert cache.load(path, "v1") is None
+
+
+def test_a_folder_that_cannot_be_written_costs_only_the_cache(
+    tmp_path: Path, random_split: Split
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    cache.save(tmp_path / "file" / "below", "v1", random_split)
+    assert cache.load(tmp_path / "file" / "below", "v1") is None
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(
+    tmp_path: Path, random_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    cache.save(path, "v1", random_split)
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(cache.os, "fsync", full)
+    cache.save(path, "v2", random_split)
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    check_equal(cache.load(path, "v1"), random_split)
+
+
+def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/some/where")
+    assert cache.folder() == Path("/some/where/cnn_jax")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache.folder() == Path.home() / ".cache" / "cnn_jax"

@@ -1,0 +1,136 @@
+import functools
+import itertools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests import numpy_reference
+
+from cnn_jax import model, shapes
+from cnn_jax.model import ConvNet
+
+
+@functools.cache  # Compiling it takes a second.
+def init(network: ConvNet, shape: tuple[int, ...] = (1, 28, 28, 1)) -> Any:
+    return jax.jit(network.init)(jax.random.key(0), jnp.zeros(shape))["params"]
+
+
+def test_reference_parameters() -> None:
+    chex.assert_trees_all_equal_shapes_and_dtypes(
+        init(ConvNet()),
+        {
+            "conv_1": {"kernel": jnp.zeros((3, 3, 1, 8)), "bias": jnp.zeros(8)},
+            "conv_2": {"kernel": jnp.zeros((3, 3, 8, 16)), "bias": jnp.zeros(16)},
+            "linear_1": {"kernel": jnp.zeros((784, 10)), "bias": jnp.zeros(10)},
+        },
+    )
+
+
+def test_reference_has_9098_parameters() -> None:
+    # (3*3*1*8 + 8) + (3*3*8*16 + 16) + (7*7*16*10 + 10) = 80 + 1,168 + 7,850.
+    assert sum(leaf.size for leaf in jax.tree.leaves(init(ConvNet()))) == 9098
+
+
+def test_initial_weights_are_normal_and_biases_zero() -> None:
+    params = init(ConvNet(init_stddev=0.5))
+    kernel = params["linear_1"]["kernel"]
+    # The standard deviation of 7,840 draws is known to 0.5 / sqrt(2 * 7840) = 0.004, their mean
+    # to 0.5 / sqrt(7840) = 0.006; four of these are exceeded once in 16,000 keys, and ours is fixed.
+    assert abs(float(kernel.std()) - 0.5) < 4 * 0.004
+    assert abs(float(kernel.mean())) < 4 * 0.006
+    for layer in params.values():
+        chex.assert_trees_all_equal(layer["bias"], jnp.zeros_like(layer["bias"]))
+
+
+CHOICES = list(
+    itertools.product(
+        [(4,), (2, 3, 4)],
+        ["VALID", "SAME", "FULL"],
+        [1, 2],
+        ["max", "avg", "none"],
+        ["relu", "leaky_relu", "sigmoid"],
+    )
+)
+
+
+@pytest.mark.parametrize(("features", "padding", "strides", "pool", "activation"), CHOICES)
+def test_shapes_of_every_choice_follow_the_arithmetic(
+    features: tuple[int, ...], padding: str, strides: int, pool: str, activation: str
+) -> None:
+    choice = {
+        "features": features,
+        "kernel_size": 3,
+        "strides": strides,
+        "padding": padding,
+        "activation": activation,
+        "pool": pool,
+    }
+    image = jax.ShapeDtypeStruct((5, 100, 92, 3), jnp.float32)
+    network = ConvNet(num_classes=7, **choice)  # type: ignore[arg-type]
+
+    def apply(image: jax.Array) -> Any:
+        variables = network.init(jax.random.key(0), image)
+        return network.apply(variables, image, capture_intermediates=True), variables["params"]
+
+    (logits, maps), params = jax.eval_shape(apply, image)  # Shapes alone: nothing is computed.
+    chex.assert_shape(logits, (5, 7))
+    chex.assert_type(logits, jnp.float32)
+    layers = {
+        layer.name: layer
+        for layer in shapes.walk_layers((100, 92, 3), 7, **choice)  # type: ignore[arg-type]
+    }
+    for stage in range(1, len(features) + 1):
+        stage_maps = maps["intermediates"][f"conv_{stage}"]
+        convolution = layers[f"conv_{stage}"].output_shape
+        last = layers.get(f"pool_{stage}", layers[f"conv_{stage}"]).output_shape
+        chex.assert_shape(stage_maps["convolution"][0], (5, *convolution))
+        chex.assert_shape(stage_maps["activation"][0], (5, *convolution))
+        chex.assert_shape(stage_maps["__call__"][0], (5, *last))
+    for name, layer_params in params.items():
+        count = sum(leaf.size for leaf in jax.tree.leaves(layer_params))
+        assert count == layers[name].num_parameters
+
+
+def test_logits_are_those_of_the_formulas() -> None:
+    params = init(ConvNet(init_stddev=0.3))
+    image_u8 = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
+    logits = ConvNet().apply({"params": params}, model.normalize(jnp.asarray(image_u8)))
+    # The formulas give losses, not logits: the loss for label k is logsumexp(logits) - logits[k].
+    exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    for example, row in enumerate(np.asarray(logits, np.float64)):
+        for label in range(10):
+            loss, _ = numpy_reference.loss_and_gradients(
+                exact, image_u8[example : example + 1], np.array([label])
+            )
+            assert np.log(np.exp(row - row.max()).sum()) + row.max() - row[label] == pytest.approx(
+                loss, abs=1e-4
+            )
+
+
+def test_feature_maps_can_be_looked_at() -> None:
+    params = init(ConvNet())
+    image = jnp.ones((2, 28, 28, 1))
+    logits, captured = ConvNet().apply({"params": params}, image, capture_intermediates=True)
+    stage = captured["intermediates"]["conv_1"]  # type: ignore[index]
+    convolution, activation = stage["convolution"][0], stage["activation"][0]
+    chex.assert_trees_all_equal(activation, jnp.maximum(convolution, 0))
+    chex.assert_trees_all_equal(logits, ConvNet().apply({"params": params}, image))
+
+
+def test_probabilities() -> None:
+    # softmax(0, ln 3) = 1 / 4, 3 / 4; large logits must not overflow.
+    logits = jnp.asarray([[0.0, np.log(3.0)], [1000.0, 1000.0]])
+    np.testing.assert_allclose(model.probabilities(logits), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_normalize_scales_bytes_to_the_unit_interval() -> None:
+    image = model.normalize(jnp.asarray([[0, 51, 255]], jnp.uint8))
+    chex.assert_trees_all_close(image, jnp.asarray([[0.0, 0.2, 1.0]]), rtol=1e-7)
+
+
+def test_normalize_refuses_to_scale_twice() -> None:
+    with pytest.raises(TypeError, match="uint8"):
+        model.normalize(jnp.zeros((1, 28, 28, 1)))

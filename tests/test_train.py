@@ -1,0 +1,325 @@
+from importlib import import_module
+from typing import Any, cast
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+from ml_collections import ConfigDict
+from tests import numpy_reference
+
+from cnn_jax import data, train
+from cnn_jax.model import ConvNet
+from cnn_jax.train import TrainState
+
+mnist = import_module("configs.mnist")
+
+
+def config_with(**changes: Any) -> ConfigDict:
+    config: ConfigDict = mnist.get_config()
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def state_with(**changes: Any) -> TrainState:
+    return train.create_train_state(config_with(**changes), train.init_key(1))
+
+
+def batch_of(split: data.Split, *rows: int) -> train.Batch:
+    index = list(rows) or slice(None)
+    return {"image": jnp.asarray(split.image[index]), "label": jnp.asarray(split.label[index])}
+
+
+# --- one step
+
+
+def test_the_loss_starts_near_ln_10(random_split: data.Split) -> None:
+    # Weights of 0.01 make logits of some 0.01, which move the loss by about as much.
+    loss = train.eval_step(state_with(), batch_of(random_split)).compute()["loss"]
+    assert loss == pytest.approx(np.log(10), abs=0.02)
+
+
+def test_200_steps_are_those_of_the_formulas() -> None:
+    # float32 against float64. A wrong formula shows at once; correct ones drift apart by rounding,
+    # which this seed's 200 steps multiply to some 1e-5 of the loss. It takes seconds on purpose:
+    # this is the test that the program computes what the tutorial explains.
+    digits = data.load("digits").train
+    state = state_with(**{"model.init_stddev": 0.1})
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
+    losses = []
+    for step in range(200):
+        rows = np.asarray(train.epoch_order(1, step, len(digits.label)))[:16]
+        batch = batch_of(digits, *rows)
+        state, metrics = train.train_step(state, batch)
+        loss, gradients = numpy_reference.loss_and_gradients(
+            params, digits.image[rows], digits.label[rows]
+        )
+        params = numpy_reference.sgd(params, gradients, 0.05)
+        losses.append(loss)
+        assert metrics.compute()["loss"] == pytest.approx(loss, rel=1e-4, abs=1e-6)
+    chex.assert_trees_all_close(state.params, params, atol=2e-5, rtol=0)
+    assert np.mean(losses[-20:]) < 0.5 < 2 < np.mean(losses[:20])  # It did learn meanwhile.
+    assert int(state.step) == 200
+
+
+def test_the_mask_takes_examples_out(random_split: data.Split) -> None:
+    whole = batch_of(random_split)
+    mask = jnp.asarray([True, False, True, True, False, False, True])
+    masked, metrics = train.train_step(state_with(), {**whole, "mask": mask})
+    alone, expected = train.train_step(state_with(), batch_of(random_split, 0, 2, 3, 6))
+    assert metrics.compute() == pytest.approx(expected.compute())
+    # The same four examples summed in another order: a few roundings of gradients below 1.
+    chex.assert_trees_all_close(masked.params, alone.params, atol=1e-7)
+
+
+def test_a_step_is_pure(random_split: data.Split) -> None:
+    batch = batch_of(random_split)
+    first, first_metrics = train.train_step(state_with(), batch)
+    second, second_metrics = train.train_step(state_with(), batch)
+    chex.assert_trees_all_equal(first, second)
+    chex.assert_trees_all_equal(first_metrics, second_metrics)
+
+
+def test_evaluation_changes_nothing(random_split: data.Split) -> None:
+    state = state_with()
+    before = jax.device_get(state)
+    train.eval_step(state, batch_of(random_split))
+    chex.assert_trees_all_equal(state, before)
+
+
+def test_a_step_refuses_pixels_that_are_scaled_already(random_split: data.Split) -> None:
+    batch = batch_of(random_split)
+    batch["image"] = batch["image"].astype(jnp.float32)
+    with pytest.raises(TypeError, match="uint8"):
+        train.eval_step(state_with(), batch)
+
+
+def test_64_images_can_be_memorised() -> None:
+    # A network that cannot is wired wrongly. 9,098 parameters are plenty for 64 labels.
+    batch = batch_of(data.load("digits").train, *range(64))
+    state = state_with(**{"model.init_stddev": 0.1, "optimizer": "adam", "learning_rate": 0.01})
+    for _ in range(60):
+        state, _ = train.train_step(state, batch)
+    assert train.eval_step(state, batch).compute()["accuracy"] == 1.0
+
+
+# --- optimizers
+
+
+P, G, H = (np.random.default_rng(seed).normal(size=5).astype(np.float32) for seed in range(3))
+
+
+def two_steps(**changes: Any) -> tuple[Any, Any]:
+    """The parameters after one and after two steps from P with the gradients G and H."""
+    optimizer = state_with(**changes).optimizer
+    params, opt_state, history = jnp.asarray(P), optimizer.init(jnp.asarray(P)), []
+    for gradient in (G, H):
+        updates, opt_state = optimizer.update(jnp.asarray(gradient), opt_state, params)
+        params = params + updates
+        history.append(params)
+    return history[0], history[1]
+
+
+def test_sgd() -> None:
+    first = P - 0.05 * G
+    chex.assert_trees_all_close(two_steps(), (first, first - 0.05 * H), rtol=1e-6)
+
+
+def test_sgd_with_momentum() -> None:
+    # v1 = g, v2 = 0.9 v1 + h; each step subtracts the rate times v.
+    first = P - 0.05 * G
+    second = first - 0.05 * (0.9 * G + H)
+    chex.assert_trees_all_close(two_steps(momentum=0.9), (first, second), rtol=1e-6)
+
+
+def test_nesterov() -> None:
+    # Sutskever et al. (2013), as in PyTorch: the step is g + 0.9 v with the v that g is part of.
+    first = P - 0.05 * (G + 0.9 * G)
+    second = first - 0.05 * (H + 0.9 * (0.9 * G + H))
+    found = two_steps(optimizer="nesterov", momentum=0.9)
+    chex.assert_trees_all_close(found, (first, second), rtol=1e-6)
+
+
+def test_weight_decay_of_sgd_is_part_of_the_gradient() -> None:
+    first = P - 0.05 * (G + 0.1 * P)
+    second = first - 0.05 * (H + 0.1 * first)
+    chex.assert_trees_all_close(two_steps(weight_decay=0.1), (first, second), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("optimizer", "decay"), [("adam", 0.0), ("adamw", 0.1)])
+def test_adam_and_adamw(optimizer: str, decay: float) -> None:
+    # Kingma and Ba (2015): m = 0.9 m + 0.1 g, v = 0.999 v + 0.001 g^2, both divided by what a
+    # constant gradient would have reached; AdamW subtracts decay * p apart from the gradient.
+    first = P - 0.01 * (G / (np.abs(G) + 1e-8) + decay * P)
+    m = (0.9 * 0.1 * G + 0.1 * H) / (1 - 0.9**2)
+    v = (0.999 * 0.001 * G**2 + 0.001 * H**2) / (1 - 0.999**2)
+    second = first - 0.01 * (m / (np.sqrt(v) + 1e-8) + decay * first)
+    found = two_steps(optimizer=optimizer, learning_rate=0.01, weight_decay=decay)
+    # 1 - 0.999^2 = 0.002 carries the rounding of 0.998: 6e-8 / 0.002 = 3e-5 of a step of 0.01.
+    chex.assert_trees_all_close(found, (first, second), rtol=1e-6, atol=1e-6)
+
+
+def test_schedules() -> None:
+    constant = train.learning_rate_schedule("constant", 0.1, 100)
+    assert [float(constant(step)) for step in (0, 99)] == [0.1, 0.1]
+    # 0.1 * (1 + cos(pi * step / 100)) / 2.
+    cosine = train.learning_rate_schedule("cosine", 0.1, 100)
+    assert [float(cosine(step)) for step in (0, 50, 100)] == pytest.approx([0.1, 0.05, 0], abs=1e-7)
+    one_cycle = train.learning_rate_schedule("one_cycle", 0.1, 100)
+    rates = [float(one_cycle(step)) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1 / 25)
+    assert int(np.argmax(rates)) == 30
+    assert rates[30] == pytest.approx(0.1)
+    assert rates[100] == pytest.approx(0.1 / 25 / 1e4, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
+def test_schedules_of_tiny_runs_are_finite(name: str, num_steps: int) -> None:
+    schedule = train.learning_rate_schedule(name, 0.1, num_steps)
+    rates = [float(schedule(step)) for step in range(num_steps)]
+    assert np.isfinite(rates).all()
+    assert max(rates) > 0
+
+
+def test_the_schedule_spans_the_whole_run() -> None:
+    # 10 examples in batches of 4 are 3 steps, two epochs are 6: after them cosine has come to 0,
+    # so that a seventh step moves nothing.
+    config = config_with(num_epochs=2, batch_size=4, schedule="cosine", learning_rate=0.1)
+    state = train.create_train_state(config, train.init_key(1), num_examples=10)
+    batch: train.Batch = {
+        "image": jnp.full((4, 28, 28, 1), 255, jnp.uint8),
+        "label": jnp.zeros(4, jnp.int32),
+    }
+    history = []
+    for _ in range(7):
+        state, _ = train.train_step(state, batch)
+        history.append(jax.device_get(state.params["linear_1"]["bias"]))
+    assert (history[5] != history[4]).any()
+    chex.assert_trees_all_equal(history[6], history[5])
+
+
+# --- the order of an epoch
+
+
+def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
+    orders = {
+        (seed, epoch): tuple(np.asarray(train.epoch_order(seed, epoch, 100)).tolist())
+        for seed in (0, 1, 2**32 - 1)
+        for epoch in (1, 2)
+    }
+    assert all(sorted(order) == list(range(100)) for order in orders.values())
+    assert len(set(orders.values())) == len(orders)
+    assert orders[1, 2] == tuple(np.asarray(train.epoch_order(1, 2, 100)).tolist())
+
+
+def test_parameters_and_order_draw_from_different_keys() -> None:
+    key = jax.random.key_data(train.init_key(1))
+    assert (key != jax.random.key_data(jax.random.key(1))).any()
+    assert (key != jax.random.key_data(train.init_key(2))).any()
+
+
+# --- the compiled loops
+
+
+def test_every_example_is_used_exactly_once_an_epoch(
+    random_split: data.Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A step that learns nothing and writes down which labels it was given and counts.
+    def spy(state: Any, batch: train.Batch) -> Any:
+        seen = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
+        return seen, train.Metrics.empty()
+
+    monkeypatch.setattr(train, "train_step", spy)
+    label = jnp.arange(7, dtype=jnp.int32)
+    order = train.epoch_order(0, 1, 7)
+    image = jnp.asarray(random_split.image)
+    for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
+        seen, _, _ = train._train_steps(
+            jnp.zeros(7, jnp.int32), image, label, order, 0, num_batches, batch_size
+        )
+        chex.assert_trees_all_equal(seen, jnp.ones(7, jnp.int32))
+
+
+def test_batches_follow_the_order(random_split: data.Split) -> None:
+    order = jnp.asarray([6, 0, 5, 1, 4, 2, 3])
+    label = jnp.arange(7)
+    last = train._take_batch(jnp.asarray(random_split.image), label, jnp.int32(2), 3, order)
+    assert last["label"][0] == 3
+    assert last["mask"].tolist() == [True, False, False]
+    chex.assert_trees_all_equal(last["image"][0], random_split.image[3])
+
+
+def test_the_loop_is_the_steps_one_by_one(random_split: data.Split) -> None:
+    # 7 examples in batches of 3, 3 and 1: the last one padded and masked in the loop, exact here.
+    order = train.epoch_order(5, 1, 7)
+    rows = np.asarray(order).tolist()
+    state = state_with()
+    for chosen in (rows[:3], rows[3:6], rows[6:]):
+        state, expected_last = train.train_step(state, batch_of(random_split, *chosen))
+    looped, total, last = train.compiled_loops(True).train_steps(
+        state_with(), *map(jnp.asarray, (random_split.image, random_split.label)), order, 0, 3, 3
+    )
+    assert int(looped.step) == 3
+    assert total.compute()["count"] == 7
+    assert last.compute() == pytest.approx(expected_last.compute())
+    # Sums over a padded batch run in another order than over an exact one.
+    chex.assert_trees_all_close(looped.params, state.params, atol=1e-7)
+
+
+def test_the_loop_can_be_cut_anywhere(random_split: data.Split) -> None:
+    arrays = (*map(jnp.asarray, (random_split.image, random_split.label)), jnp.arange(7))
+    run = train.compiled_loops(True).train_steps
+    straight, _, _ = run(state_with(), *arrays, 0, 7, 1)
+    cut, _, _ = run(state_with(), *arrays, 0, 2, 1)
+    cut, _, _ = run(cut, *arrays, 2, 5, 1)
+    chex.assert_trees_all_equal(cut, straight)
+
+
+class ConstantModel:
+    """Always answers class 0, with logits 1 and 0."""
+
+    def apply(self, variables: Any, image: jax.Array) -> jax.Array:
+        del variables
+        return jnp.tile(jnp.asarray([[1.0, 0.0]]), (len(image), 1))
+
+
+@pytest.mark.parametrize("num_examples", [1, 499, 500, 501, 1000, 1003])
+def test_evaluation_scores_every_example_once(num_examples: int) -> None:
+    # Labels 0 1 0 0 1 0 0 1 0 ...: those that are 0 are right, each costs ln(1 + e) - 1, the
+    # others ln(1 + e). Around the batch size of 500 nothing may be dropped or counted twice.
+    label = np.arange(num_examples, dtype=np.int32) % 3 % 2
+    state = state_with().replace(model=ConstantModel())
+    evaluate = train.compiled_loops(True).evaluate
+    found = evaluate(state, jnp.zeros((num_examples, 1, 1, 1), jnp.uint8), jnp.asarray(label))
+    right = int((label == 0).sum())
+    assert found.compute() == {
+        "count": num_examples,
+        "accuracy": right / num_examples,
+        "loss": pytest.approx(np.log(1 + np.e) - right / num_examples, rel=1e-5),
+    }
+
+
+def test_deterministic_asks_for_deterministic_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(jax, "jit", lambda *_, **options: asked.append(options["compiler_options"]))
+    train.compiled_loops.__wrapped__(True)
+    train.compiled_loops.__wrapped__(False)
+    assert asked == [{"xla_gpu_deterministic_ops": True}] * 2 + [None] * 2
+
+
+@pytest.mark.parametrize(("activation", "pool"), [("sigmoid", "avg"), ("leaky_relu", "none")])
+def test_gradients_agree_with_differences(activation: str, pool: str) -> None:
+    network = ConvNet(2, (2,), activation=activation, pool=pool, init_stddev=0.3)
+    image = jnp.asarray(np.random.default_rng(0).random((2, 4, 4, 1)), jnp.float32)
+    params = network.init(jax.random.key(0), image)["params"]
+
+    @jax.jit
+    def loss(params: Any) -> jax.Array:
+        logits = cast(jax.Array, network.apply({"params": params}, image))
+        return train.Metrics.of_batch(logits, jnp.asarray([0, 1])).mean_loss()
+
+    # No value of leaky_relu is within the step of its kink, for this key.
+    check_grads(loss, (params,), order=1, modes="rev", eps=1e-3, rtol=1e-2)
