@@ -13,7 +13,6 @@ import pytest
 
 from cnn_jax.data import Split
 
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 

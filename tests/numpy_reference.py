@@ -16,7 +16,8 @@ def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """3x3, stride 1, one zero on each side: y[b,h,w,o] = sum_ijc x[b,h+i,w+j,c] k[i,j,c,o] + b."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = sliding_window_view(padded, (3, 3), axis=(1, 2))  # [B, H, W, C, i, j]
-    return np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2))) + bias
+    result: np.ndarray = np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2))) + bias
+    return result
 
 
 def convolve_gradients(

@@ -10,7 +10,8 @@ def check_equal(found: Split | None, expected: Split) -> None:
     assert found is not None
     np.testing.assert_array_equal(found.image, expected.image)
     np.testing.assert_array_equal(found.label, expected.label)
-    assert (found.image.dtype, found.label.dtype) == (np.uint8, np.int32)
+    assert found.image.dtype == np.uint8
+    assert found.label.dtype == np.int32
 
 
 def test_what_is_saved_comes_back(tmp_path: Path, random_split: Split) -> None:
@@ -67,7 +68,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
     def full(_: int) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     cache.save(path, "v2", random_split)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     check_equal(cache.load(path, "v1"), random_split)

@@ -136,7 +136,7 @@ def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> 
 
 
 def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
-    with pytest.raises(UserError, match="qqq=1 is unknown: allowed are seed, .*Remove it"):
+    with pytest.raises(UserError, match=r"qqq=1 is unknown: allowed are seed, .*Remove it"):
         config_module.check_overrides(["--config.qqq=1"])
 
 

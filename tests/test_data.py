@@ -57,8 +57,8 @@ def originals(arrays: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         for split, pair in arrays.items()
     }
     monkeypatch.setattr(mnist, "SHARD_LENGTHS", {"train": [NUM_TRAIN], "test": [NUM_TEST]})
-    monkeypatch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", digests))  # type: ignore[arg-type, misc]
-    monkeypatch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", None))  # type: ignore[misc]
+    monkeypatch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", digests))  # type: ignore[arg-type]
+    monkeypatch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", None))
     return folder
 
 
@@ -84,7 +84,8 @@ def message_of(load: Any, **changes: Any) -> str:
 
 def check_loaded(dataset: data.Dataset, arrays: Any) -> None:
     for split, name in ((dataset.train, "train"), (dataset.test, "test")):
-        assert (split.image.dtype, split.label.dtype) == (np.uint8, np.int32)
+        assert split.image.dtype == np.uint8
+        assert split.label.dtype == np.int32
         assert split.image.shape[1:] == (28, 28, 1)
         assert sorted_rows(split.image, split.label) == sorted_rows(*arrays[name])
 
@@ -145,7 +146,7 @@ def test_kmnist_is_told_by_its_equal_classes(originals: Path) -> None:
     assert set(mnist.read_originals("kmnist", paths)) == {"train", "test"}
     uneven = np.zeros(NUM_TEST, np.uint8)
     paths["t10k-labels-idx1-ubyte"].write_bytes(gzip.compress(idx(uneven)))
-    with pytest.raises(UserError, match="t10k-labels.*not those of kmnist"):
+    with pytest.raises(UserError, match=r"t10k-labels.*not those of kmnist"):
         mnist.read_originals("kmnist", paths)
 
 
@@ -176,7 +177,7 @@ def test_of_two_preparations_at_once_the_first_wins(
     load: Any, arrays: Any, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = Image.Image.save
-    started = []
+    started: list[bool] = []
 
     def save(*args: Any, **kwargs: Any) -> None:
         if not started:  # While the outer one is at its first picture, the other one runs.
@@ -256,7 +257,7 @@ def prepare(data_dir: Path, *, name: str = "flags", **changes: Any) -> None:
     options: dict[str, Any] = {"shape": (5, 4, 3), "file_format": "array_record", "sizes": (4, 2)}
     options |= changes
 
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[misc]
+    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
         VERSION = tfds.core.Version(options.get("version", "1.0.0"))
 
         def _info(self) -> Any:
@@ -436,7 +437,9 @@ def test_digits_are_brought_to_the_form_of_mnist() -> None:
     assert (len(dataset.train.label), len(dataset.test.label)) == (1797 - 360, 360)
     image = dataset.train.image
     assert image.shape[1:] == (28, 28, 1)
-    assert (image.dtype, image.min(), image.max()) == (np.uint8, 0, 255)
+    assert image.dtype == np.uint8
+    assert int(image.min()) == 0
+    assert int(image.max()) == 255
     # A margin of 4 on each side, as MNIST has; inside it ink in every picture.
     assert not image[:, :4].any()
     assert not image[:, :, -4:].any()

@@ -47,7 +47,9 @@ def test_metrics_of_nothing_are_refused() -> None:
 )
 def test_shapes_that_do_not_agree_are_refused(label: np.ndarray, mask: np.ndarray | None) -> None:
     with pytest.raises(ValueError, match="do not agree"):
-        Metrics.of_batch(jnp.zeros((3, 10)), jnp.asarray(label), mask)
+        Metrics.of_batch(
+            jnp.zeros((3, 10)), jnp.asarray(label), None if mask is None else jnp.asarray(mask)
+        )
 
 
 def test_the_mean_loss_of_a_fully_masked_batch_has_a_finite_gradient() -> None:

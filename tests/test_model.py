@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import numpy_reference
 
 from cnn_jax import model, shapes
 from cnn_jax.model import ConvNet
+from tests import numpy_reference
 
 
 @functools.cache  # Compiling it takes a second.
@@ -38,7 +38,7 @@ def test_initial_weights_are_normal_and_biases_zero() -> None:
     params = init(ConvNet(init_stddev=0.5))
     kernel = params["linear_1"]["kernel"]
     # The standard deviation of 7,840 draws is known to 0.5 / sqrt(2 * 7840) = 0.004, their mean
-    # to 0.5 / sqrt(7840) = 0.006; four of these are exceeded once in 16,000 keys, and ours is fixed.
+    # to 0.5 / sqrt(7840) = 0.006; once in 16,000 keys four of these are exceeded.
     assert abs(float(kernel.std()) - 0.5) < 4 * 0.004
     assert abs(float(kernel.mean())) < 4 * 0.006
     for layer in params.values():
@@ -114,7 +114,7 @@ def test_feature_maps_can_be_looked_at() -> None:
     params = init(ConvNet())
     image = jnp.ones((2, 28, 28, 1))
     logits, captured = ConvNet().apply({"params": params}, image, capture_intermediates=True)
-    stage = captured["intermediates"]["conv_1"]  # type: ignore[index]
+    stage = captured["intermediates"]["conv_1"]
     convolution, activation = stage["convolution"][0], stage["activation"][0]
     chex.assert_trees_all_equal(activation, jnp.maximum(convolution, 0))
     chex.assert_trees_all_equal(logits, ConvNet().apply({"params": params}, image))

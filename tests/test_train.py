@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 from ml_collections import ConfigDict
-from tests import numpy_reference
 
 from cnn_jax import data, train
+from cnn_jax.metrics import Metrics
 from cnn_jax.model import ConvNet
 from cnn_jax.train import TrainState
+from tests import numpy_reference
 
 mnist = import_module("configs.mnist")
 
@@ -230,7 +231,7 @@ def test_every_example_is_used_exactly_once_an_epoch(
     # A step that learns nothing and writes down which labels it was given and counts.
     def spy(state: Any, batch: train.Batch) -> Any:
         seen = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
-        return seen, train.Metrics.empty()
+        return seen, Metrics.empty()
 
     monkeypatch.setattr(train, "train_step", spy)
     label = jnp.arange(7, dtype=jnp.int32)
@@ -238,7 +239,7 @@ def test_every_example_is_used_exactly_once_an_epoch(
     image = jnp.asarray(random_split.image)
     for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
         seen, _, _ = train._train_steps(
-            jnp.zeros(7, jnp.int32), image, label, order, 0, num_batches, batch_size
+            cast(Any, jnp.zeros(7, jnp.int32)), image, label, order, 0, num_batches, batch_size
         )
         chex.assert_trees_all_equal(seen, jnp.ones(7, jnp.int32))
 
@@ -319,7 +320,7 @@ def test_gradients_agree_with_differences(activation: str, pool: str) -> None:
     @jax.jit
     def loss(params: Any) -> jax.Array:
         logits = cast(jax.Array, network.apply({"params": params}, image))
-        return train.Metrics.of_batch(logits, jnp.asarray([0, 1])).mean_loss()
+        return Metrics.of_batch(logits, jnp.asarray([0, 1])).mean_loss()
 
     # No value of leaky_relu is within the step of its kink, for this key.
     check_grads(loss, (params,), order=1, modes="rev", eps=1e-3, rtol=1e-2)

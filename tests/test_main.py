@@ -1,0 +1,133 @@
+"""The command line, as somebody would use it: in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SMALL = (
+    "--config=configs/digits.py",
+    "--config.dataset.train_split=train[:64]",
+    "--config.num_epochs=1",
+)
+
+
+def main(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "main.py", *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def error_of(*arguments: str, **environment: str) -> str:
+    done = main(*arguments, **environment)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def test_digits_from_start_to_end(tmp_path: Path) -> None:
+    # The first command of the README; the whole recipe, since its result is what it promises.
+    done = main("--config=configs/digits.py", f"--workdir={tmp_path / 'w'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads((tmp_path / "w" / "result.json").read_text())
+    assert done.stdout.splitlines()[-1] == f"Test accuracy: {100 * result['test_accuracy']:.2f}%"
+    assert result["test_accuracy"] >= 0.96
+
+
+def test_two_processes_give_the_same_bits(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert main(*SMALL, f"--workdir={tmp_path / name}").returncode == 0
+    first, second = (
+        json.loads((tmp_path / name / "result.json").read_text())["params_sha256"] for name in "ab"
+    )
+    assert first == second
+
+
+def test_overrides_reach_the_run(tmp_path: Path) -> None:
+    changes = ("--config.seed=7", "--config.learning_rate=0.002", "--config.model.features=4,6")
+    assert main(*SMALL, *changes, f"--workdir={tmp_path / 'w'}").returncode == 0
+    config = json.loads((tmp_path / "w" / "config.json").read_text())["config"]
+    assert (config["seed"], config["learning_rate"]) == (7, 0.002)
+    assert config["model"]["features"] == [4, 6]
+
+
+def test_describe_needs_neither_data_nor_jax() -> None:
+    # A platform that does not exist would stop anything that asks JAX for a device.
+    done = main("--config=configs/mnist.py", "--mode=describe", JAX_PLATFORMS="nothing")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].split() == ["total", "9,098", "290,080"]
+
+
+def test_help_is_no_error() -> None:
+    done = main("--help")
+    assert done.returncode == 0
+    assert "--config=configs/mnist.py" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "no --config given"),
+        (("--config=configs/nothing.py",), "configs/nothing.py is not there"),
+        (("--config=configs/mnist.py", "--config.sed=2"), "Did you mean seed?"),
+        (("--config=configs/mnist.py", "--config.seed=abc"), "seed=abc is not allowed"),
+        (("--config=configs/mnist.py", "--config.seed"), "Missing value"),
+        (("--config=configs/mnist.py", "--mode=fly"), "<train|describe>"),
+        (("--config=configs/mnist.py", "more"), "more is not a flag"),
+        (("--cofnig=configs/mnist.py",), "Did you mean: config"),
+        (("--config=configs/mnist.py", "--workdir=main.py"), "workdir main.py cannot be used"),
+    ],
+)
+def test_what_one_can_mend_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
+    assert words in error_of(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("def get_config(): return 1 / 0", "ZeroDivisionError: division by zero ("),
+        ("def get_config(): return int('x')", "ValueError: invalid literal"),
+        ("def get_config(:", "SyntaxError"),
+        ("import nothing_like_it", "ModuleNotFoundError"),
+        ("def get_config(): return 3", "returns no ConfigDict"),
+        ("from configs import mnist\ndef get_config(): return mnist.get_config().model", "unknown"),
+    ],
+)
+def test_a_config_file_that_does_not_run_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    line = error_of(f"--config={path}")
+    assert words in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_with_its_status(number: signal.Signals) -> None:
+    command = [
+        sys.executable,
+        "main.py",
+        "--config=configs/digits.py",
+        "--config.num_epochs=100000",
+    ]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()  # The device: training begins.
+        time.sleep(0.2)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in err
