@@ -1,9 +1,9 @@
-"""How convolution, activation and pooling are computed.
+"""How convolution, activation and pooling are computed: plainly, and as one block on CPUs.
 
-Everything is a sum, a product or a comparison of shifted and strided views of the image, whose
-gradients are of the same kind. XLA's own convolution runs two to five times slower inside a
-compiled loop on CPUs, and the gradient of its own pooling does not compile on GPUs when
-deterministic kernels are asked for.
+The plain form is a sum, a product or a comparison of shifted and strided views of the image, and
+so are its gradients. XLA's own convolution runs two to five times slower inside a compiled loop on
+CPUs, and the gradient of its own pooling does not compile on GPUs when deterministic kernels are
+asked for.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cnn_jax.conv_block import block_stage
 from cnn_jax.shapes import POOL_SIZE, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -19,6 +20,48 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "leaky_relu": jax.nn.leaky_relu,  # Slope 0.01 below zero.
     "sigmoid": jax.nn.sigmoid,
 }
+
+
+def conv_stage(
+    image: Array,
+    kernel: Array,
+    bias: Array,
+    *,
+    strides: int,
+    padding: str,
+    activation: str,
+    kind_of_pool: str,
+) -> Array:
+    """One stage of the network: convolution, bias, activation and pooling.
+
+    Which form computes it is settled when the program is lowered for a platform; their values and
+    gradients agree to float32 rounding.
+
+    Args:
+      image: float32 [B, H, W, C].
+      kernel: float32 [k, k, C, O].
+      bias: float32 [O].
+      strides: step of the convolution.
+      padding: `VALID`, `SAME` or `FULL`.
+      activation: a key of `ACTIVATIONS`.
+      kind_of_pool: as in `pool`.
+
+    Returns:
+      float32 [B, H', W', O].
+    """
+
+    def plain(image: Array, kernel: Array, bias: Array) -> Array:
+        convolution = convolve(image, kernel, strides=strides, padding=padding)
+        return pool(ACTIVATIONS[activation](convolution + bias.reshape(1, 1, 1, -1)), kind_of_pool)
+
+    def block(image: Array, kernel: Array, bias: Array) -> Array:
+        pads = padding_amounts(padding, len(kernel))
+        return block_stage(image, kernel, bias, pads, ACTIVATIONS[activation])
+
+    if strides != 1 or kind_of_pool != "max":
+        return plain(image, kernel, bias)
+    result: Array = jax.lax.platform_dependent(image, kernel, bias, cpu=block, default=plain)
+    return result
 
 
 def convolve(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:

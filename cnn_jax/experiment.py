@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any, TextIO
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
@@ -125,8 +126,15 @@ class _Trainer:
         self._epoch_seconds: list[float] = []
         self._eval_seconds = 0.0
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        self._train_set = jax.device_put((dataset.train.image, dataset.train.label))
-        self._test_set = jax.device_put((dataset.test.image, dataset.test.label))
+        # One array for all examples, training first: one program scores either part of it.
+        self._num_train = len(dataset.train.label)
+        self._num_examples = self._num_train + len(dataset.test.label)
+        self._examples = jax.device_put(
+            (
+                np.concatenate([dataset.train.image, dataset.test.image]),
+                np.concatenate([dataset.train.label, dataset.test.label]),
+            )
+        )
         self._state = train.create_train_state(
             config, train.init_key(config.seed), info.image_shape, info.num_classes, info.num_train
         )
@@ -134,14 +142,12 @@ class _Trainer:
         loops = train.compiled_loops(config.deterministic)
         lowered = (
             loops.train_steps.lower(
-                self._state, *self._train_set, self._order(1), 0, 0, config.batch_size
+                self._state, *self._examples, self._order(1), 0, 0, config.batch_size
             ),
-            loops.evaluate.lower(self._state, *self._train_set),
-            loops.evaluate.lower(self._state, *self._test_set),
+            loops.evaluate.lower(self._state, *self._examples, 0, 0),
         )
         with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
-            compiled = pool.map(lambda program: program.compile(), lowered)
-        self._train_steps, self._evaluate_train, self._evaluate_test = compiled
+            self._train_steps, self._evaluate = pool.map(lambda program: program.compile(), lowered)
         self._compile_seconds = clock() - started
         report.line(f"Device: {', '.join(devices())} | Compiled in {self._compile_seconds:.1f} s")
         report.line(f"Image batch dimensions: {(config.batch_size, *info.image_shape)}")
@@ -149,7 +155,7 @@ class _Trainer:
         self._started = clock()
 
     def _order(self, epoch: int) -> jax.Array:
-        return train.epoch_order(self._config.seed, epoch, len(self._train_set[1]))
+        return train.epoch_order(self._config.seed, epoch, self._num_train)
 
     def train_epoch(self, epoch: int) -> None:
         """Trains on every example once, then scores the training set; `epoch` counts from 1."""
@@ -160,7 +166,7 @@ class _Trainer:
         for first in range(0, self._num_batches, every):
             num_steps = min(every, self._num_batches - first)
             self._state, total, last = self._train_steps(
-                self._state, *self._train_set, order, first, num_steps
+                self._state, *self._examples, order, first, num_steps
             )
             values = total.compute()
             done = first + num_steps
@@ -170,14 +176,14 @@ class _Trainer:
             )
             self._metrics(epoch, steps_before + done, "train", values)
         self._epoch_seconds.append(self._clock() - started)
-        self._train_values = self._score(self._evaluate_train, self._train_set)
+        self._train_values = self._score(0, self._num_train)
         self._metrics(epoch, steps_before + self._num_batches, "train_eval", self._train_values)
         self._report.epoch_accuracy(epoch, self._train_values["accuracy"], self._elapsed())
 
     def finish(self, started: float) -> Result:
         """Scores the test set and sums up; `started` is when the run was called for."""
         self._report.training_time(self._elapsed())
-        test = self._score(self._evaluate_test, self._test_set)
+        test = self._score(self._num_train, self._num_examples)
         steps = int(self._state.step)
         self._metrics(self._config.num_epochs, steps, "test", test)
         self._report.test_accuracy(test["accuracy"])
@@ -202,10 +208,11 @@ class _Trainer:
     def _elapsed(self) -> float:
         return self._clock() - self._started
 
-    def _score(self, evaluate: Callable[..., Any], examples: tuple[Any, Any]) -> dict[str, float]:
-        """Loss and accuracy of a whole set of examples with the parameters as they are."""
+    def _score(self, start: int, stop: int) -> dict[str, float]:
+        """Loss and accuracy of examples start .. stop - 1 with the parameters as they are."""
         started = self._clock()
-        values: dict[str, float] = evaluate(self._state, *examples).compute()
+        metrics = self._evaluate(self._state, *self._examples, start, stop)
+        values: dict[str, float] = metrics.compute()
         self._eval_seconds += self._clock() - started
         return values
 

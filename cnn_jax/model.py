@@ -38,12 +38,21 @@ class ConvStage(nn.Module):
         shape = (self.kernel_size, self.kernel_size, image.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.normal(self.init_stddev), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
-        convolution += bias.reshape(1, 1, 1, -1)
-        self.sow("intermediates", "convolution", convolution)
-        activation = conv.ACTIVATIONS[self.activation](convolution)
-        self.sow("intermediates", "activation", activation)
-        return conv.pool(activation, self.pool)
+        if self.is_mutable_collection("intermediates"):  # Somebody looks: show every map.
+            convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
+            convolution += bias.reshape(1, 1, 1, -1)
+            self.sow("intermediates", "convolution", convolution)
+            activation = conv.ACTIVATIONS[self.activation](convolution)
+            self.sow("intermediates", "activation", activation)
+        return conv.conv_stage(
+            image,
+            kernel,
+            bias,
+            strides=self.strides,
+            padding=self.padding,
+            activation=self.activation,
+            kind_of_pool=self.pool,
+        )
 
 
 class ConvNet(nn.Module):

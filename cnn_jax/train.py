@@ -181,16 +181,8 @@ def _metrics(state: TrainState, batch: Batch) -> Metrics:
     return Metrics.of_batch(logits, batch["label"], batch.get("mask"))
 
 
-def _take_batch(
-    image: Array, label: Array, index: Array, batch_size: int, order: Array | None = None
-) -> Batch:
-    """Batch number `index` of the examples in that order; the last is filled up and masked."""
-    num_examples = len(label)
-    position = index * batch_size + jnp.arange(batch_size)
-    chosen = jnp.minimum(position, num_examples - 1)
-    if order is not None:
-        chosen = order[chosen]
-    return {"image": image[chosen], "label": label[chosen], "mask": position < num_examples}
+def _batch(image: Array, label: Array, chosen: Array, mask: Array) -> Batch:
+    return {"image": image[chosen], "label": label[chosen], "mask": mask}
 
 
 def _train_steps(
@@ -209,12 +201,12 @@ def _train_steps(
 
     Args:
       state: donated.
-      image: uint8 [N, H, W, C], the whole training set.
+      image: uint8 [N, H, W, C], of which `order` chooses.
       label: int32 [N].
-      order: int32 [N], from `epoch_order`.
+      order: int32 [num_examples], from `epoch_order`.
       first: number of the first batch, from 0.
-      num_steps: how many batches; with 0 only compilation happens.
-      batch_size: static.
+      num_steps: how many batches.
+      batch_size: static; the last batch of an epoch is filled up and masked.
 
     Returns:
       The state, the metrics of all these batches, and those of the last one.
@@ -222,26 +214,36 @@ def _train_steps(
 
     def body(index: Array, carry: _Carry) -> _Carry:
         state, total, _ = carry
-        state, last = train_step(state, _take_batch(image, label, first + index, batch_size, order))
+        position = (first + index) * batch_size + jnp.arange(batch_size)
+        chosen = order[jnp.minimum(position, len(order) - 1)]
+        state, last = train_step(state, _batch(image, label, chosen, position < len(order)))
         return state, total.merge(last), last
 
     carry: _Carry = (state, Metrics.empty(), Metrics.empty())
     return cast(_Carry, jax.lax.fori_loop(0, num_steps, body, carry))
 
 
-def _evaluate(state: TrainState, image: Array, label: Array) -> Metrics:
-    """The metrics of a whole set of examples, each counted exactly once.
+def _evaluate(
+    state: TrainState, image: Array, label: Array, start: Array | int, stop: Array | int
+) -> Metrics:
+    """The metrics of the examples start .. stop - 1, each counted exactly once.
+
+    The bounds are arguments, so that one program scores the training and the test examples.
 
     Args:
       state: its parameters are used as they are.
       image: uint8 [N, H, W, C].
       label: int32 [N].
+      start: first example.
+      stop: one after the last.
     """
 
     def body(index: Array, total: Metrics) -> Metrics:
-        return total.merge(eval_step(state, _take_batch(image, label, index, EVAL_BATCH_SIZE)))
+        position = start + index * EVAL_BATCH_SIZE + jnp.arange(EVAL_BATCH_SIZE)
+        chosen = jnp.minimum(position, stop - 1)
+        return total.merge(eval_step(state, _batch(image, label, chosen, position < stop)))
 
-    num_batches = steps_per_epoch(len(label), EVAL_BATCH_SIZE)
+    num_batches = (stop - start + EVAL_BATCH_SIZE - 1) // EVAL_BATCH_SIZE
     return cast(Metrics, jax.lax.fori_loop(0, num_batches, body, Metrics.empty()))
 
 

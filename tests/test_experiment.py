@@ -136,18 +136,19 @@ def test_each_step_function_is_traced_once_and_the_test_set_scored_once(
         return of_batch(logits, *rest)
 
     monkeypatch.setattr(Metrics, "of_batch", count)
-    scored: list[int] = []
+    scored: list[tuple[int, int]] = []
     score: Callable[..., Any] = experiment._Trainer._score
 
-    def spy(self: Any, evaluate: Any, examples: Any) -> Any:
-        scored.append(len(examples[1]))
-        return score(self, evaluate, examples)
+    def spy(self: Any, start: int, stop: int) -> Any:
+        scored.append((start, stop))
+        return score(self, start, stop)
 
     monkeypatch.setattr(experiment._Trainer, "_score", spy)
     run()
     # Once in train_step and once in eval_step, over two epochs with ragged ends and two data sets.
     assert traced == [(16, 10), (train.EVAL_BATCH_SIZE, 10)]
-    assert scored == [70, 70, 30]  # The training set after each epoch; the test set at the end.
+    # The training set after each epoch; the test set, which follows it, at the end.
+    assert scored == [(0, 70), (0, 70), (70, 100)]
 
 
 def test_a_rate_that_makes_the_loss_no_number_stops_the_run(tmp_path: Path) -> None:
