@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any, TextIO
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -34,7 +35,7 @@ class Result:
       steps: steps taken.
       epoch_seconds: of each epoch, training alone.
       eval_seconds: of all evaluations together.
-      compile_seconds: until every compiled loop was ready.
+      compile_seconds: for the compiled programs, part of them while the data are read.
       total_seconds: from the call of `run` to its end.
       params_sha256: over the parameters' bytes in tree order.
       versions: of Python and of the packages.
@@ -97,8 +98,10 @@ def run(
             "config.json",
             {"config": config.to_dict(), "versions": versions(), "devices": devices()},
         )
-        dataset = data.load(**config.dataset, show_progress=err.isatty())
-        trainer = _Trainer(config, info, dataset, report, clock)
+        with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
+            programs = pool.submit(_compile, config, info, clock)
+            dataset = data.load(**config.dataset, show_progress=err.isatty())
+        trainer = _Trainer(config, info, dataset, programs.result(), report, clock)
         for epoch in range(1, config.num_epochs + 1):
             trainer.train_epoch(epoch)
         result = trainer.finish(started)
@@ -106,6 +109,44 @@ def run(
         return result
     finally:
         report.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Programs:
+    """The compiled programs of a run: its initial state, and its loops; see `train.Loops`."""
+
+    initial_state: jax.stages.Compiled
+    train_steps: jax.stages.Compiled
+    evaluate: jax.stages.Compiled
+    seconds: float
+
+
+def _compile(config: ConfigDict, info: data.Info, clock: Callable[[], float]) -> _Programs:
+    """Compiles all that a run needs, from shapes alone, before there are parameters or data."""
+    started = clock()
+    num_examples = info.num_train + info.num_test
+
+    def initial_state() -> train.TrainState:
+        key = train.init_key(config.seed)
+        return train.create_train_state(
+            config, key, info.image_shape, info.num_classes, info.num_train
+        )
+
+    # It runs once, so its compiler need not try hard.
+    initial = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 1})
+    state = jax.eval_shape(initial)
+    examples = (
+        jax.ShapeDtypeStruct((num_examples, *info.image_shape), jnp.uint8),
+        jax.ShapeDtypeStruct((num_examples,), jnp.int32),
+    )
+    order = jax.ShapeDtypeStruct((info.num_train,), jnp.int32)
+    loops = train.compiled_loops(config.deterministic)
+    return _Programs(
+        initial.lower().compile(),
+        loops.train_steps.lower(state, *examples, order, 0, 0, config.batch_size).compile(),
+        loops.evaluate.lower(state, *examples, 0, 0).compile(),
+        clock() - started,
+    )
 
 
 class _Trainer:
@@ -116,10 +157,11 @@ class _Trainer:
         config: ConfigDict,
         info: data.Info,
         dataset: data.Dataset,
+        programs: _Programs,
         report: Report,
         clock: Callable[[], float],
     ) -> None:
-        """Puts the data on the device, draws the parameters and compiles every loop."""
+        """Puts the data on the device and draws the initial parameters."""
         self._config = config
         self._report = report
         self._clock = clock
@@ -127,45 +169,30 @@ class _Trainer:
         self._eval_seconds = 0.0
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
         # One array for all examples, training first: one program scores either part of it.
-        self._num_train = len(dataset.train.label)
-        self._num_examples = self._num_train + len(dataset.test.label)
+        self._num_train = info.num_train
+        self._num_examples = info.num_train + info.num_test
         self._examples = jax.device_put(
             (
                 np.concatenate([dataset.train.image, dataset.test.image]),
                 np.concatenate([dataset.train.label, dataset.test.label]),
             )
         )
-        self._state = train.create_train_state(
-            config, train.init_key(config.seed), info.image_shape, info.num_classes, info.num_train
-        )
-        started = clock()
-        loops = train.compiled_loops(config.deterministic)
-        lowered = (
-            loops.train_steps.lower(
-                self._state, *self._examples, self._order(1), 0, 0, config.batch_size
-            ),
-            loops.evaluate.lower(self._state, *self._examples, 0, 0),
-        )
-        with ThreadPoolExecutor() as pool:  # XLA compiles outside Python's lock.
-            self._train_steps, self._evaluate = pool.map(lambda program: program.compile(), lowered)
-        self._compile_seconds = clock() - started
-        report.line(f"Device: {', '.join(devices())} | Compiled in {self._compile_seconds:.1f} s")
+        self._state = programs.initial_state()
+        self._programs = programs
+        report.line(f"Device: {', '.join(devices())} | Compiled in {programs.seconds:.1f} s")
         report.line(f"Image batch dimensions: {(config.batch_size, *info.image_shape)}")
         report.line(f"Image label dimensions: {(config.batch_size,)}")
         self._started = clock()
 
-    def _order(self, epoch: int) -> jax.Array:
-        return train.epoch_order(self._config.seed, epoch, self._num_train)
-
     def train_epoch(self, epoch: int) -> None:
         """Trains on every example once, then scores the training set; `epoch` counts from 1."""
         started = self._clock()
-        order = self._order(epoch)
+        order = train.epoch_order(self._config.seed, epoch, self._num_train)
         steps_before = (epoch - 1) * self._num_batches
         every = self._config.log_every_steps
         for first in range(0, self._num_batches, every):
             num_steps = min(every, self._num_batches - first)
-            self._state, total, last = self._train_steps(
+            self._state, total, last = self._programs.train_steps(
                 self._state, *self._examples, order, first, num_steps
             )
             values = total.compute()
@@ -197,7 +224,7 @@ class _Trainer:
             steps=steps,
             epoch_seconds=self._epoch_seconds,
             eval_seconds=self._eval_seconds,
-            compile_seconds=self._compile_seconds,
+            compile_seconds=self._programs.seconds,
             total_seconds=self._clock() - started,
             params_sha256=hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest(),
             versions=versions(),
@@ -211,7 +238,7 @@ class _Trainer:
     def _score(self, start: int, stop: int) -> dict[str, float]:
         """Loss and accuracy of examples start .. stop - 1 with the parameters as they are."""
         started = self._clock()
-        metrics = self._evaluate(self._state, *self._examples, start, stop)
+        metrics = self._programs.evaluate(self._state, *self._examples, start, stop)
         values: dict[str, float] = metrics.compute()
         self._eval_seconds += self._clock() - started
         return values

@@ -69,10 +69,8 @@ def create_train_state(
       The state before the first step.
     """
     model = ConvNet(num_classes=num_classes, **config.model)
-    # Compiled, so that the forward pass of `init` is left out; with little optimization, since
-    # it runs once.
-    init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
-    params = init(key, jnp.zeros((1, *image_shape)))["params"]
+    # Compiled, so that the forward pass of `init` is left out.
+    params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
     optimizer = _optimizer(
         config.optimizer,
         float(config.learning_rate),

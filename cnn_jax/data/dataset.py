@@ -43,6 +43,11 @@ class Info:
         """Number of training examples."""
         return sum(part.stop - part.start for part in self.train)
 
+    @property
+    def num_test(self) -> int:
+        """Number of test examples."""
+        return sum(part.stop - part.start for part in self.test)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
