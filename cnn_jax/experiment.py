@@ -125,16 +125,16 @@ def _compile(config: ConfigDict, info: data.Info, clock: Callable[[], float]) ->
     """Compiles all that a run needs, from shapes alone, before there are parameters or data."""
     started = clock()
     num_examples = info.num_train + info.num_test
+    key = jax.random.key(config.seed)
 
-    def initial_state() -> train.TrainState:
-        key = train.init_key(config.seed)
+    def initial_state(key: jax.Array) -> train.TrainState:
         return train.create_train_state(
             config, key, info.image_shape, info.num_classes, info.num_train
         )
 
     # It runs once, so its compiler need not try hard.
     initial = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 1})
-    state = jax.eval_shape(initial)
+    state = jax.eval_shape(initial, key)
     examples = (
         jax.ShapeDtypeStruct((num_examples, *info.image_shape), jnp.uint8),
         jax.ShapeDtypeStruct((num_examples,), jnp.int32),
@@ -142,7 +142,7 @@ def _compile(config: ConfigDict, info: data.Info, clock: Callable[[], float]) ->
     order = jax.ShapeDtypeStruct((info.num_train,), jnp.int32)
     loops = train.compiled_loops(config.deterministic)
     return _Programs(
-        initial.lower().compile(),
+        initial.lower(key).compile(),
         loops.train_steps.lower(state, *examples, order, 0, 0, config.batch_size).compile(),
         loops.evaluate.lower(state, *examples, 0, 0).compile(),
         clock() - started,
@@ -177,11 +177,9 @@ class _Trainer:
                 np.concatenate([dataset.train.label, dataset.test.label]),
             )
         )
-        self._state = programs.initial_state()
+        self._state = programs.initial_state(jax.random.key(config.seed))
         self._programs = programs
-        report.line(f"Device: {', '.join(devices())} | Compiled in {programs.seconds:.1f} s")
-        report.line(f"Image batch dimensions: {(config.batch_size, *info.image_shape)}")
-        report.line(f"Image label dimensions: {(config.batch_size,)}")
+        report.begin(devices(), programs.seconds, (config.batch_size, *info.image_shape))
         self._started = clock()
 
     def train_epoch(self, epoch: int) -> None:

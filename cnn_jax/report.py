@@ -1,7 +1,9 @@
 """What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
 
+import contextlib
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,31 +33,47 @@ class Report:
         Raises:
           UserError: when the folder cannot be written or holds a run already.
         """
-        self._out = out
+        self._out, self._err = out, err
         self._num_epochs = num_epochs
         self._num_batches = num_batches
         self._workdir = _claim(Path(workdir).expanduser()) if workdir else None
-        self._bar = tqdm(
-            total=num_epochs * num_batches,
-            unit=" steps",
-            file=err,
-            leave=False,
-            disable=not err.isatty(),
-        )
+        self._bar = tqdm(disable=True)  # Until the training begins.
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes `name` into the workdir, whole or not at all."""
         if self._workdir:
             path = self._workdir / name
             unfinished = path.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(content, indent=2, default=str) + "\n")
-            unfinished.replace(path)
+            with _said(path):
+                unfinished.write_text(json.dumps(content, indent=2) + "\n")
+                unfinished.replace(path)
 
     def line(self, text: str) -> None:
         """Prints a line above the progress bar, at once even into a pipe."""
         self._bar.clear()
         print(text, file=self._out, flush=True)
         self._bar.refresh()
+
+    def begin(
+        self, devices: list[str], compile_seconds: float, image_shape: tuple[int, ...]
+    ) -> None:
+        """Says what the training runs on, and starts the progress bar.
+
+        Args:
+          devices: their names.
+          compile_seconds: how long XLA compiled.
+          image_shape: of a batch: (examples, height, width, channels).
+        """
+        self.line(f"Device: {', '.join(devices)} | Compiled in {compile_seconds:.1f} s")
+        self.line(f"Image batch dimensions: {image_shape}")
+        self.line(f"Image label dimensions: {image_shape[:1]}")
+        self._bar = tqdm(
+            total=self._num_epochs * self._num_batches,
+            unit=" steps",
+            file=self._err,
+            leave=False,
+            disable=not self._err.isatty(),
+        )
 
     def batches(self, epoch: int, batch: int, cost: float, *, show: bool, advance: int) -> None:
         """Says how far an epoch has come.
@@ -112,7 +130,8 @@ class Report:
                 "accuracy": values["accuracy"],
                 "seconds": round(seconds, 3),
             }
-            with (self._workdir / "metrics.jsonl").open("a") as file:
+            path = self._workdir / "metrics.jsonl"
+            with _said(path), path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
@@ -122,21 +141,29 @@ class Report:
 
 def _claim(workdir: Path) -> Path:
     """Makes the folder, and refuses one whose earlier results would be lost."""
-    try:
+    with _said(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
-        for name in ("result.json", "metrics.jsonl"):
-            if (workdir / name).exists():
-                raise UserError(
-                    f"workdir {workdir} holds a run already ({name}): allowed is a new or empty "
-                    "folder. Choose another --workdir, or delete that one."
-                )
-        (workdir / "metrics.jsonl").touch(exist_ok=False)
+        metrics = workdir / "metrics.jsonl"
+        metrics.touch()
+        # A run that came to nothing, for want of data say, left an empty file.
+        if metrics.stat().st_size:
+            raise UserError(
+                f"workdir {workdir} holds a run already: allowed is a new or empty folder. "
+                "Choose another --workdir, or delete that one."
+            )
+    return workdir
+
+
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into words."""
+    try:
+        yield
     except OSError as error:
         raise UserError(
-            f"workdir {workdir} cannot be used ({error.strerror or error}): allowed is a folder "
-            "that can be written. Choose another --workdir."
+            f"{path} cannot be written ({error.strerror or error}): allowed is a --workdir in a "
+            "folder that can be written, on a disk with room. Choose another --workdir."
         ) from error
-    return workdir
 
 
 def check_finite(loss: float, first_step: int, last_step: int) -> None:

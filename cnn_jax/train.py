@@ -124,25 +124,24 @@ def learning_rate_schedule(name: str, peak: float, num_steps: int) -> optax.Sche
     return optax.constant_schedule(peak)
 
 
-def init_key(seed: int) -> Array:
-    """The key of a run's initial parameters."""
-    return jax.random.fold_in(jax.random.key(seed), 0)
-
-
 def epoch_order(seed: int, epoch: int, num_examples: int) -> Array:
     """The order of an epoch: a function of the run's seed and the epoch's number, nothing else.
+
+    Args:
+      seed: of the run; its own key, without an epoch folded in, is that of the parameters.
+      epoch: from 1.
+      num_examples: how many to order.
 
     Returns:
       int32 [num_examples], a permutation of 0..num_examples-1.
     """
-    key = jax.random.fold_in(jax.random.key(seed), 1)  # Apart from `init_key`'s.
-    return cast(Array, _permutation(key, epoch, num_examples))
+    key = jax.random.fold_in(jax.random.key(seed), epoch)
+    return cast(Array, _permutation(key, num_examples))
 
 
-@functools.partial(jax.jit, static_argnums=2)
-def _permutation(key: Array, epoch: int, num_examples: int) -> Array:
-    order: Array = jax.random.permutation(jax.random.fold_in(key, epoch), num_examples)
-    return order
+@functools.partial(jax.jit, static_argnums=1)
+def _permutation(key: Array, num_examples: int) -> Array:
+    return jax.random.permutation(key, num_examples)
 
 
 @functools.partial(jax.jit, donate_argnums=0)

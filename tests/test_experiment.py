@@ -113,7 +113,7 @@ def test_the_run_is_its_steps_one_by_one() -> None:
     # The same through the public step function, batch by batch, the last one exact.
     config = small_config()
     digits = data.load("digits", train_split="train[:70]").train
-    state = train.create_train_state(config, train.init_key(1), num_examples=70)
+    state = train.create_train_state(config, jax.random.key(1), num_examples=70)
     for epoch in (1, 2):
         order = jax.device_get(train.epoch_order(1, epoch, 70))
         for start in range(0, 70, 16):

@@ -88,7 +88,10 @@ def test_help_is_no_error() -> None:
         (("--config=configs/mnist.py", "--mode=fly"), "<train|describe>"),
         (("--config=configs/mnist.py", "more"), "more is not a flag"),
         (("--cofnig=configs/mnist.py",), "Did you mean: config"),
-        (("--config=configs/mnist.py", "--workdir=main.py"), "workdir main.py cannot be used"),
+        (
+            ("--config=configs/mnist.py", "--workdir=main.py"),
+            "main.py cannot be written (File exists)",
+        ),
     ],
 )
 def test_what_one_can_mend_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:

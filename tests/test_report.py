@@ -23,6 +23,7 @@ def report_to(
 def test_the_lines_are_those_of_the_reference() -> None:
     out = io.StringIO()
     report = report_to(out)
+    report.begin(["cpu:0 cpu", "cpu:1 cpu"], 1.26, (128, 28, 28, 1))
     report.batches(1, 50, 2.29918, show=True, advance=50)
     report.batches(1, 69, 2.2, show=False, advance=19)
     report.epoch_accuracy(1, 0.93041, 7.2)
@@ -30,6 +31,9 @@ def test_the_lines_are_those_of_the_reference() -> None:
     report.test_accuracy(0.9797)
     report.close()
     assert out.getvalue().splitlines() == [
+        "Device: cpu:0 cpu, cpu:1 cpu | Compiled in 1.3 s",
+        "Image batch dimensions: (128, 28, 28, 1)",
+        "Image label dimensions: (128,)",
         "Epoch: 001/010 | Batch 050/469 | Cost: 2.2992",
         "Epoch: 001/010 training accuracy: 93.04%",
         "Time elapsed: 0.12 min",
@@ -41,6 +45,7 @@ def test_the_lines_are_those_of_the_reference() -> None:
 def test_the_bar_is_drawn_on_a_terminal_alone() -> None:
     for err, drawn in ((Terminal(), True), (io.StringIO(), False)):
         report = report_to(io.StringIO(), err=err)
+        report.begin(["cpu:0 cpu"], 1.0, (128, 28, 28, 1))
         report.batches(2, 50, 1.0, show=False, advance=50)
         report.close()
         assert bool(err.getvalue()) is drawn
@@ -79,9 +84,25 @@ def test_a_workdir_with_a_run_is_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_text() == "precious"
 
 
+def test_a_workdir_where_a_run_came_to_nothing_can_be_used_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        report_to(io.StringIO(), tmp_path).close()
+    report_to(io.StringIO(), tmp_path).write_json("result.json", {})
+
+
+def test_a_disk_that_refuses_is_said(tmp_path: Path) -> None:
+    report = report_to(io.StringIO(), tmp_path / "w")
+    (tmp_path / "w" / "metrics.jsonl").unlink()
+    (tmp_path / "w").rmdir()
+    with pytest.raises(UserError, match=r"metrics\.jsonl cannot be written \(No such file"):
+        report.metrics(step=1, epoch=1, split="test", values={"loss": 1, "accuracy": 1}, seconds=1)
+    with pytest.raises(UserError, match=r"result\.json cannot be written"):
+        report.write_json("result.json", {})
+
+
 def test_a_workdir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("precious")
-    with pytest.raises(UserError, match="cannot be used"):
+    with pytest.raises(UserError, match="cannot be written"):
         report_to(io.StringIO(), tmp_path / "file")
 
 

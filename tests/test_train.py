@@ -25,7 +25,7 @@ def config_with(**changes: Any) -> ConfigDict:
 
 
 def state_with(**changes: Any) -> TrainState:
-    return train.create_train_state(config_with(**changes), train.init_key(1))
+    return train.create_train_state(config_with(**changes), jax.random.key(1))
 
 
 def batch_of(split: data.Split, *rows: int) -> train.Batch:
@@ -189,7 +189,7 @@ def test_the_schedule_spans_the_whole_run() -> None:
     # 10 examples in batches of 4 are 3 steps, two epochs are 6: after them cosine has come to 0,
     # so that a seventh step moves nothing.
     config = config_with(num_epochs=2, batch_size=4, schedule="cosine", learning_rate=0.1)
-    state = train.create_train_state(config, train.init_key(1), num_examples=10)
+    state = train.create_train_state(config, jax.random.key(1), num_examples=10)
     batch: train.Batch = {
         "image": jnp.full((4, 28, 28, 1), 255, jnp.uint8),
         "label": jnp.zeros(4, jnp.int32),
@@ -214,12 +214,6 @@ def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> Non
     assert all(sorted(order) == list(range(100)) for order in orders.values())
     assert len(set(orders.values())) == len(orders)
     assert orders[1, 2] == tuple(np.asarray(train.epoch_order(1, 2, 100)).tolist())
-
-
-def test_parameters_and_order_draw_from_different_keys() -> None:
-    key = jax.random.key_data(train.init_key(1))
-    assert (key != jax.random.key_data(jax.random.key(1))).any()
-    assert (key != jax.random.key_data(train.init_key(2))).any()
 
 
 # --- the compiled loops
