@@ -19,7 +19,7 @@ from cnn_jax.errors import UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/mnist.py.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A new folder for the results; without it a run writes no file."
+    "workdir", None, "A new folder for the results; without it no result is written."
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "describe"], "What to do.")
 
@@ -28,8 +28,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     config_module.check_overrides(argv)
     try:
         rest: list[str] = flags.FLAGS(argv)
-    except SystemExit:  # --help has been printed, as asked.
-        sys.exit(0)
+    except SystemExit as error:
+        if any(argument.startswith(("--help", "-help", "-h", "-?")) for argument in argv[1:]):
+            sys.exit(0)  # It has been printed, as asked; absl would call that a failure.
+        raise UserError("the config file ends the program. Mend it.") from error
     except Exception as error:  # A config file is Python, and may raise anything.
         raise config_module.explain_flag_error(error) from error
     if _CONFIG.value is None:
@@ -65,6 +67,7 @@ def _exit_on_signal(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # As in `main.py | head`.
     signal.signal(signal.SIGTERM, _exit_on_signal)
     signal.signal(signal.SIGINT, _exit_on_signal)
     try:

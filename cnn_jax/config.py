@@ -5,7 +5,6 @@ Everything here runs on the host before anything is traced, downloaded or writte
 
 import dataclasses
 import difflib
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from traceback import format_exception
@@ -17,6 +16,10 @@ from ml_collections import ConfigDict
 from cnn_jax import data, shapes
 from cnn_jax.errors import UserError
 
+MAX_STEPS = 2**31 - 1  # Steps are counted in 32 bits.
+MAX_REAL = 3.4e38  # Of float32.
+MAX_MULTIPLY_ADDS = 10**12  # A thousand times a large network for small images: beyond it, a slip.
+MAX_KERNEL = 15  # Programs grow with its square: at 31 one compiles for minutes.
 MAX_SEED = 2**32 - 1  # JAX takes the seed modulo 2**32: a larger one would repeat another's run.
 
 
@@ -38,7 +41,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_real(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and math.isfinite(value)
+    return (_is_int(value) or isinstance(value, float)) and abs(value) <= MAX_REAL
 
 
 def _whole(low: int, high: int | None = None) -> Field:
@@ -50,8 +53,8 @@ def _one_of(*names: str) -> Field:
     return Field("one of " + ", ".join(names), lambda v: isinstance(v, str) and v in names)
 
 
-_POSITIVE = Field("a finite number above 0", lambda v: _is_real(v) and v > 0)
-_NOT_NEGATIVE = Field("a finite number of at least 0", lambda v: _is_real(v) and v >= 0)
+_POSITIVE = Field("a number above 0, within float32", lambda v: _is_real(v) and v > 0)
+_NOT_NEGATIVE = Field("a number of at least 0, within float32", lambda v: _is_real(v) and v >= 0)
 _TEXT = Field("a text", lambda v: isinstance(v, str))
 _NAME = Field("a text that is not empty", lambda v: isinstance(v, str) and v != "")
 
@@ -77,7 +80,7 @@ FIELDS: Mapping[str, Field] = {
         "one or more whole numbers of at least 1, as in 8,16",
         lambda v: isinstance(v, tuple) and len(v) > 0 and all(_is_int(n) and n >= 1 for n in v),
     ),
-    "model.kernel_size": _whole(1),
+    "model.kernel_size": _whole(1, MAX_KERNEL),
     "model.strides": _whole(1),
     "model.padding": _one_of("VALID", "SAME", "FULL"),
     "model.activation": _one_of("relu", "leaky_relu", "sigmoid"),
@@ -100,12 +103,22 @@ def check(config: ConfigDict) -> data.Info:
     """
     check_fields(config)
     info = describe_data(config)
-    for _ in walk_layers(config, info):
-        pass  # Raises where nothing is left.
+    work = sum(layer.multiply_adds for layer in walk_layers(config, info))
+    if work > MAX_MULTIPLY_ADDS:
+        raise UserError(
+            f"model.features={_show(config.model.features)} takes {work:.1e} multiply-adds an "
+            f"image: allowed is at most {MAX_MULTIPLY_ADDS:.0e}. Use fewer features."
+        )
     if config.batch_size > info.num_train:
         raise UserError(
             f"batch_size={config.batch_size} is not allowed: allowed is at most {info.num_train}, "
             f"the examples of dataset.train_split={config.dataset.train_split}. Change batch_size."
+        )
+    steps = config.num_epochs * -(-info.num_train // config.batch_size)
+    if steps > MAX_STEPS:
+        raise UserError(
+            f"num_epochs={config.num_epochs} is not allowed: it takes {steps} steps, allowed is at "
+            f"most {MAX_STEPS}. Use fewer epochs."
         )
     return info
 

@@ -238,6 +238,8 @@ class _Trainer:
         started = self._clock()
         metrics = self._programs.evaluate(self._state, *self._examples, start, stop)
         values: dict[str, float] = metrics.compute()
+        steps = int(self._state.step)
+        check_finite(values["loss"], steps - 1, steps)
         self._eval_seconds += self._clock() - started
         return values
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -36,7 +37,7 @@ class Report:
         self._out, self._err = out, err
         self._num_epochs = num_epochs
         self._num_batches = num_batches
-        self._workdir = _claim(Path(workdir).expanduser()) if workdir else None
+        self._workdir = _claim(Path(os.path.expanduser(workdir))) if workdir else None
         self._bar = tqdm(disable=True)  # Until the training begins.
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
@@ -45,7 +46,7 @@ class Report:
             path = self._workdir / name
             unfinished = path.with_suffix(".tmp")
             with _said(path):
-                unfinished.write_text(json.dumps(content, indent=2) + "\n")
+                unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
                 unfinished.replace(path)
 
     def line(self, text: str) -> None:
@@ -132,7 +133,7 @@ class Report:
             }
             path = self._workdir / "metrics.jsonl"
             with _said(path), path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Removes the progress bar."""

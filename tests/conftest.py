@@ -14,6 +14,8 @@ import pytest
 from cnn_jax.data import Split
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Compiling takes most of the time here. Tests that start a process of their own run the real thing.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -87,7 +87,9 @@ def test_its_variants_differ_in_the_data_set_alone(name: str, other: str) -> Non
         ("model.features", (8, 0)),
         ("model.features", (8, 1.5)),
         ("model.features", 8),
+        ("learning_rate", 1e300),
         ("model.kernel_size", 0),
+        ("model.kernel_size", 16),
         ("model.strides", 0),
         ("model.padding", "same"),
         ("model.activation", "gelu"),
@@ -178,6 +180,14 @@ def test_a_kernel_larger_than_what_is_left_is_refused() -> None:
 def test_a_batch_larger_than_the_training_set_is_refused() -> None:
     message = message_of(**{"dataset.train_split": "train[:100]", "batch_size": 101})
     assert message.startswith("batch_size=101 is not allowed: allowed is at most 100")
+
+
+def test_what_would_take_for_ever_is_refused() -> None:
+    # 60,000 images one by one are 60,000 steps an epoch: 2^31 - 1 of them end in epoch 35,792.
+    assert message_of(num_epochs=35_792, batch_size=1).startswith("num_epochs=35792 is not allowed")
+    # 9 * 784 products for each of 10^13 filters, then 10 for each of 196 * 10^13 inputs: 9.0e16.
+    message = message_of(**{"model.features": (10**13,)})
+    assert message.startswith("model.features=10000000000000 takes 9.0e+16 multiply-adds")
 
 
 def test_what_is_known_of_the_data_comes_back() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 import tensorflow_datasets as tfds
 from PIL import Image
 
@@ -207,7 +208,12 @@ def test_a_network_that_does_not_answer_is_not_waited_for(
     load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forever = threading.Event()
-    monkeypatch.setattr("requests.head", lambda *_, **__: forever.wait(60))
+
+    def hang(*_: Any, **__: Any) -> None:
+        forever.wait(60)
+        raise requests.ConnectionError
+
+    monkeypatch.setattr(requests, "head", hang)
     monkeypatch.setattr(mnist, "_PROBE_SECONDS", 0.1)
     assert "cannot be downloaded from https://" in message_of(load, manual_dir="")
     forever.set()
@@ -242,6 +248,27 @@ def test_downloads_are_verified(load: Any, originals: Path) -> None:
     path = originals / "t10k-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx(np.zeros((NUM_TEST, 28, 28), np.uint8))))
     assert "contents are not those of mnist" in message_of(load, manual_dir="")
+
+
+def test_a_download_with_a_wrong_checksum_is_said(
+    load: Any, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorflow_datasets.core.download import checksums
+
+    known = checksums.get_all_url_infos()
+    some = next(iter(known.values()))  # Of another file: TFDS will find that it does not match.
+    urls = {f"{server}{name}.gz" for names in mnist.FILE_NAMES.values() for name in names}
+    monkeypatch.setattr(checksums, "get_all_url_infos", lambda: known | dict.fromkeys(urls, some))
+    message = message_of(load, manual_dir="")
+    assert f"cannot be downloaded from {server}" in message
+    assert "wrong checksum" in message
+
+
+def test_a_server_that_is_out_of_order_is_not_waited_for(
+    load: Any, server: str, originals: Path
+) -> None:
+    (originals / "train-images-idx3-ubyte.gz").unlink()
+    assert f"downloaded from {server} (HTTP status 404)" in message_of(load, manual_dir="")
 
 
 def test_a_server_without_the_files_is_named(load: Any, originals: Path, server: str) -> None:
@@ -340,7 +367,7 @@ def test_a_format_that_needs_tensorflow_is_refused(tmp_path: Path) -> None:
         data.load("flags", data_dir=str(tmp_path))
 
 
-@pytest.mark.parametrize("name", ["../etc", "a b", "flags:1", "/tmp", "flags/"])
+@pytest.mark.parametrize("name", ["../etc", "a b", "flags:1", "/tmp", "flags/", "a" * 300])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="is not a name"):
         data.describe(name)
@@ -349,6 +376,24 @@ def test_what_is_no_name_is_refused(name: str) -> None:
 def test_a_set_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cifar10 is not prepared in .*mnist.*digits"):
         data.describe("cifar10", data_dir=str(tmp_path))
+
+
+def test_a_part_of_mnist_that_tfds_prepared_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path, name="mnist", shape=(28, 28, 1), sizes=(4, 2))
+    info = data.describe("mnist", data_dir=str(tmp_path))
+    assert (info.num_train, info.num_test) == (4, 2)
+    assert len(data.load("mnist", data_dir=str(tmp_path)).train.label) == 4
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"splits": [{"name": "train"}]}', "[]"])
+def test_a_damaged_description_is_said(tmp_path: Path, content: str) -> None:
+    prepare(tmp_path)
+    content = content.replace("{", '{"fileFormat": "array_record", ', 1).replace(", }", "}")
+    (tmp_path / "flags" / "1.0.0" / "dataset_info.json").write_text(content)
+    with pytest.raises(UserError, match=r"flags"):
+        data.describe("flags", data_dir=str(tmp_path))
 
 
 def test_damaged_records_are_said(tmp_path: Path) -> None:
@@ -405,6 +450,7 @@ def test_a_damaged_cache_is_rebuilt(load: Any) -> None:
         ("train[50%:]", range(15, NUM_TRAIN)),
         ("train[-3:]", range(27, NUM_TRAIN)),
         ("train[:2]+train[4:6]", (0, 1, 4, 5)),
+        ("train[20:10]+train[:5]", range(5)),
     ],
 )
 def test_splits_in_the_syntax_of_tfds(load: Any, spec: str, rows: Any) -> None:

@@ -48,8 +48,15 @@ def test_digits_from_start_to_end(tmp_path: Path) -> None:
 
 
 def test_two_processes_give_the_same_bits(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        assert main(*SMALL, f"--workdir={tmp_path / name}").returncode == 0
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "main.py", *SMALL, f"--workdir={tmp_path / name}"],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+        )
+        for name in ("a", "b")
+    ]
+    assert [process.wait(timeout=100) for process in processes] == [0, 0]
     first, second = (
         json.loads((tmp_path / name / "result.json").read_text())["params_sha256"] for name in "ab"
     )
@@ -88,6 +95,8 @@ def test_help_is_no_error() -> None:
         (("--config=configs/mnist.py", "--mode=fly"), "<train|describe>"),
         (("--config=configs/mnist.py", "more"), "more is not a flag"),
         (("--cofnig=configs/mnist.py",), "Did you mean: config"),
+        (("--config=configs/digits.py", "--workdir=~nobody/" + "y" * 300), "cannot be written"),
+        (("--config=configs/mnist.py", "--config.dataset.manual_dir=" + "y" * 300), "is no folder"),
         (
             ("--config=configs/mnist.py", "--workdir=main.py"),
             "main.py cannot be written (File exists)",
@@ -105,6 +114,7 @@ def test_what_one_can_mend_is_one_line_and_status_2(arguments: tuple[str, ...], 
         ("def get_config(): return int('x')", "ValueError: invalid literal"),
         ("def get_config(:", "SyntaxError"),
         ("import nothing_like_it", "ModuleNotFoundError"),
+        ("raise SystemExit(3)", "ends the program"),
         ("def get_config(): return 3", "returns no ConfigDict"),
         ("from configs import mnist\ndef get_config(): return mnist.get_config().model", "unknown"),
     ],
@@ -114,6 +124,18 @@ def test_a_config_file_that_does_not_run_is_named(tmp_path: Path, text: str, wor
     path.write_text(text)
     line = error_of(f"--config={path}")
     assert words in line
+
+
+def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
+    command = f"{sys.executable} main.py --config=configs/mnist.py --mode=describe"
+    with subprocess.Popen(
+        command.split(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        err = process.stderr.read()
+    assert (process.returncode, err) == (-signal.SIGPIPE, b"")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -17,12 +17,13 @@ import numpy as np
 from cnn_jax.data.split import Split
 
 _DIGEST_SIZE = 64
+_FORMAT = 1  # Raise it whenever the decoding of any data set changes.
 
 
 def folder() -> Path:
     """The user's cache folder for this program: `$XDG_CACHE_HOME/cnn_jax` or `~/.cache/cnn_jax`."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "cnn_jax"
+    return Path(os.path.expanduser(base)) / "cnn_jax"
 
 
 def load(path: Path, fingerprint: str) -> Split | None:
@@ -41,7 +42,7 @@ def load(path: Path, fingerprint: str) -> Split | None:
         return None
     header_size = content.index(b"\n", _DIGEST_SIZE) + 1 - _DIGEST_SIZE
     header = json.loads(bytes(body[:header_size]))
-    if header["fingerprint"] != fingerprint:
+    if (header["format"], header["fingerprint"]) != (_FORMAT, fingerprint):
         return None
     shape = tuple(header["image_shape"])
     image_size = math.prod(shape)
@@ -52,7 +53,11 @@ def load(path: Path, fingerprint: str) -> Split | None:
 
 def save(path: Path, fingerprint: str, split: Split) -> None:
     """Writes a split whole or not at all; a folder that cannot be written costs only the cache."""
-    header = {"fingerprint": fingerprint, "image_shape": split.image.shape}
+    header = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "image_shape": split.image.shape,
+    }
     parts = [
         json.dumps(header).encode() + b"\n",
         split.image.tobytes(),
@@ -71,8 +76,8 @@ def save(path: Path, fingerprint: str, split: Split) -> None:
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(path)
-            except OSError:
-                Path(file.name).unlink()
+            except BaseException:  # A signal too: half a file is of no use to anybody.
+                Path(file.name).unlink(missing_ok=True)
                 raise
     except OSError:
         return

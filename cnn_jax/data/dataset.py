@@ -70,6 +70,8 @@ def describe(
         shape, num_classes, lengths = digits.IMAGE_SHAPE, digits.NUM_CLASSES, digits.SHARD_LENGTHS
     elif name in mnist.ORIGINALS:
         shape, num_classes, lengths = mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.SHARD_LENGTHS
+        if folder := prepared.find(_data_path(data_dir), name):  # TFDS can prepare a part of it.
+            lengths = prepared.shard_lengths(folder)
     else:
         folder = _find(name, _data_path(data_dir))
         shape, num_classes = prepared.describe(folder)
@@ -98,7 +100,8 @@ def load(
         `digits`, which comes with scikit-learn; or the name of any image classification set that
         TFDS has prepared as array_record in `data_dir`.
       data_dir: TFDS's data folder; empty for TFDS's own default.
-      manual_dir: a folder with the four original files, or empty to download them.
+      manual_dir: a folder with the four original files, or empty to download them; read only
+        when the data set is not prepared yet.
       train_split: in TFDS's syntax, such as `train[:50000]`.
       test_split: likewise.
       show_progress: whether slow parts draw a bar on standard error.
@@ -113,21 +116,28 @@ def load(
     if name == "digits":
         return _load_parts(info, "digits", digits.fingerprint(), digits.read)
     data_path = _data_path(data_dir)
+    manual_path = Path(os.path.expanduser(manual_dir)) if manual_dir else None
+    if manual_path and not os.path.isdir(manual_path):
+        raise UserError(
+            f"dataset.manual_dir={manual_path} is no folder: allowed is one with the four original "
+            "files. Change dataset.manual_dir."
+        )
     if name in mnist.ORIGINALS and prepared.find(data_path, name) is None:
-        manual_path = Path(manual_dir).expanduser() if manual_dir else None
         mnist.prepare(name, data_path, manual_path, show_progress)
     folder = _find(name, data_path)
 
     def read(split: str) -> Split:
         return prepared.read(folder, split, show_progress)
 
-    return _load_parts(info, str(folder.resolve()), prepared.fingerprint(folder), read)
+    with prepared.damage_said(folder):
+        fingerprint = prepared.fingerprint(folder)
+    return _load_parts(info, str(folder.resolve()), fingerprint, read)
 
 
 def _data_path(data_dir: str) -> Path:
     """TFDS's rule for its data folder, without the cost of importing TFDS."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(data_dir or default).expanduser()
+    return Path(os.path.expanduser(data_dir or default))
 
 
 def _find(name: str, data_path: Path) -> Path:
@@ -173,7 +183,8 @@ def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[P
                 f"{key}={spec} is not a split: allowed are {', '.join(lengths)} and TFDS's slices "
                 f"of them, as in {next(iter(lengths))}[:80%]. Change {key}."
             ) from error
-    if all(part.start >= part.stop for part in parts):
+    parts = tuple(part for part in parts if part.start < part.stop)
+    if not parts:
         raise UserError(
             f"{key}={spec} holds no example: allowed is a split with at least one. Change {key}."
         )
@@ -200,6 +211,12 @@ def _load_parts(
             found = read(split)
             cache.save(path, fingerprint, found)
         whole[split] = found
+    for part in info.train + info.test:
+        if (held := len(whole[part.split].label)) < part.stop:
+            raise UserError(
+                f"{identity} is damaged: its split {part.split} holds {held} examples, where "
+                f"{part.stop} are promised. Delete it to have it prepared again."
+            )
     return Dataset(_cut(whole, info.train), _cut(whole, info.test))
 
 

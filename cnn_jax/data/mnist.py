@@ -170,6 +170,7 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
     if arrays is None:
         _require_network(builder.URL, name)
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
     if show_progress:
         print(f"Preparing {name} in {data_dir}", file=sys.stderr)
@@ -180,7 +181,7 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
-    except tfds.download.DownloadError as error:
+    except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
         raise _no_download(name, builder.URL, str(error)) from error
     except OSError as error:
         if (Path(builder.data_dir) / "dataset_info.json").exists():
@@ -226,7 +227,7 @@ def _builder(name: str, data_dir: Path, arrays: dict[str, Arrays] | None) -> Any
 
 
 def _require_network(url: str, name: str) -> None:
-    """Asks the server for a sign of life, since TFDS would try for over three minutes.
+    """Asks the server for one of the files, since TFDS would try for over three minutes.
 
     Raises:
       UserError: when no answer comes within a few seconds.
@@ -238,8 +239,11 @@ def _require_network(url: str, name: str) -> None:
 
     def ask() -> None:
         try:
-            requests.head(url, timeout=_PROBE_SECONDS)
-            answered.set()
+            file = f"{url}{FILE_NAMES['train'][0]}.gz"
+            response = requests.head(file, timeout=_PROBE_SECONDS, allow_redirects=True)
+            if response.ok:
+                answered.set()
+            problem[0] = f"HTTP status {response.status_code}"
         except requests.RequestException as error:
             problem[0] = type(error).__name__
 

@@ -1,9 +1,11 @@
 """Finds and reads data sets that stand prepared by TFDS as array_record."""
 
+import contextlib
 import hashlib
 import io
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ def find(data_dir: Path, name: str) -> Path | None:
     Raises:
       UserError: when the name is not one, or the folder is of a format that needs TensorFlow.
     """
-    match = re.fullmatch(r"(\w+)(/[\w.-]+)?(?::(\d+\.\d+\.\d+))?", name)
+    # No part of a path may be longer than 255 bytes.
+    match = re.fullmatch(r"(\w{1,100})(/[\w.-]{1,100})?(?::(\d+\.\d+\.\d+))?", name, re.ASCII)
     if not match:
         raise UserError(
             f"dataset.name={name} is not a name: allowed is NAME, NAME/CONFIG or NAME:1.2.3. "
@@ -69,6 +72,26 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+@contextlib.contextmanager
+def damage_said(folder: Path) -> Iterator[None]:
+    """Turns whatever goes wrong while a prepared folder is read into words.
+
+    Raises:
+      UserError: naming the folder.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    # The libraries for records, protocol buffers and pictures raise whatever they like.
+    except Exception as error:
+        problem = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{folder} is damaged and cannot be read ({problem}). Delete that folder to have it "
+            "prepared again."
+        ) from error
+
+
 def fingerprint(folder: Path) -> str:
     """Changes when any file of the folder does: SHA-256 over names, sizes and times."""
     digest = hashlib.sha256()
@@ -81,13 +104,15 @@ def fingerprint(folder: Path) -> str:
 def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
-    return tfds.builder_from_directory(folder)
+    with damage_said(folder):
+        return tfds.builder_from_directory(folder)
 
 
 def shard_lengths(folder: Path) -> dict[str, list[int]]:
     """Number of examples in each file of each split; read without importing TFDS."""
-    splits = _read_json(folder / "dataset_info.json").get("splits", [])
-    return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
+    with damage_said(folder):
+        splits = _read_json(folder / "dataset_info.json")["splits"]
+        return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
 
 
 def describe(folder: Path) -> tuple[tuple[int, int, int], int]:
@@ -125,15 +150,8 @@ def read(folder: Path, split: str, show_progress: bool) -> Split:
     Raises:
       UserError: when records are missing or damaged.
     """
-    try:
+    with damage_said(folder):
         return _read(folder, split, show_progress)
-    # The libraries for records, protocol buffers and pictures raise whatever they like.
-    except Exception as error:
-        problem = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{folder} is damaged: split {split} cannot be read ({problem}). Delete that folder "
-            "to have it prepared again."
-        ) from error
 
 
 def _read(folder: Path, split: str, show_progress: bool) -> Split:
