@@ -24,7 +24,7 @@ def convolve_by_hand(image: np.ndarray, kernel: np.ndarray, strides: int, paddin
     return result
 
 
-@settings(max_examples=30, deadline=None, derandomize=True)  # Each new shape is compiled.
+@settings(max_examples=15, deadline=None, derandomize=True)  # Each new shape is compiled.
 @given(
     st.integers(4, 7),
     st.integers(4, 7),

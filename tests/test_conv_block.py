@@ -11,7 +11,7 @@ from cnn_jax.conv_block import block_stage
 from cnn_jax.shapes import padding_amounts
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)  # Each new shape is compiled.
+@settings(max_examples=8, deadline=None, derandomize=True)  # Each new shape is compiled.
 @given(
     st.integers(5, 8),
     st.integers(5, 8),

@@ -188,16 +188,8 @@ def test_a_platform_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -
         experiment.devices()
 
 
-@pytest.mark.parametrize("optimizer", ["nesterov", "adamw"])
-def test_other_recipes_learn(optimizer: str) -> None:
-    momentum = 0.9 if optimizer == "nesterov" else 0.0
-    result, _ = run(
-        optimizer=optimizer,
-        momentum=momentum,
-        learning_rate=0.03 if momentum else 0.01,
-        schedule="one_cycle",
-        num_epochs=12,
-    )
+def test_another_recipe_learns() -> None:
+    result, _ = run(optimizer="adamw", learning_rate=0.01, schedule="one_cycle", num_epochs=12)
     assert result.train_accuracy > 0.9
 
 

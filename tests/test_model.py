@@ -72,10 +72,16 @@ def test_shapes_of_every_choice_follow_the_arithmetic(
     network = ConvNet(num_classes=7, **choice)  # type: ignore[arg-type]
 
     def apply(image: jax.Array) -> Any:
-        variables = network.init(jax.random.key(0), image)
-        return network.apply(variables, image, capture_intermediates=True), variables["params"]
+        return network.apply(
+            {},
+            image,
+            rngs={"params": jax.random.key(0)},
+            mutable=["params", "intermediates"],
+            capture_intermediates=True,
+        )
 
-    (logits, maps), params = jax.eval_shape(apply, image)  # Shapes alone: nothing is computed.
+    logits, variables = jax.eval_shape(apply, image)  # Shapes alone: nothing is computed.
+    maps, params = variables["intermediates"], variables["params"]
     chex.assert_shape(logits, (5, 7))
     chex.assert_type(logits, jnp.float32)
     layers = {
@@ -83,7 +89,7 @@ def test_shapes_of_every_choice_follow_the_arithmetic(
         for layer in shapes.walk_layers((100, 92, 3), 7, **choice)  # type: ignore[arg-type]
     }
     for stage in range(1, len(features) + 1):
-        stage_maps = maps["intermediates"][f"conv_{stage}"]
+        stage_maps = maps[f"conv_{stage}"]
         convolution = layers[f"conv_{stage}"].output_shape
         last = layers.get(f"pool_{stage}", layers[f"conv_{stage}"]).output_shape
         chex.assert_shape(stage_maps["convolution"][0], (5, *convolution))
