@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,13 @@ def test_what_was_made_from_something_else_is_not_taken(
 ) -> None:
     cache.save(tmp_path / "file", "v1", random_split)
     assert cache.load(tmp_path / "file", "v2") is None
+
+
+def test_what_an_older_program_wrote_is_not_taken(tmp_path: Path) -> None:
+    # Whole by its digest, but of the time before the header said its format.
+    body = b'{"fingerprint": "v1", "image_shape": [0, 1, 1, 1]}\n'
+    (tmp_path / "file").write_bytes(hashlib.sha256(body).hexdigest().encode() + body)
+    assert cache.load(tmp_path / "file", "v1") is None
 
 
 def test_a_missing_file_is_not_there(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def load(path: Path, fingerprint: str) -> Split | None:
         return None
     header_size = content.index(b"\n", _DIGEST_SIZE) + 1 - _DIGEST_SIZE
     header = json.loads(bytes(body[:header_size]))
-    if (header["format"], header["fingerprint"]) != (_FORMAT, fingerprint):
+    if (header.get("format"), header.get("fingerprint")) != (_FORMAT, fingerprint):
         return None
     shape = tuple(header["image_shape"])
     image_size = math.prod(shape)
