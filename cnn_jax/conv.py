@@ -1,18 +1,20 @@
-"""How convolution, activation and pooling are computed: plainly, and as one block on CPUs.
+"""How convolution, activation and pooling are computed on each platform.
 
-The plain form is a sum, a product or a comparison of shifted and strided views of the image, and
-so are its gradients. XLA's own convolution runs two to five times slower inside a compiled loop on
-CPUs, and the gradient of its own pooling does not compile on GPUs when deterministic kernels are
-asked for.
+Accelerators get XLA's own convolution. It runs two to five times slower inside a compiled loop on
+CPUs, which get matrix products instead: of the whole stage as one block (`conv_block.py`) or, for
+unusual strides and poolings, of the convolution alone. Pooling is written out as comparisons of
+strided views, since the gradient of XLA's own does not compile on GPUs when deterministic kernels
+are asked for.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.conv_block import block_stage
+from cnn_jax.conv_block import block_stage, first_larger
 from cnn_jax.shapes import POOL_SIZE, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -50,18 +52,34 @@ def conv_stage(
       float32 [B, H', W', O].
     """
 
-    def plain(image: Array, kernel: Array, bias: Array) -> Array:
+    pads = padding_amounts(padding, len(kernel))
+
+    def stage(convolve: Callable[..., Array], image: Array, kernel: Array, bias: Array) -> Array:
         convolution = convolve(image, kernel, strides=strides, padding=padding)
         return pool(ACTIVATIONS[activation](convolution + bias.reshape(1, 1, 1, -1)), kind_of_pool)
 
     def block(image: Array, kernel: Array, bias: Array) -> Array:
-        pads = padding_amounts(padding, len(kernel))
         return block_stage(image, kernel, bias, pads, ACTIVATIONS[activation])
 
-    if strides != 1 or kind_of_pool != "max":
-        return plain(image, kernel, bias)
-    result: Array = jax.lax.platform_dependent(image, kernel, bias, cpu=block, default=plain)
+    usual = strides == 1 and kind_of_pool == "max"
+    on_cpu = block if usual else functools.partial(stage, convolve)
+    result: Array = jax.lax.platform_dependent(
+        image, kernel, bias, cpu=on_cpu, default=functools.partial(stage, convolve_by_xla)
+    )
     return result
+
+
+def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:
+    """The same as `convolve`, by XLA's own operation."""
+    pads = padding_amounts(padding, len(kernel))
+    return jax.lax.conv_general_dilated(
+        image,
+        kernel,
+        window_strides=(strides, strides),
+        padding=(pads, pads),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
 
 
 def convolve(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:
@@ -118,15 +136,6 @@ def pool(feature_map: Array, kind: str) -> Array:
     ]
     if kind == "avg":
         return sum(corners[1:], corners[0]) / len(corners)
-    top = _first_larger(corners[0], corners[1])
-    bottom = _first_larger(corners[2], corners[3])
-    return _first_larger(top, bottom)
-
-
-def _first_larger(first: Array, second: Array) -> Array:
-    """The larger of two, the first of equals; a NaN wins.
-
-    `jnp.maximum` would share the gradient of equals, which are frequent on an even background;
-    here the first one in reading order gets it all, as in PyTorch.
-    """
-    return jnp.where((first >= second) | jnp.isnan(first), first, second)
+    top, _ = first_larger(corners[0], corners[1])
+    bottom, _ = first_larger(corners[2], corners[3])
+    return first_larger(top, bottom)[0]

@@ -1,9 +1,11 @@
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import conv
@@ -54,25 +56,90 @@ def test_convolution_and_its_gradients_are_those_of_xla(padding: str, strides: i
     generator = np.random.default_rng(0)
     image = jnp.asarray(generator.normal(size=(2, 7, 6, 3)), jnp.float32)
     kernel = jnp.asarray(generator.normal(size=(3, 3, 3, 4)), jnp.float32)
-    pads = padding_amounts(padding, 3)
-
-    def ours(image: jax.Array, kernel: jax.Array) -> jax.Array:
-        return conv.convolve(image, kernel, strides=strides, padding=padding)
-
-    def xla(image: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            image,
-            kernel,
-            (strides, strides),
-            (pads, pads),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-
+    ours = functools.partial(conv.convolve, strides=strides, padding=padding)
+    xla = functools.partial(conv.convolve_by_xla, strides=strides, padding=padding)
     expected, expected_gradients = jax.vjp(xla, image, kernel)
     result, gradients = jax.vjp(ours, image, kernel)
     weights = jnp.asarray(generator.normal(size=expected.shape), jnp.float32)
     chex.assert_trees_all_close(result, expected, atol=1e-5)
     chex.assert_trees_all_close(gradients(weights), expected_gradients(weights), atol=3e-5)
+
+
+@settings(max_examples=10, deadline=None, derandomize=True)  # Each new shape is compiled.
+@given(
+    st.integers(5, 8),
+    st.integers(5, 8),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 2),
+    st.sampled_from(["VALID", "SAME", "FULL"]),
+    st.sampled_from(sorted(conv.ACTIVATIONS)),
+    st.sampled_from(["max", "avg", "none"]),
+)
+@example(8, 8, 1, 3, 1, "SAME", "relu", "max")  # The reference's own two kinds of stage.
+@example(8, 8, 2, 3, 1, "SAME", "relu", "max")
+@example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
+@example(6, 7, 2, 3, 1, "FULL", "relu", "max")
+@example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")
+def test_every_stage_agrees_with_the_plain_form(
+    height: int,
+    width: int,
+    channels: int,
+    kernel_size: int,
+    strides: int,
+    padding: str,
+    activation: str,
+    kind_of_pool: str,
+) -> None:
+    generator = np.random.default_rng(0)
+    shapes = ((3, height, width, channels), (kernel_size, kernel_size, channels, 4), (4,))
+    arguments = [jnp.asarray(generator.normal(size=shape), jnp.float32) for shape in shapes]
+
+    def stage(*arguments: jax.Array) -> jax.Array:
+        return conv.conv_stage(
+            *arguments,
+            strides=strides,
+            padding=padding,
+            activation=activation,
+            kind_of_pool=kind_of_pool,
+        )
+
+    def plain(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        convolution = conv.convolve_by_xla(image, kernel, strides=strides, padding=padding)
+        activated = conv.ACTIVATIONS[activation](convolution + bias[None, None, None])
+        return conv.pool(activated, kind_of_pool)
+
+    @jax.jit
+    def both(*arguments: jax.Array) -> tuple[jax.Array, ...]:
+        expected, expected_gradients = jax.vjp(plain, *arguments)
+        result, gradients = jax.vjp(stage, *arguments)
+        weights = jnp.cos(jnp.arange(expected.size)).reshape(expected.shape)
+        return result, expected, gradients(weights), expected_gradients(weights)
+
+    result, expected, gradients, expected_gradients = both(*arguments)
+    # Sums of at most 200 products of size 1, in another order: 200 roundings of 6e-8.
+    chex.assert_trees_all_close(result, expected, atol=1.2e-5, rtol=0)
+    chex.assert_trees_all_close(gradients, expected_gradients, atol=1.2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("platform", "is_used"), [("cpu", False), ("cuda", True), ("tpu", True)])
+def test_accelerators_get_the_convolution_of_xla(platform: str, is_used: bool) -> None:
+    def stage(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return conv.conv_stage(
+            image,
+            kernel,
+            bias,
+            strides=1,
+            padding="SAME",
+            activation="relu",
+            kind_of_pool="max",
+        )
+
+    shapes = ((2, 6, 6, 1), (3, 3, 1, 4), (4,))
+    arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    # Lowering needs no accelerator.
+    exported = jax.export.export(jax.jit(stage), platforms=[platform])(*arguments)
+    assert ("stablehlo.convolution" in exported.mlir_module()) == is_used
 
 
 def map_of(values: list[list[float]]) -> jax.Array:
