@@ -6,6 +6,8 @@ no writer of the last 360 is likely to be among the first.
 """
 
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -26,17 +28,19 @@ def fingerprint() -> str:
 
 def read(split: str) -> Split:
     """The `train` or `test` split: uint8 images [N, 28, 28, 1] and int32 labels [N]."""
-    from sklearn.datasets import load_digits  # Slow to import, and needed once: see cache.py.
-
-    digits = load_digits()
+    # The file alone, of 65 values a line, the last of them the class: importing scikit-learn would
+    # take longer than training on its digits.
+    package = find_spec("sklearn")
+    path = Path(str(package and package.origin)).parent / "datasets" / "data" / "digits.csv.gz"
+    digits = np.loadtxt(path, delimiter=",", dtype=np.uint8)
     (num_train,) = SHARD_LENGTHS["train"]
-    rows = slice(0, num_train) if split == "train" else slice(num_train, None)
-    image = np.stack([_enlarge(small) for small in digits.images[rows]])
-    return Split(image[..., np.newaxis], digits.target[rows].astype(np.int32))
+    rows = digits[:num_train] if split == "train" else digits[num_train:]
+    image = np.stack([_enlarge(small) for small in rows[:, :-1].reshape(-1, 8, 8)])
+    return Split(image[..., np.newaxis], rows[:, -1].astype(np.int32))
 
 
 def _enlarge(small: np.ndarray) -> np.ndarray:
-    """Scales float [8, 8] in 0..16 to uint8 [28, 28] in 0..255: a 20x20 box with a margin of 4."""
+    """Scales uint8 [8, 8] in 0..16 to uint8 [28, 28] in 0..255: a 20x20 box with a margin of 4."""
     image_u8 = np.rint(small * (255 / _MAX_INTENSITY)).astype(np.uint8)
     box = Image.fromarray(image_u8).resize((_BOX, _BOX), Image.Resampling.BICUBIC)
     return np.pad(np.asarray(box), (IMAGE_SHAPE[0] - _BOX) // 2)
