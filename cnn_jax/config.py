@@ -85,7 +85,7 @@ FIELDS: Mapping[str, Field] = {
     "model.padding": _one_of("VALID", "SAME", "FULL"),
     "model.activation": _one_of("relu", "leaky_relu", "sigmoid"),
     "model.pool": _one_of("max", "avg", "none"),
-    "model.init_stddev": _POSITIVE,
+    "model.init_stddev": _NOT_NEGATIVE,
 }
 
 

@@ -23,7 +23,7 @@ class ConvStage(nn.Module):
       padding: `VALID`, `SAME` or `FULL`.
       activation: `relu`, `leaky_relu` or `sigmoid`.
       pool: `max`, `avg` or `none`.
-      init_stddev: standard deviation of the initial kernel; the bias starts at zero.
+      init_stddev: of the initial kernel, see `_kernel_init`; the bias starts at zero.
     """
 
     features: int
@@ -38,7 +38,7 @@ class ConvStage(nn.Module):
     def __call__(self, image: Array) -> Array:
         """float32 [B, H, W, C] -> float32 [B, H', W', features]."""
         shape = (self.kernel_size, self.kernel_size, image.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.normal(self.init_stddev), shape)
+        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         if self.is_mutable_collection("intermediates"):  # Somebody looks: show every map.
             convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
@@ -73,7 +73,8 @@ class ConvNet(nn.Module):
         every overlap with the image counts.
       activation: `relu`, `leaky_relu` or `sigmoid`.
       pool: `max`, `avg` (windows of 2x2) or `none`.
-      init_stddev: standard deviation of all initial kernels; biases start at zero.
+      init_stddev: standard deviation of all initial kernels, or 0 for each layer's own,
+        sqrt(2 / inputs of a filter) (He et al., 2015, equation 10); biases start at zero.
     """
 
     num_classes: int = 10
@@ -115,7 +116,7 @@ class Linear(nn.Module):
 
     Attributes:
       num_classes: number of logits.
-      init_stddev: standard deviation of the initial kernel; the bias starts at zero.
+      init_stddev: of the initial kernel, see `_kernel_init`; the bias starts at zero.
     """
 
     num_classes: int
@@ -126,8 +127,8 @@ class Linear(nn.Module):
         """float32 [B, H, W, C] -> float32 [B, num_classes]."""
         batch, *shape = feature_map.shape
         inputs = math.prod(shape)
-        kernel_init = nn.initializers.normal(self.init_stddev)
-        kernel = self.param("kernel", kernel_init, (inputs, self.num_classes))
+        kernel_shape = (inputs, self.num_classes)
+        kernel = self.param("kernel", _kernel_init(self.init_stddev, kernel_shape), kernel_shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
         # The batch last, as the stages leave it on CPUs, where this product with so few classes is
         # four times as fast as the usual one; the barrier keeps XLA from turning it round again.
@@ -138,6 +139,11 @@ class Linear(nn.Module):
         )
         logits: Array = jax.lax.optimization_barrier(product + bias[:, None])
         return logits.T
+
+
+def _kernel_init(stddev: float, shape: tuple[int, ...]) -> nn.initializers.Initializer:
+    """Draws from N(0, stddev^2), or for 0 from N(0, 2 / inputs); the last axis is the outputs."""
+    return nn.initializers.normal(stddev or math.sqrt(2 / math.prod(shape[:-1])))
 
 
 def probabilities(logits: Array) -> Array:

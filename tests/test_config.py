@@ -94,7 +94,7 @@ def test_its_variants_differ_in_the_data_set_alone(name: str, other: str) -> Non
         ("model.padding", "same"),
         ("model.activation", "gelu"),
         ("model.pool", "min"),
-        ("model.init_stddev", 0.0),
+        ("model.init_stddev", -0.1),
     ],
 )
 def test_an_impossible_value_is_named_with_what_is_allowed(key: str, value: Any) -> None:

@@ -45,6 +45,15 @@ def test_initial_weights_are_normal_and_biases_zero() -> None:
         chex.assert_trees_all_equal(layer["bias"], jnp.zeros_like(layer["bias"]))
 
 
+def test_zero_draws_the_weights_of_each_layer_as_he_et_al_do() -> None:
+    params = init(ConvNet(features=(64, 64), init_stddev=0.0))
+    # A filter has 3 * 3 * 64 = 576 inputs, a logit 7 * 7 * 64 = 3,136. The standard deviation of n
+    # draws is known to a part of 1 / sqrt(2 n): of 36,864 and of 31,360 to 0.4 %; four times that.
+    for layer, inputs in (("conv_2", 576), ("linear_1", 3136)):
+        expected = np.sqrt(2 / inputs)
+        assert float(params[layer]["kernel"].std()) == pytest.approx(expected, rel=4 * 0.004)
+
+
 CHOICES = list(
     itertools.product(
         [(4,), (2, 3, 4)],
