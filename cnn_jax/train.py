@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from cnn_jax.metrics import Metrics
 from cnn_jax.model import ConvNet, normalize
 
-EVAL_BATCH_SIZE = 500  # Divides MNIST's 60,000 and 10,000; its feature maps fit a CPU's cache.
+EVAL_BATCH_SIZE = 200  # Divides MNIST's 60,000 and 10,000; its feature maps fit a CPU's cache.
 
 
 class Batch(TypedDict, total=False):
