@@ -6,6 +6,7 @@ MODE is `train` (default) or `describe`. Exit status: 0; 2 for anything that you
 line that says how; 128 + n after signal n.
 """
 
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -57,6 +58,9 @@ def _main(argv: Sequence[str]) -> None:
         for text in describe(_CONFIG.value):
             print(text)
     else:
+        # Imports and traces make a million objects that stay: to look for garbage among them as
+        # often as Python would takes a twentieth of a short run.
+        gc.set_threshold(100_000)
         from cnn_jax import experiment
 
         experiment.run(_CONFIG.value, _WORKDIR.value)

@@ -11,13 +11,13 @@ from importlib import metadata
 from typing import Any, TextIO
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
 from cnn_jax import data, train
 from cnn_jax.errors import UserError
+from cnn_jax.programs import Programs, compile_programs
 from cnn_jax.report import Report, check_finite
 
 _PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
@@ -99,7 +99,7 @@ def run(
             {"config": config.to_dict(), "versions": versions(), "devices": devices()},
         )
         with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
-            programs = pool.submit(_compile, config, info, clock)
+            programs = pool.submit(compile_programs, config, info, clock)
             dataset = data.load(**config.dataset, show_progress=err.isatty())
         trainer = _Trainer(config, info, dataset, programs.result(), report, clock)
         for epoch in range(1, config.num_epochs + 1):
@@ -111,44 +111,6 @@ def run(
         report.close()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Programs:
-    """The compiled programs of a run: its initial state, and its loops; see `train.Loops`."""
-
-    initial_state: jax.stages.Compiled
-    train_steps: jax.stages.Compiled
-    evaluate: jax.stages.Compiled
-    seconds: float
-
-
-def _compile(config: ConfigDict, info: data.Info, clock: Callable[[], float]) -> _Programs:
-    """Compiles all that a run needs, from shapes alone, before there are parameters or data."""
-    started = clock()
-    num_examples = info.num_train + info.num_test
-    key = jax.random.key(config.seed)
-
-    def initial_state(key: jax.Array) -> train.TrainState:
-        return train.create_train_state(
-            config, key, info.image_shape, info.num_classes, info.num_train
-        )
-
-    # It runs once, so its compiler need not try hard.
-    initial = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 1})
-    state = jax.eval_shape(initial, key)
-    examples = (
-        jax.ShapeDtypeStruct((num_examples, *info.image_shape), jnp.uint8),
-        jax.ShapeDtypeStruct((num_examples,), jnp.int32),
-    )
-    order = jax.ShapeDtypeStruct((info.num_train,), jnp.int32)
-    loops = train.compiled_loops(config.deterministic)
-    return _Programs(
-        initial.lower(key).compile(),
-        loops.train_steps.lower(state, *examples, order, 0, 0, config.batch_size).compile(),
-        loops.evaluate.lower(state, *examples, 0, 0).compile(),
-        clock() - started,
-    )
-
-
 class _Trainer:
     """The state of a run between its epochs."""
 
@@ -157,7 +119,7 @@ class _Trainer:
         config: ConfigDict,
         info: data.Info,
         dataset: data.Dataset,
-        programs: _Programs,
+        programs: Programs,
         report: Report,
         clock: Callable[[], float],
     ) -> None:

@@ -1,0 +1,69 @@
+"""Compiles what a run needs, from shapes alone, before there are parameters or data."""
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from cnn_jax import data, program_cache, train
+
+
+@dataclasses.dataclass(frozen=True)
+class Programs:
+    """The compiled programs of a run.
+
+    Attributes:
+      initial_state: key -> `train.TrainState`.
+      train_steps: as in `train.Loops`, without its static argument.
+      evaluate: as in `train.Loops`.
+      seconds: that it took to have them.
+    """
+
+    initial_state: jax.stages.Compiled
+    train_steps: jax.stages.Compiled
+    evaluate: jax.stages.Compiled
+    seconds: float
+
+
+def compile_programs(config: ConfigDict, info: data.Info, clock: Callable[[], float]) -> Programs:
+    """Compiles the programs of a run, or takes them from `program_cache`.
+
+    Args:
+      config: as checked by `config.check`.
+      info: of the data set, whose training and test examples the programs expect in one array, the
+        training examples first.
+      clock: seconds as a function of nothing.
+    """
+    started = clock()
+    folder = program_cache.use()
+    num_examples = info.num_train + info.num_test
+    key = jax.random.key(config.seed)
+
+    def initial_state(key: jax.Array) -> train.TrainState:
+        return train.create_train_state(
+            config, key, info.image_shape, info.num_classes, info.num_train
+        )
+
+    # It runs once, so its compiler need not try hard.
+    initial = jax.jit(initial_state, compiler_options={"xla_backend_optimization_level": 0})
+    state = jax.eval_shape(initial, key)
+    examples = (
+        jax.ShapeDtypeStruct((num_examples, *info.image_shape), jnp.uint8),
+        jax.ShapeDtypeStruct((num_examples,), jnp.int32),
+    )
+    order = jax.ShapeDtypeStruct((info.num_train,), jnp.int32)
+    loops = train.compiled_loops(config.deterministic)
+    # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
+    with ThreadPoolExecutor() as threads:
+        train_steps = threads.submit(
+            loops.train_steps.lower(state, *examples, order, 0, 0, config.batch_size).compile
+        )
+        evaluate = threads.submit(loops.evaluate.lower(state, *examples, 0, 0).compile)
+        drawn = threads.submit(initial.lower(key).compile)
+        train.epoch_order(config.seed, 1, info.num_train)  # Compiles as it runs, and is soon done.
+    if folder:
+        program_cache.seal(folder)
+    return Programs(drawn.result(), train_steps.result(), evaluate.result(), clock() - started)
