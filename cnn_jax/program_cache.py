@@ -46,9 +46,9 @@ def use() -> Path | None:
       JAX_ENABLE_COMPILATION_CACHE=0 means no cache, JAX_COMPILATION_CACHE_DIR another one.
     """
     programs = folder()
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.values["jax_enable_compilation_cache"]:
         return None
-    if jax.config.jax_compilation_cache_dir not in (None, str(programs)):
+    if jax.config.values["jax_compilation_cache_dir"] not in (None, str(programs)):
         return None
     with contextlib.suppress(OSError):
         programs.mkdir(parents=True, exist_ok=True)

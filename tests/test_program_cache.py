@@ -20,7 +20,7 @@ SETTINGS = (
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache folder, and JAX's settings put back afterwards."""
-    before = {name: getattr(jax.config, name) for name in SETTINGS}
+    before = {name: jax.config.values[name] for name in SETTINGS}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     jax.config.update("jax_compilation_cache_dir", None)
     folder = program_cache.folder()
@@ -42,7 +42,7 @@ def test_sealed_programs_are_kept(programs: Path) -> None:
     program_cache.seal(programs)
     assert program_cache.use() == programs
     assert path.read_bytes() == b"code"
-    assert jax.config.jax_compilation_cache_dir == str(programs)
+    assert jax.config.values["jax_compilation_cache_dir"] == str(programs)
 
 
 @pytest.mark.parametrize("damaged", [b"", b"cod", b"dode", b"code "])
@@ -72,14 +72,14 @@ def test_the_oldest_programs_are_removed(programs: Path, monkeypatch: pytest.Mon
 def test_what_the_user_has_settled_stays(programs: Path, tmp_path: Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
     assert program_cache.use() is None
-    assert jax.config.jax_compilation_cache_dir == str(tmp_path / "own")
+    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "own")
     jax.config.update("jax_compilation_cache_dir", None)
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         assert program_cache.use() is None
     finally:
         jax.config.update("jax_enable_compilation_cache", True)
-    assert jax.config.jax_compilation_cache_dir is None
+    assert jax.config.values["jax_compilation_cache_dir"] is None
 
 
 def test_a_folder_that_cannot_be_made_costs_only_the_cache(
@@ -88,7 +88,7 @@ def test_a_folder_that_cannot_be_made_costs_only_the_cache(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert program_cache.use() is None
-    assert jax.config.jax_compilation_cache_dir is None
+    assert jax.config.values["jax_compilation_cache_dir"] is None
 
 
 def test_processors_with_other_features_get_another_folder(
