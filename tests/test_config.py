@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from cnn_jax import config as config_module
 from cnn_jax.errors import UserError
 
-NAMES = ("mnist", "fashion_mnist", "kmnist", "digits")
+NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
 
 
 def config_with(**changes: Any) -> ConfigDict:

@@ -193,12 +193,14 @@ def test_another_recipe_learns() -> None:
     assert result.train_accuracy > 0.9
 
 
-def test_reference_recipe_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_path: Path) -> None:
-    # 469 steps on real data take seconds: it is the program's main job, end to end.
+def train_on_mnist(
+    recipe: str, mnist_files: Path, workdir: Path, *flags: str
+) -> tuple[dict[str, Any], list[str]]:
+    """What `main.py` leaves in result.json and on the console."""
     done = subprocess.run(
         [
-            *(sys.executable, "main.py", "--config=configs/mnist.py", "--config.num_epochs=1"),
-            *(f"--config.dataset.manual_dir={mnist_files}", f"--workdir={tmp_path / 'w'}"),
+            *(sys.executable, "main.py", f"--config=configs/{recipe}.py", *flags),
+            *(f"--config.dataset.manual_dir={mnist_files}", f"--workdir={workdir}"),
         ],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
@@ -206,9 +208,13 @@ def test_reference_recipe_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_pat
         check=True,
         timeout=200,
     )
-    result = json.loads((tmp_path / "w" / "result.json").read_text())
+    return json.loads((workdir / "result.json").read_text()), done.stdout.splitlines()
+
+
+def test_reference_recipe_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_path: Path) -> None:
+    # 469 steps on real data take seconds: it is the program's main job, end to end.
+    result, lines = train_on_mnist("mnist", mnist_files, tmp_path / "w", "--config.num_epochs=1")
     assert result["steps"] == 469  # 60,000 / 128 = 468.75
-    lines = done.stdout.splitlines()
     batches = [line for line in lines if " | Batch " in line]
     costs = [float(line.rpartition(" ")[2]) for line in batches]
     assert [line[23:30] for line in batches] == [f"{n:03d}/469" for n in range(50, 469, 50)]
@@ -216,3 +222,9 @@ def test_reference_recipe_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_pat
     assert all(abs(cost - 2.3026) < 0.02 for cost in costs[:4])
     # Then it learns: five seeds ended this epoch with 0.6 to 0.9 of the training set right.
     assert 0.6 < result["test_accuracy"] < 0.95
+
+
+def test_one_epoch_of_the_fast_recipe_on_real_mnist(mnist_files: Path, tmp_path: Path) -> None:
+    result, _ = train_on_mnist("mnist_fast", mnist_files, tmp_path / "w")
+    # Ten seeds: mean 98.63 %, standard deviation 0.16 %. Three of these below the mean.
+    assert result["test_accuracy"] > 0.9815
