@@ -28,7 +28,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # Where `python -m benchmarks.contenders` finds its modules, too.
 
-from benchmarks.contenders import CONTENDERS, EPOCHS  # noqa: E402
+from benchmarks.contender import EPOCHS  # noqa: E402
+from benchmarks.contenders import CONTENDERS  # noqa: E402
 
 _DATA = flags.DEFINE_string("data", "", "The folder with the four original files; empty: download.")
 _DATASET = flags.DEFINE_enum("dataset", "mnist", ["mnist", "digits"], "digits needs no files.")
