@@ -7,7 +7,7 @@ BATCH_SIZE = 128
 LEARNING_RATE = 0.05
 EPOCHS = 10
 LOG_EVERY = 50
-SCORE_BATCH_SIZE = 500
+SCORE_BATCH_SIZE = 100  # PyTorch's best: 131 ms for 10,000 images, 135 by 200, 151 by 500 (n = 7).
 
 
 class Contender(Protocol):

@@ -6,8 +6,8 @@ It reads orders from standard input, one a line, and answers each with one line 
 `train EPOCH STEPS`, `score train`, `score test`. The line of JSON that it writes by itself, once it
 can take the first step, says how many epochs its recipe has.
 
-All train the reference network on batches of 128, shuffled anew each epoch, with plain SGD, and
-fetch the loss every 50 steps; `mnist_fast` is this project with another recipe.
+All but one train the reference network on batches of 128, shuffled anew each epoch, with plain SGD,
+and fetch the loss every 50 steps; `mnist_fast` is this project with another recipe.
 """
 
 import json

@@ -1,22 +1,29 @@
 """Compiled programs on disk, so that a second start need not compile them again.
 
-JAX keeps them and knows them by their contents, its version and its compiler's options. What it
-lacks is added here: a folder for each kind of processor, since a program may use instructions that
-another one does not have; and a digest for each file, since damaged machine code would be run.
+JAX has such a cache, and knows a program by its contents, its own version and the compiler's
+options. But it would run damaged machine code, leaves half a file for ever, and does not look at
+the features of a processor. So here it is given a folder of this process alone, with copies of
+those programs that are whole; what it adds is kept, with a digest, in the user's cache folder.
 """
 
 import contextlib
 import hashlib
 import os
 import platform
+import tempfile
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from cnn_jax.data import cache
 
-MAX_PROGRAMS = 500  # Some 50 MB. A run of another shape or recipe adds eight.
+MAX_PROGRAMS = 200  # Some 10 MB. The first run adds eight, one of another recipe fewer.
+_DIGEST_SIZE = 64
+_PROGRAMS = "*-cache"  # As JAX names them.
 
 
 def folder() -> Path:
@@ -27,77 +34,89 @@ def folder() -> Path:
 
 
 def _processor() -> str:
-    """The processor with all its features, or what comes nearest to it."""
+    """The processor with its features, where Linux tells them."""
+    features = ""
     with contextlib.suppress(OSError):
-        for core in Path("/proc/cpuinfo").read_text().split("\n\n"):
-            lines = [line for line in core.splitlines() if "MHz" not in line]
-            return "\n".join(line for line in lines if line.startswith(("model", "flags", "Feat")))
-    return f"{platform.machine()} {platform.processor()}"
+        core = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
+        lines = [s for s in core.splitlines() if s.startswith(("model", "flags", "Feat", "isa"))]
+        features = "\n".join(lines)
+    return f"{platform.machine()} {platform.processor()} {features}"
 
 
-def use() -> Path | None:
-    """Has JAX look for programs in `folder`, from its next compilation on.
+@contextlib.contextmanager
+def in_use() -> Iterator[None]:
+    """While it lasts, JAX takes programs from `folder`, and what it compiles is kept there.
 
-    Damaged files and those without a digest, half-written ones too, are removed, and so are the
-    oldest beyond `MAX_PROGRAMS`.
-
-    Returns:
-      The folder, or None where it cannot be written, or where the user has settled it otherwise:
-      JAX_ENABLE_COMPILATION_CACHE=0 means no cache, JAX_COMPILATION_CACHE_DIR another one.
+    Nothing happens where the user has settled it otherwise (JAX_ENABLE_COMPILATION_CACHE=0 means no
+    cache, JAX_COMPILATION_CACHE_DIR another one) or where no folder can be made.
     """
-    programs = folder()
-    if not jax.config.values["jax_enable_compilation_cache"]:
-        return None
-    if jax.config.values["jax_compilation_cache_dir"] not in (None, str(programs)):
-        return None
-    with contextlib.suppress(OSError):
-        programs.mkdir(parents=True, exist_ok=True)
-    if not os.access(programs, os.W_OK):
-        return None
-    for age, path in enumerate(_programs(programs)):
-        if age >= MAX_PROGRAMS or not _is_whole(path):
-            _remove(path)
-    jax.config.update("jax_compilation_cache_dir", str(programs))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    return programs
+    settings = jax.config.values
+    if not settings["jax_enable_compilation_cache"] or settings["jax_compilation_cache_dir"]:
+        yield
+        return
+    kept = folder()
+    with contextlib.ExitStack() as stack:
+        own = None
+        with contextlib.suppress(OSError):
+            kept.mkdir(parents=True, exist_ok=True)
+            own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn_jax-")))
+        if own is None:
+            yield
+            return
+        known = _copy_whole(kept, own)
+        with _looked_up_by_jax(own):
+            yield
+        _keep(own, known, kept)
 
 
-def seal(programs: Path) -> None:
-    """Writes the digests of new programs; a folder that cannot be written costs only the cache."""
-    with contextlib.suppress(OSError):
-        for path in _programs(programs):
-            if not _digest_path(path).exists():
-                unfinished = path.with_suffix(".tmp")
-                unfinished.write_text(_digest(path))
-                unfinished.replace(_digest_path(path))
-
-
-def _programs(programs: Path) -> list[Path]:
-    """The files with programs, newest first."""
-    dated = []
-    for path in programs.glob("*-cache"):
-        with contextlib.suppress(OSError):  # Another process may remove it.
-            dated.append((path.stat().st_mtime_ns, path))
-    return [path for _, path in sorted(dated, reverse=True)]
-
-
-def _digest_path(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _is_whole(path: Path) -> bool:
+@contextlib.contextmanager
+def _looked_up_by_jax(own: Path) -> Iterator[None]:
+    ours = {
+        "jax_compilation_cache_dir": str(own),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        # XLA's own caches lie beside the programs, and so their path would be a part of the key.
+        "jax_persistent_cache_enable_xla_caches": "none",
+    }
+    before = {name: jax.config.values[name] for name in ours}
+    _configure(ours)
     try:
-        return _digest_path(path).read_bytes() == _digest(path).encode()
-    except OSError:
-        return False
+        yield
+    finally:
+        _configure(before)
 
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
-        _digest_path(path).unlink()
+def _configure(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    reset_cache()  # JAX would stay with the folder of its first compilation.
+
+
+def _copy_whole(kept: Path, own: Path) -> set[str]:
+    """Copies the programs that match their digests, and returns their names."""
+    known = set()
+    for path in kept.glob(_PROGRAMS):
+        with contextlib.suppress(OSError):  # Another process may remove it.
+            content = path.read_bytes()
+            digest, program = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+            if hashlib.sha256(program).hexdigest().encode() == digest:
+                (own / path.name).write_bytes(program)
+                known.add(path.name)
+    return known
+
+
+def _keep(own: Path, known: set[str], kept: Path) -> None:
+    """Adds the programs that are not known yet, each whole or not at all, for the oldest ones."""
+    for path in own.glob(_PROGRAMS):
+        if path.name not in known:
+            with contextlib.suppress(OSError):  # It costs only the cache.
+                program = path.read_bytes()
+                unfinished = kept / f"{path.name}.{os.getpid()}"
+                unfinished.write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
+                unfinished.replace(kept / path.name)
+    dated = []
+    for path in kept.glob("*"):  # With what a process left unfinished.
+        with contextlib.suppress(OSError):
+            dated.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(dated, reverse=True)[MAX_PROGRAMS:]:
+        with contextlib.suppress(OSError):
+            path.unlink()

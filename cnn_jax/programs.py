@@ -38,7 +38,6 @@ def compile_programs(config: ConfigDict, info: data.Info, clock: Callable[[], fl
       clock: seconds as a function of nothing.
     """
     started = clock()
-    folder = program_cache.use()
     num_examples = info.num_train + info.num_test
     key = jax.random.key(config.seed)
 
@@ -57,13 +56,11 @@ def compile_programs(config: ConfigDict, info: data.Info, clock: Callable[[], fl
     order = jax.ShapeDtypeStruct((info.num_train,), jnp.int32)
     loops = train.compiled_loops(config.deterministic)
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
-    with ThreadPoolExecutor() as threads:
+    with program_cache.in_use(), ThreadPoolExecutor() as threads:
         train_steps = threads.submit(
             loops.train_steps.lower(state, *examples, order, 0, 0, config.batch_size).compile
         )
         evaluate = threads.submit(loops.evaluate.lower(state, *examples, 0, 0).compile)
         drawn = threads.submit(initial.lower(key).compile)
         train.epoch_order(config.seed, 1, info.num_train)  # Compiles as it runs, and is soon done.
-    if folder:
-        program_cache.seal(folder)
     return Programs(drawn.result(), train_steps.result(), evaluate.result(), clock() - started)

@@ -7,7 +7,7 @@ cores (AMD EPYC, shared) each of the two epochs took 2.0 s in the median (1.8 to
 
 Against mnist.py: a third stage of convolution and pooling, which looks at 22x22 pixels instead of
 10x10; AdamW with one cycle of the rate; He's initial weights. Chosen on the last 10,000 training
-images (98.90 %, n = 4). Wider networks in one epoch came to 98.75 % there, in 2.6 instead of 3.2 s.
+images (98.90 %, n = 4); filters of 8, 32 and 64 in one epoch came to 98.75 % there.
 """
 
 from ml_collections import ConfigDict

@@ -87,3 +87,11 @@ def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.folder() == Path("/some/where/cnn_jax")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache.folder() == Path.home() / ".cache" / "cnn_jax"
+
+
+@pytest.mark.parametrize("given", ["", "relative/folder"])
+def test_a_relative_cache_folder_is_ignored(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Or each working directory would get one of its own.
+    monkeypatch.setenv("XDG_CACHE_HOME", given)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache.folder() == Path("/home/somebody/.cache/cnn_jax")

@@ -1,101 +1,119 @@
+import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from cnn_jax import program_cache
 
-SETTINGS = (
-    "jax_compilation_cache_dir",
-    "jax_persistent_cache_min_compile_time_secs",
-    "jax_persistent_cache_min_entry_size_bytes",
-)
+CACHE_DIR = "jax_compilation_cache_dir"
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache folder, and JAX's settings put back afterwards."""
-    before = {name: jax.config.values[name] for name in SETTINGS}
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder, in a place of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    jax.config.update("jax_compilation_cache_dir", None)
-    folder = program_cache.folder()
-    folder.mkdir(parents=True)
-    yield folder
-    for name, value in before.items():
-        jax.config.update(name, value)
+    return program_cache.folder()
 
 
-def write(programs: Path, name: str, content: bytes = b"code", age: int = 0) -> Path:
-    path = programs / f"{name}-cache"
-    path.write_bytes(content)
-    os.utime(path, (1e9 - age, 1e9 - age))
-    return path
+def compile_something(number: int) -> None:
+    """A program that no other test has compiled, since it contains the number."""
+    jax.jit(lambda x: x + number)(jnp.zeros(3)).block_until_ready()
 
 
-def test_sealed_programs_are_kept(programs: Path) -> None:
-    path = write(programs, "whole")
-    program_cache.seal(programs)
-    assert program_cache.use() == programs
-    assert path.read_bytes() == b"code"
-    assert jax.config.values["jax_compilation_cache_dir"] == str(programs)
+def programs_seen() -> dict[str, bytes]:
+    """What JAX has in its folder."""
+    return {path.name: path.read_bytes() for path in Path(jax.config.values[CACHE_DIR]).iterdir()}
 
 
-@pytest.mark.parametrize("damaged", [b"", b"cod", b"dode", b"code "])
-def test_damaged_programs_are_removed(programs: Path, damaged: bytes) -> None:
-    path = write(programs, "one")
-    program_cache.seal(programs)
-    path.write_bytes(damaged)
-    program_cache.use()
-    assert list(programs.iterdir()) == []
+def test_programs_are_kept_and_taken_again(kept: Path) -> None:
+    with program_cache.in_use():
+        assert programs_seen() == {}
+        compile_something(1001)
+        compiled = programs_seen()
+        assert compiled
+    assert jax.config.values[CACHE_DIR] is None
+    assert {path.name for path in kept.iterdir()} == set(compiled)
+    with program_cache.in_use():
+        assert programs_seen() == compiled
 
 
-def test_a_program_without_a_digest_is_removed(programs: Path) -> None:
-    # Its writer died before it was whole.
-    write(programs, "unsealed")
-    program_cache.use()
-    assert list(programs.iterdir()) == []
+@pytest.mark.parametrize("kind", ["flipped", "cut", "longer", "empty", "folder"])
+def test_jax_does_not_see_a_damaged_program(kept: Path, kind: str) -> None:
+    kept.mkdir(parents=True)
+    program = b"machine code"
+    whole = hashlib.sha256(program).hexdigest().encode() + program
+    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
+    contents = {"flipped": flipped, "cut": whole[:-1], "longer": whole + b" ", "empty": b""}
+    if kind == "folder":
+        (kept / "one-cache").mkdir()
+    else:
+        (kept / "one-cache").write_bytes(contents[kind])
+    (kept / "two-cache").write_bytes(whole)
+    with program_cache.in_use():
+        assert programs_seen() == {"two-cache": program}
 
 
-def test_the_oldest_programs_are_removed(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [write(programs, str(age), age=age) for age in range(4)]
-    program_cache.seal(programs)
+def test_a_damaged_program_is_replaced(kept: Path) -> None:
+    with program_cache.in_use():
+        compile_something(1002)
+    before = {path: path.read_bytes() for path in kept.iterdir()}
+    for path in before:
+        path.write_bytes(b"damaged")
+    jax.clear_caches()
+    with program_cache.in_use():
+        compile_something(1002)
+    with program_cache.in_use():
+        assert {path.name for path in before} <= set(programs_seen())
+
+
+def test_the_oldest_programs_are_removed(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.mkdir(parents=True)
+    paths = [kept / f"{age}-cache" for age in range(4)]
+    for age, path in enumerate(paths):
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
     monkeypatch.setattr(program_cache, "MAX_PROGRAMS", 3)
-    program_cache.use()
+    with program_cache.in_use():
+        pass
     assert [path.exists() for path in paths] == [True, True, True, False]
 
 
-def test_what_the_user_has_settled_stays(programs: Path, tmp_path: Path) -> None:
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path / "own"))
-    assert program_cache.use() is None
-    assert jax.config.values["jax_compilation_cache_dir"] == str(tmp_path / "own")
-    jax.config.update("jax_compilation_cache_dir", None)
-    jax.config.update("jax_enable_compilation_cache", False)
-    try:
-        assert program_cache.use() is None
-    finally:
-        jax.config.update("jax_enable_compilation_cache", True)
-    assert jax.config.values["jax_compilation_cache_dir"] is None
+def test_what_the_user_has_settled_stays(kept: Path, tmp_path: Path) -> None:
+    own = str(tmp_path / "own")
+    for setting, value, before in (
+        (CACHE_DIR, own, None),
+        ("jax_enable_compilation_cache", False, True),
+    ):
+        jax.config.update(setting, value)
+        try:
+            with program_cache.in_use():
+                assert jax.config.values[setting] == value
+        finally:
+            jax.config.update(setting, before)
+    assert not kept.exists()
 
 
 def test_a_folder_that_cannot_be_made_costs_only_the_cache(
-    tmp_path: Path, programs: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert program_cache.use() is None
-    assert jax.config.values["jax_compilation_cache_dir"] is None
+    with program_cache.in_use():
+        assert jax.config.values[CACHE_DIR] is None
+        compile_something(1003)
 
 
 def test_processors_with_other_features_get_another_folder(
-    programs: Path, monkeypatch: pytest.MonkeyPatch
+    kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(program_cache, "_processor", lambda: "flags: fpu")
-    assert program_cache.folder() != programs
+    assert program_cache.folder() != kept
 
 
 # Slow, with three starts of the real program: only a new process finds compiled programs on disk.
@@ -123,8 +141,7 @@ def test_a_damaged_program_costs_a_compilation_and_changes_no_bit(tmp_path: Path
 
     compiled = run(1)
     (train_steps,) = tmp_path.glob("cache/cnn_jax/programs/*/jit__train_steps-*-cache")
-    whole = train_steps.read_bytes()
-    damaged = bytearray(whole)
+    damaged = bytearray(train_steps.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     train_steps.write_bytes(damaged)
     assert run(2) == compiled

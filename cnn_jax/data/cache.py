@@ -22,8 +22,10 @@ _FORMAT = 1  # Raise it whenever the decoding of any data set changes.
 
 def folder() -> Path:
     """The user's cache folder for this program: `$XDG_CACHE_HOME/cnn_jax` or `~/.cache/cnn_jax`."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "cnn_jax"
+    base = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "")))
+    if not base.is_absolute():  # The XDG specification has relative ones ignored.
+        base = Path(os.path.expanduser("~/.cache"))
+    return base / "cnn_jax"
 
 
 def load(path: Path, fingerprint: str) -> Split | None:
