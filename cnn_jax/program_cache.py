@@ -21,7 +21,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from cnn_jax.data import cache
 
-MAX_PROGRAMS = 200  # Some 10 MB. The first run adds eight, one of another recipe fewer.
+MAX_PROGRAMS = 200  # Some 10 MB. The first run adds six, one of another recipe fewer.
 _DIGEST_SIZE = 64
 _PROGRAMS = "*-cache"  # As JAX names them.
 
@@ -99,13 +99,15 @@ def _copy_whole(kept: Path, own: Path) -> set[str]:
             content = path.read_bytes()
             digest, program = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
             if hashlib.sha256(program).hexdigest().encode() == digest:
-                (own / path.name).write_bytes(program)
+                unfinished = own / "unfinished"  # JAX must not see half of it on a full disk.
+                unfinished.write_bytes(program)
+                unfinished.replace(own / path.name)
                 known.add(path.name)
     return known
 
 
 def _keep(own: Path, known: set[str], kept: Path) -> None:
-    """Adds the programs that are not known yet, each whole or not at all, for the oldest ones."""
+    """Adds the programs that are not known yet, each whole or not at all; the oldest make room."""
     for path in own.glob(_PROGRAMS):
         if path.name not in known:
             with contextlib.suppress(OSError):  # It costs only the cache.

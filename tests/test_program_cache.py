@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import os
@@ -57,6 +58,23 @@ def test_jax_does_not_see_a_damaged_program(kept: Path, kind: str) -> None:
     (kept / "two-cache").write_bytes(whole)
     with program_cache.in_use():
         assert programs_seen() == {"two-cache": program}
+
+
+def test_jax_does_not_see_half_a_copy_on_a_full_disk(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.mkdir(parents=True)
+    program = b"machine code"
+    (kept / "one-cache").write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
+    write_bytes = Path.write_bytes
+
+    def write_half(self: Path, content: bytes) -> int:
+        write_bytes(self, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write_half)
+    with program_cache.in_use():
+        assert not any(name.endswith("-cache") for name in programs_seen())
 
 
 def test_a_damaged_program_is_replaced(kept: Path) -> None:
