@@ -1,9 +1,9 @@
-"""Trains a small ConvNet, or describes one.
+"""Trains a small ConvNet, evaluates or describes one.
 
     python main.py --config=configs/mnist.py [--workdir=DIR] [--mode=MODE] [--config.KEY=VALUE ...]
 
-MODE is `train` (default) or `describe`. Exit status: 0; 2 for anything that you can mend, with one
-line that says how; 128 + n after signal n.
+MODE is `train` (default), `evaluate`, which needs a --workdir and no --config, or `describe`. Exit
+status: 0; 2 for anything that you can mend, with one line that says how; 128 + n after signal n.
 """
 
 import gc
@@ -16,13 +16,20 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from cnn_jax import config as config_module
-from cnn_jax.errors import UserError
+from cnn_jax import signals
+from cnn_jax.errors import Stopped, UserError
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/mnist.py.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "A new folder for the results; without it no result is written."
+    "workdir",
+    None,
+    "A folder for checkpoints and results; a run that stands there goes on. Without it nothing is "
+    "written.",
 )
-_MODE = flags.DEFINE_enum("mode", "train", ["train", "describe"], "What to do.")
+_MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "describe"], "What to do.")
+_STEP = flags.DEFINE_integer(
+    "step", None, "The checkpoint that --mode=evaluate takes; the newest without it.", lower_bound=0
+)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -35,9 +42,20 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError("the config file ends the program. Mend it.") from error
     except Exception as error:  # A config file is Python, and may raise anything.
         raise config_module.explain_flag_error(error) from error
-    if _CONFIG.value is None:
+    if _MODE.value == "evaluate" and _WORKDIR.value is None:
+        raise UserError(
+            "no --workdir given: allowed is that of a training run. Use --workdir=DIR."
+        )
+    if _MODE.value != "evaluate" and _STEP.value is not None:
+        raise UserError(
+            f"--step={_STEP.value} has no effect with --mode={_MODE.value}: allowed is it with "
+            "--mode=evaluate. Remove it."
+        )
+    if _MODE.value == "evaluate" and not _CONFIG.present:
+        pass  # The workdir has it.
+    elif _CONFIG.value is None:
         raise UserError("no --config given: allowed is a recipe. Use --config=configs/mnist.py.")
-    if not isinstance(_CONFIG.value, ConfigDict):
+    elif not isinstance(_CONFIG.value, ConfigDict):
         path = config_flags.get_config_filename(flags.FLAGS["config"])
         raise UserError(
             f"--config={path} is not there, or its get_config() returns no ConfigDict: allowed is "
@@ -46,7 +64,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     if rest[1:]:
         raise UserError(f"{rest[1]} is not a flag: allowed are flags only. Remove it.")
     if flags.FLAGS["verbosity"].using_default_value:
-        logging.set_verbosity(logging.WARNING)  # absl's own default shows libraries' chatter.
+        # What goes wrong is said here, in words; libraries would show their chatter before it.
+        logging.set_verbosity(logging.FATAL)
     return rest
 
 
@@ -63,19 +82,25 @@ def _main(argv: Sequence[str]) -> None:
         gc.set_threshold(100_000)
         from cnn_jax import experiment
 
-        experiment.run(_CONFIG.value, _WORKDIR.value)
+        if _MODE.value == "evaluate":
+            experiment.evaluate(_WORKDIR.value, _CONFIG.value, _STEP.value)
+        else:
+            experiment.run(_CONFIG.value, _WORKDIR.value)
 
 
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+def _stop(number: int, frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise Stopped(f"stopped by {name}: no training was under way", number)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # As in `main.py | head`.
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    signal.signal(signal.SIGINT, _exit_on_signal)
+    signals.install(_stop)
     try:
         app.run(_main, flags_parser=_parse)
     except UserError as user_error:
         print("error:", *str(user_error).split(), file=sys.stderr)  # On one line.
         sys.exit(2)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(128 + stopped.number)

@@ -21,6 +21,7 @@ from benchmarks.contender import (
     batches,
 )
 from cnn_jax import data, train
+from cnn_jax.metrics import Metrics
 from cnn_jax.programs import compile_programs
 
 
@@ -58,12 +59,14 @@ class CnnJax:
         every = self._config.log_every_steps
         for first in range(0, num_steps, every):
             self._state, _, last = self._programs.train_steps(
-                self._state, *self._examples, order, first, min(every, num_steps - first)
+                self._state, Metrics.empty(), *self._examples, order, first, min(every, num_steps - first)
             )
             last.compute()
 
     def score(self, split: str) -> float:
-        metrics = self._programs.evaluate(self._state, *self._examples, *self._bounds[split])
+        metrics = self._programs.evaluate(
+            self._state, Metrics.empty(), *self._examples, *self._bounds[split]
+        )
         return float(metrics.compute()["accuracy"])
 
 

@@ -71,6 +71,7 @@ FIELDS: Mapping[str, Field] = {
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
     "log_every_steps": _whole(1),
+    "checkpoint_every_epochs": _whole(1),
     "dataset.name": _NAME,
     "dataset.data_dir": _TEXT,
     "dataset.manual_dir": _TEXT,
@@ -106,7 +107,7 @@ def check(config: ConfigDict) -> data.Info:
     work = sum(layer.multiply_adds for layer in walk_layers(config, info))
     if work > MAX_MULTIPLY_ADDS:
         raise UserError(
-            f"model.features={_show(config.model.features)} takes {work:.1e} multiply-adds an "
+            f"model.features={show(config.model.features)} takes {work:.1e} multiply-adds an "
             f"image: allowed is at most {MAX_MULTIPLY_ADDS:.0e}. Use fewer features."
         )
     if config.batch_size > info.num_train:
@@ -121,6 +122,24 @@ def check(config: ConfigDict) -> data.Info:
             f"most {MAX_STEPS}. Use fewer epochs."
         )
     return info
+
+
+def from_json(content: Any) -> ConfigDict:
+    """The config that was written as JSON, where tuples have become lists.
+
+    Raises:
+      UserError: when no config was written there.
+    """
+    try:
+        model = {**content["model"], "features": tuple(content["model"]["features"])}
+        config = ConfigDict({**content, "model": model}).lock()
+    except Exception as error:  # ConfigDict raises whatever it likes.
+        raise UserError(
+            f"what was saved as a config is none ({error}): allowed is what this program saved. "
+            "Choose another --workdir."
+        ) from error
+    check_fields(config)
+    return config
 
 
 def describe_data(config: ConfigDict) -> data.Info:
@@ -145,7 +164,7 @@ def check_fields(config: ConfigDict) -> None:
     Raises:
       UserError: as `check` does.
     """
-    values = dict(_leaves(config))
+    values = dict(leaves(config))
     for key in values:
         if key not in FIELDS:
             raise unknown_key(key, values[key])
@@ -197,12 +216,12 @@ def not_allowed(key: str, value: Any) -> UserError:
         lower = {name.lower(): name for name in names}
         near = difflib.get_close_matches(value.lower(), lower, n=1, cutoff=0.5)
         hint = f"Did you mean {lower[near[0]]}?" if near else hint
-    return UserError(f"{key}={_show(value)} is not allowed: allowed is {field.allowed}. {hint}")
+    return UserError(f"{key}={show(value)} is not allowed: allowed is {field.allowed}. {hint}")
 
 
-def _show(value: Any) -> str:
-    """The value on one line; tuples as one would type them."""
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def show(value: Any) -> str:
+    """The value on one line; tuples, which are lists in JSON, as one would type them."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
@@ -235,12 +254,12 @@ def explain_flag_error(error: Exception) -> UserError:
     return UserError(f"the config file cannot be run: {problem} ({file}:{line}). Mend that line.")
 
 
-def _leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
+def leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:
     """(dotted key, value) of every leaf; an empty group shows up as its own key."""
-    leaves: list[tuple[str, Any]] = []
+    found: list[tuple[str, Any]] = []
     for key, value in config.items():
         if isinstance(value, Mapping | ConfigDict) and len(value):
-            leaves += _leaves(value, f"{prefix}{key}.")
+            found += leaves(value, f"{prefix}{key}.")
         else:
-            leaves.append((prefix + key, value))
-    return leaves
+            found.append((prefix + key, value))
+    return found

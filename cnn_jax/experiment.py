@@ -1,66 +1,28 @@
 """One training run from start to end: the only module that sees all stages."""
 
-import dataclasses
-import hashlib
-import platform
+import contextlib
+import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
-from typing import Any, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
-from cnn_jax import data, train
+from cnn_jax import data, resume, signals, train
 from cnn_jax.errors import UserError
-from cnn_jax.programs import Programs, compile_programs
-from cnn_jax.report import Report, check_finite
+from cnn_jax.pace import Pace
+from cnn_jax.programs import compile_evaluate, compile_programs
+from cnn_jax.report import Report
+from cnn_jax.result import Result, devices, versions
+from cnn_jax.trainer import Trainer, examples_on_device, score
+from cnn_jax.workdir import Workdir
 
-_PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run has come to; all but `params` is in `result.json`.
-
-    Attributes:
-      test_accuracy: fraction, 0..1.
-      test_loss: mean cross-entropy in nats.
-      train_accuracy: fraction, over the whole training set with the final parameters.
-      num_parameters: how many numbers were trained.
-      steps: steps taken.
-      epoch_seconds: of each epoch, training alone.
-      eval_seconds: of all evaluations together.
-      compile_seconds: for the compiled programs, part of them while the data are read.
-      total_seconds: from the call of `run` to its end.
-      params_sha256: over the parameters' bytes in tree order.
-      versions: of Python and of the packages.
-      devices: names of the devices that trained.
-      params: the trained parameters.
-    """
-
-    test_accuracy: float
-    test_loss: float
-    train_accuracy: float
-    num_parameters: int
-    steps: int
-    epoch_seconds: list[float]
-    eval_seconds: float
-    compile_seconds: float
-    total_seconds: float
-    params_sha256: str
-    versions: dict[str, str]
-    devices: list[str]
-    params: Any = dataclasses.field(repr=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of `result.json`."""
-        fields = (f.name for f in dataclasses.fields(self) if f.name != "params")
-        return {name: getattr(self, name) for name in fields}
+if TYPE_CHECKING:
+    from cnn_jax.checkpoint import Checkpoint, Checkpoints
 
 
 def run(
@@ -73,152 +35,146 @@ def run(
 ) -> Result:
     """Trains, prints as the reference program does, and scores the test set once, at the end.
 
+    With a workdir it goes on from the newest checkpoint there, and ends with the same bits as if it
+    had never been cut; a run that is finished is evaluated, and its files stay as they are.
+
     Args:
       config: as `configs/mnist.py` makes it; checked before anything else.
-      workdir: a folder for `config.json`, `metrics.jsonl` and `result.json`, or None.
+      workdir: a folder for `config.json`, `metrics.jsonl`, `result.json` and `checkpoints`, or None.
       out: takes the console lines; default: standard output.
-      err: takes the progress bar; default: standard error.
+      err: takes warnings and the progress bar; default: standard error.
       clock: seconds as a function of nothing.
 
     Raises:
       UserError: for whatever the user can mend: config, data, workdir, a loss that is not finite.
+      Stopped: after SIGINT, SIGTERM or SIGHUP, when the state is saved.
     """
     started = clock()
     info = config_module.check(config)
-    err = err or sys.stderr
-    report = Report(
-        workdir,
-        out=out or sys.stdout,
-        err=err,
-        num_epochs=config.num_epochs,
-        num_batches=train.steps_per_epoch(info.num_train, config.batch_size),
-    )
-    try:
+    out, err = out or sys.stdout, err or sys.stderr
+    num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(Workdir(workdir)) if workdir else None
+        report = Report(
+            folder, out=out, err=err, num_epochs=config.num_epochs, num_batches=num_batches
+        )
+        stack.callback(report.close)
+        checkpoints = checkpoint = None
+        if folder:
+            checkpoints = stack.enter_context(_checkpoints(folder.path, read_only=False))
+            checkpoint = resume.find_start(config, info, folder, checkpoints, report.warn)
+            if checkpoint and checkpoint.step == config.num_epochs * num_batches:
+                state, _ = resume.restore(config, info, checkpoint)
+                result = Result.from_json(folder.read_json("result.json"), state.params)
+                if result and result.steps == checkpoint.step:
+                    report.line(f"This run is finished after {config.num_epochs} epochs.")
+                    _score_test(config, info, checkpoint, report, clock)
+                    return result
+            resume.clear_after(checkpoint, folder, checkpoints, report.warn)
         report.write_json(
             "config.json",
             {"config": config.to_dict(), "versions": versions(), "devices": devices()},
         )
         with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
-            programs = pool.submit(compile_programs, config, info, clock)
+            compiled = pool.submit(compile_programs, config, info, clock)
             dataset = data.load(**config.dataset, show_progress=err.isatty())
-        trainer = _Trainer(config, info, dataset, programs.result(), report, clock)
-        for epoch in range(1, config.num_epochs + 1):
-            trainer.train_epoch(epoch)
-        result = trainer.finish(started)
-        report.write_json("result.json", result.to_json())
+        programs = compiled.result()
+        with signals.held() as request:
+            step = checkpoint.step if checkpoint else 0
+            shape = (config.batch_size, *info.image_shape)
+            report.begin(devices(), programs.seconds, shape, step)
+            trainer = Trainer(
+                config,
+                info,
+                dataset,
+                programs,
+                report,
+                checkpoints,
+                request,
+                clock=clock,
+                started=started,
+                checkpoint=checkpoint,
+            )
+            result = trainer.run()
+            report.write_json("result.json", result.to_json())
+            request.answer("when the run was finished")
         return result
-    finally:
-        report.close()
 
 
-class _Trainer:
-    """The state of a run between its epochs."""
+def evaluate(
+    workdir: str,
+    config: ConfigDict | None = None,
+    step: int | None = None,
+    *,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """Scores the test set with a checkpoint; changes nothing in the workdir.
 
-    def __init__(
-        self,
-        config: ConfigDict,
-        info: data.Info,
-        dataset: data.Dataset,
-        programs: Programs,
-        report: Report,
-        clock: Callable[[], float],
-    ) -> None:
-        """Puts the data on the device and draws the initial parameters."""
-        self._config = config
-        self._report = report
-        self._clock = clock
-        self._epoch_seconds: list[float] = []
-        self._eval_seconds = 0.0
-        self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        # One array for all examples, training first: one program scores either part of it.
-        self._num_train = info.num_train
-        self._num_examples = info.num_train + info.num_test
-        self._examples = jax.device_put(
-            (
-                np.concatenate([dataset.train.image, dataset.test.image]),
-                np.concatenate([dataset.train.label, dataset.test.label]),
-            )
+    Args:
+      workdir: of a run, which may go on meanwhile.
+      config: names the data set to score, and must have the same `model`; None: that of the run.
+      step: of the checkpoint; None: the newest.
+      out: takes the result's line; default: standard output.
+      err: takes warnings; default: standard error.
+      clock: seconds as a function of nothing.
+
+    Returns:
+      `loss`, mean cross-entropy in nats, `accuracy`, 0..1, and `count`.
+
+    Raises:
+      UserError: when there is no such checkpoint, or the config is of another network.
+    """
+    path = Path(os.path.expanduser(workdir))
+    report = Report(None, out=out or sys.stdout, err=err or sys.stderr, num_epochs=0, num_batches=0)
+    with _checkpoints(path, read_only=True) as checkpoints:
+        checkpoint = checkpoints.newest(report.warn) if step is None else checkpoints.at(step)
+    if checkpoint is None:
+        raise UserError(
+            f"workdir {path} has no checkpoint: allowed is the --workdir of a training run. Train "
+            "first, with the same --workdir."
         )
-        self._state = programs.initial_state(jax.random.key(config.seed))
-        self._programs = programs
-        report.begin(devices(), programs.seconds, (config.batch_size, *info.image_shape))
-        self._started = clock()
-
-    def train_epoch(self, epoch: int) -> None:
-        """Trains on every example once, then scores the training set; `epoch` counts from 1."""
-        started = self._clock()
-        order = train.epoch_order(self._config.seed, epoch, self._num_train)
-        steps_before = (epoch - 1) * self._num_batches
-        every = self._config.log_every_steps
-        for first in range(0, self._num_batches, every):
-            num_steps = min(every, self._num_batches - first)
-            self._state, total, last = self._programs.train_steps(
-                self._state, *self._examples, order, first, num_steps
-            )
-            values = total.compute()
-            done = first + num_steps
-            check_finite(values["loss"], steps_before + first, steps_before + done)
-            self._report.batches(
-                epoch, done, last.compute()["loss"], show=num_steps == every, advance=num_steps
-            )
-            self._metrics(epoch, steps_before + done, "train", values)
-        self._epoch_seconds.append(self._clock() - started)
-        self._train_values = self._score(0, self._num_train)
-        self._metrics(epoch, steps_before + self._num_batches, "train_eval", self._train_values)
-        self._report.epoch_accuracy(epoch, self._train_values["accuracy"], self._elapsed())
-
-    def finish(self, started: float) -> Result:
-        """Scores the test set and sums up; `started` is when the run was called for."""
-        self._report.training_time(self._elapsed())
-        test = self._score(self._num_train, self._num_examples)
-        steps = int(self._state.step)
-        self._metrics(self._config.num_epochs, steps, "test", test)
-        self._report.test_accuracy(test["accuracy"])
-        params = jax.device_get(self._state.params)
-        leaves = jax.tree.leaves(params)
-        return Result(
-            test_accuracy=test["accuracy"],
-            test_loss=test["loss"],
-            train_accuracy=self._train_values["accuracy"],
-            num_parameters=sum(leaf.size for leaf in leaves),
-            steps=steps,
-            epoch_seconds=self._epoch_seconds,
-            eval_seconds=self._eval_seconds,
-            compile_seconds=self._programs.seconds,
-            total_seconds=self._clock() - started,
-            params_sha256=hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest(),
-            versions=versions(),
-            devices=devices(),
-            params=params,
+    saved = config_module.from_json(resume.saved_config(checkpoint))
+    if config:
+        config_module.check_fields(config)
+        resume.check_same_model(config, path, saved)
+        saved.dataset = config.dataset
+    info = config_module.check(saved)
+    if array := resume.different_array(saved, info, checkpoint):
+        raise UserError(
+            f"checkpoint {checkpoint.step} of {path} is of another network: {array}. Choose another "
+            "--workdir, or a --config with the data set that it was trained on."
         )
-
-    def _elapsed(self) -> float:
-        return self._clock() - self._started
-
-    def _score(self, start: int, stop: int) -> dict[str, float]:
-        """Loss and accuracy of examples start .. stop - 1 with the parameters as they are."""
-        started = self._clock()
-        metrics = self._programs.evaluate(self._state, *self._examples, start, stop)
-        values: dict[str, float] = metrics.compute()
-        steps = int(self._state.step)
-        check_finite(values["loss"], steps - 1, steps)
-        self._eval_seconds += self._clock() - started
-        return values
-
-    def _metrics(self, epoch: int, step: int, split: str, values: dict[str, float]) -> None:
-        self._report.metrics(
-            step=step, epoch=epoch, split=split, values=values, seconds=self._elapsed()
-        )
+    return _score_test(saved, info, checkpoint, report, clock)
 
 
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
+def _checkpoints(workdir: Path, *, read_only: bool) -> "Checkpoints":
+    from cnn_jax.checkpoint import Checkpoints  # Orbax takes 0.3 s, and only a workdir needs it.
+
+    return Checkpoints(workdir, read_only=read_only)
 
 
-def devices() -> list[str]:
-    """The accelerators, or the CPU, that JAX found."""
-    try:
-        return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]
-    except RuntimeError as error:  # JAX_PLATFORMS names one that is not there.
-        raise UserError(f"JAX has no device: {error}. Change JAX_PLATFORMS.") from error
+def _score_test(
+    config: ConfigDict,
+    info: data.Info,
+    checkpoint: "Checkpoint",
+    report: Report,
+    clock: Callable[[], float],
+) -> dict[str, float]:
+    """Scores the test set with a checkpoint, and says the result."""
+    with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
+        compiled = pool.submit(compile_evaluate, config, info)
+        dataset = data.load(**config.dataset)
+    state, _ = resume.restore(config, info, checkpoint)
+    values = score(
+        compiled.result(),
+        state,
+        examples_on_device(dataset),
+        info.num_train,
+        info.num_train + info.num_test,
+        Pace(clock),
+        pause=lambda: None,
+    )
+    report.test_accuracy(values["accuracy"])
+    return values

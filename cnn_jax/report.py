@@ -1,16 +1,10 @@
 """What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
 
-import contextlib
-import json
-import math
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from cnn_jax.errors import UserError
+from cnn_jax.workdir import Workdir
 
 
 class Report:
@@ -20,34 +14,33 @@ class Report:
     """
 
     def __init__(
-        self, workdir: str | None, *, out: TextIO, err: TextIO, num_epochs: int, num_batches: int
+        self,
+        workdir: Workdir | None,
+        *,
+        out: TextIO,
+        err: TextIO,
+        num_epochs: int,
+        num_batches: int,
     ) -> None:
-        """Opens the workdir, and claims it.
+        """Shows and writes nothing yet.
 
         Args:
-          workdir: a folder, made if need be, or None.
+          workdir: takes the files, or None.
           out: takes the lines.
-          err: takes the progress bar, where it is a terminal.
+          err: takes warnings and, where it is a terminal, the progress bar.
           num_epochs: of the run.
           num_batches: of an epoch.
-
-        Raises:
-          UserError: when the folder cannot be written or holds a run already.
         """
         self._out, self._err = out, err
         self._num_epochs = num_epochs
         self._num_batches = num_batches
-        self._workdir = _claim(Path(os.path.expanduser(workdir))) if workdir else None
+        self._workdir = workdir
         self._bar = tqdm(disable=True)  # Until the training begins.
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes `name` into the workdir, whole or not at all."""
         if self._workdir:
-            path = self._workdir / name
-            unfinished = path.with_suffix(".tmp")
-            with _said(path):
-                unfinished.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-                unfinished.replace(path)
+            self._workdir.write_json(name, content)
 
     def line(self, text: str) -> None:
         """Prints a line above the progress bar, at once even into a pipe."""
@@ -55,21 +48,34 @@ class Report:
         print(text, file=self._out, flush=True)
         self._bar.refresh()
 
+    def warn(self, text: str) -> None:
+        """Prints a warning."""
+        print("warning:", text, file=self._err, flush=True)
+
     def begin(
-        self, devices: list[str], compile_seconds: float, image_shape: tuple[int, ...]
+        self,
+        devices: list[str],
+        compile_seconds: float,
+        image_shape: tuple[int, ...],
+        step: int,
     ) -> None:
-        """Says what the training runs on, and starts the progress bar.
+        """Says what the training runs on and from where it goes on, and starts the progress bar.
 
         Args:
           devices: their names.
           compile_seconds: how long XLA compiled.
           image_shape: of a batch: (examples, height, width, channels).
+          step: steps taken by earlier processes.
         """
+        num_steps = self._num_epochs * self._num_batches
         self.line(f"Device: {', '.join(devices)} | Compiled in {compile_seconds:.1f} s")
         self.line(f"Image batch dimensions: {image_shape}")
         self.line(f"Image label dimensions: {image_shape[:1]}")
+        if step:
+            self.line(f"Going on after step {step} of {num_steps}")
         self._bar = tqdm(
-            total=self._num_epochs * self._num_batches,
+            total=num_steps,
+            initial=step,
             unit=" steps",
             file=self._err,
             leave=False,
@@ -131,50 +137,12 @@ class Report:
                 "accuracy": values["accuracy"],
                 "seconds": round(seconds, 3),
             }
-            path = self._workdir / "metrics.jsonl"
-            with _said(path), path.open("a") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
+            self._workdir.add_metrics(row)
+
+    def metrics_size(self) -> int:
+        """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
+        return self._workdir.metrics_size() if self._workdir else 0
 
     def close(self) -> None:
         """Removes the progress bar."""
         self._bar.close()
-
-
-def _claim(workdir: Path) -> Path:
-    """Makes the folder, and refuses one whose earlier results would be lost."""
-    with _said(workdir):
-        workdir.mkdir(parents=True, exist_ok=True)
-        metrics = workdir / "metrics.jsonl"
-        metrics.touch()
-        # A run that came to nothing, for want of data say, left an empty file.
-        if metrics.stat().st_size:
-            raise UserError(
-                f"workdir {workdir} holds a run already: allowed is a new or empty folder. "
-                "Choose another --workdir, or delete that one."
-            )
-    return workdir
-
-
-@contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into words."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): allowed is a --workdir in a "
-            "folder that can be written, on a disk with room. Choose another --workdir."
-        ) from error
-
-
-def check_finite(loss: float, first_step: int, last_step: int) -> None:
-    """Stops a run whose loss is no number any more.
-
-    Raises:
-      UserError: naming the steps between which it happened.
-    """
-    if not math.isfinite(loss):
-        raise UserError(
-            f"the loss became {loss} between step {first_step} and step {last_step}: allowed is a "
-            "finite number. Use a smaller learning_rate."
-        )

@@ -184,6 +184,7 @@ def _batch(image: Array, label: Array, chosen: Array, mask: Array) -> Batch:
 
 def _train_steps(
     state: TrainState,
+    total: Metrics,
     image: Array,
     label: Array,
     order: Array,
@@ -193,11 +194,12 @@ def _train_steps(
 ) -> _Carry:
     """Steps first .. first + num_steps - 1 of an epoch, in one compiled loop.
 
-    The number of steps is an argument, not a constant, so that a shorter last piece of an epoch
-    runs the same program.
+    The number of steps is an argument, not a constant, so that a piece of any length runs the same
+    program. The sum goes in and comes out, so that two calls add up as one does, to the last bit.
 
     Args:
       state: donated.
+      total: metrics of the batches before, to which those of these are added.
       image: uint8 [N, H, W, C], of which `order` chooses.
       label: int32 [N].
       order: int32 [num_examples], from `epoch_order`.
@@ -206,7 +208,7 @@ def _train_steps(
       batch_size: static; the last batch of an epoch is filled up and masked.
 
     Returns:
-      The state, the metrics of all these batches, and those of the last one.
+      The state, the sum of the metrics, and those of the last batch.
     """
 
     def body(index: Array, carry: _Carry) -> _Carry:
@@ -216,19 +218,27 @@ def _train_steps(
         state, last = train_step(state, _batch(image, label, chosen, position < len(order)))
         return state, total.merge(last), last
 
-    carry: _Carry = (state, Metrics.empty(), Metrics.empty())
+    carry: _Carry = (state, total, Metrics.empty())
     return cast(_Carry, jax.lax.fori_loop(0, num_steps, body, carry))
 
 
 def _evaluate(
-    state: TrainState, image: Array, label: Array, start: Array | int, stop: Array | int
+    state: TrainState,
+    total: Metrics,
+    image: Array,
+    label: Array,
+    start: Array | int,
+    stop: Array | int,
 ) -> Metrics:
-    """The metrics of the examples start .. stop - 1, each counted exactly once.
+    """Adds the metrics of the examples start .. stop - 1, each counted exactly once.
 
-    The bounds are arguments, so that one program scores the training and the test examples.
+    The bounds are arguments, so that one program scores the training and the test examples. The
+    sum goes in and comes out, as in `_train_steps`; a call that another one follows has to be for a
+    multiple of `EVAL_BATCH_SIZE` examples, for the batches to be the same.
 
     Args:
       state: its parameters are used as they are.
+      total: metrics of the examples before, to which those of these are added.
       image: uint8 [N, H, W, C].
       label: int32 [N].
       start: first example.
@@ -241,7 +251,7 @@ def _evaluate(
         return total.merge(eval_step(state, _batch(image, label, chosen, position < stop)))
 
     num_batches = (stop - start + EVAL_BATCH_SIZE - 1) // EVAL_BATCH_SIZE
-    return cast(Metrics, jax.lax.fori_loop(0, num_batches, body, Metrics.empty()))
+    return cast(Metrics, jax.lax.fori_loop(0, num_batches, body, total))
 
 
 class Loops(NamedTuple):
@@ -265,6 +275,6 @@ def compiled_loops(deterministic: bool) -> Loops:
         # kernel, to one core only: a step takes a fifth longer. Its sums are better than XLA's own.
         options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
     return Loops(
-        jax.jit(_train_steps, static_argnums=6, donate_argnums=0, compiler_options=options),
+        jax.jit(_train_steps, static_argnums=7, donate_argnums=0, compiler_options=options),
         jax.jit(_evaluate, compiler_options=options),
     )

@@ -1,0 +1,33 @@
+"""Cuts long work into calls of about a second, so that a request to end is soon seen."""
+
+from collections.abc import Callable, Iterator
+
+SECONDS = 1.0
+
+
+class Pace:
+    """How much work a call may be given, learnt from the calls before."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock`: seconds as a function of nothing."""
+        self._clock = clock
+        self._size = 1  # Units a call. The first one finds out how long a unit takes.
+
+    def pieces(self, start: int, stop: int, unit: int = 1) -> Iterator[tuple[int, int]]:
+        """Cuts a range into pieces, and takes the time until the next one is asked for.
+
+        Args:
+          start: of the range.
+          stop: one after its last.
+          unit: the smallest piece; all but the last are multiples of it.
+
+        Yields:
+          The start of each piece, and one after its last.
+        """
+        while start < stop:
+            end = min(stop, start + self._size * unit)
+            began = self._clock()
+            yield start, end
+            seconds = (self._clock() - began) / ((end - start) / unit)
+            self._size = max(1, int(SECONDS / max(seconds, 1e-9)))
+            start = end

@@ -1,0 +1,219 @@
+"""What a checkpoint of a run holds, and whether a run goes on with one."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+from ml_collections import ConfigDict
+
+from cnn_jax import config as config_module
+from cnn_jax import data
+from cnn_jax.errors import UserError
+from cnn_jax.metrics import Metrics
+from cnn_jax.programs import state_shapes
+from cnn_jax.train import TrainState, steps_per_epoch
+from cnn_jax.workdir import Workdir
+
+if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.
+    from cnn_jax.checkpoint import Checkpoint, Checkpoints
+
+# Where the data lie is no part of what is computed: another machine has them elsewhere.
+_PLACES = ("dataset.data_dir", "dataset.manual_dir")
+
+
+@dataclasses.dataclass
+class Progress:
+    """What a run has come to besides its arrays, over all of its processes.
+
+    Attributes:
+      training_seconds: since the training began.
+      epoch_seconds: of each epoch begun, training alone.
+      eval_seconds: of all scorings.
+      compile_seconds: for the compiled programs.
+      total_seconds: in all.
+      metrics_size: bytes of `metrics.jsonl`.
+    """
+
+    training_seconds: float = 0.0
+    epoch_seconds: list[float] = dataclasses.field(default_factory=list)
+    eval_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    total_seconds: float = 0.0
+    metrics_size: int = 0
+
+    @classmethod
+    def of(cls, checkpoint: "Checkpoint") -> Self:
+        """What a checkpoint says of it.
+
+        Raises:
+          UserError: when it says something else.
+        """
+        content = checkpoint.record.get("progress")
+        fields = {field.name: getattr(cls(), field.name) for field in dataclasses.fields(cls)}
+        if not isinstance(content, dict) or content.keys() != fields.keys():
+            raise _not_ours(checkpoint, "progress")
+        for name, default in fields.items():
+            numbers = content[name] if isinstance(default, list) else [content[name]]
+            kind = int if isinstance(default, int) else (int, float)
+            if not isinstance(numbers, list) or not all(isinstance(n, kind) for n in numbers):
+                raise _not_ours(checkpoint, f"progress.{name}")
+        return cls(**content)
+
+
+def saved_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
+    """The arrays of a checkpoint.
+
+    Args:
+      state: after some step.
+      total: metrics of the batches since the last row of `metrics.jsonl`.
+    """
+    return {
+        "params": state.params,
+        "opt_state": state.opt_state,
+        "step": state.step,
+        "metrics": total,
+    }
+
+
+def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
+    """The config of the run that a checkpoint is of, as it was written.
+
+    Raises:
+      UserError: when there is none.
+    """
+    content = checkpoint.record.get("config")
+    if not isinstance(content, dict):
+        raise _not_ours(checkpoint, "config")
+    return content
+
+
+def different_array(config: ConfigDict, info: data.Info, checkpoint: "Checkpoint") -> str | None:
+    """The first array of a checkpoint that is not as a config's run has it, in words."""
+    return checkpoint.difference(saved_tree(*_shapes(config, info)))
+
+
+def restore(
+    config: ConfigDict, info: data.Info, checkpoint: "Checkpoint"
+) -> tuple[TrainState, Metrics]:
+    """What was given to `saved_tree`, on the device; no array may be different."""
+    shapes, total = _shapes(config, info)
+    tree = jax.device_put(checkpoint.tree(saved_tree(shapes, total)))
+    total = tree.pop("metrics")
+    return shapes.replace(**tree), total
+
+
+def _shapes(config: ConfigDict, info: data.Info) -> tuple[TrainState, Metrics]:
+    return state_shapes(config, info), jax.eval_shape(Metrics.empty)
+
+
+def find_start(
+    config: ConfigDict,
+    info: data.Info,
+    workdir: Workdir,
+    checkpoints: "Checkpoints",
+    warn: Callable[[str], None],
+) -> "Checkpoint | None":
+    """The checkpoint to go on from, or None to begin; nothing is changed.
+
+    Args:
+      config: as checked by `config.check`.
+      info: of its data set.
+      workdir: of the run.
+      checkpoints: of that workdir.
+      warn: takes a warning.
+
+    Raises:
+      UserError: when the workdir holds another run, or nothing that is whole.
+    """
+    checkpoint = checkpoints.newest(warn)
+    if checkpoint is None:
+        _check_beginning(config, workdir)
+        return None
+    changes = _changes(config, saved_config(checkpoint))
+    if array := different_array(config, info, checkpoint):
+        changes.append(f"the array {array}")
+    if changes:
+        raise _another_run(workdir, changes)
+    Progress.of(checkpoint)
+    return checkpoint
+
+
+def clear_after(
+    checkpoint: "Checkpoint | None",
+    workdir: Workdir,
+    checkpoints: "Checkpoints",
+    warn: Callable[[str], None],
+) -> None:
+    """Removes what the run will make anew: damaged checkpoints, and metrics of later steps."""
+    size = 0
+    if checkpoint:
+        size = Progress.of(checkpoint).metrics_size
+        checkpoints.forget_after(checkpoint.step)
+    if not workdir.cut_metrics(size):
+        warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run goes on without them")
+
+
+def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:
+    """A run begins in an empty folder, or where it came to no checkpoint."""
+    if not workdir.metrics_size():
+        return  # What came to nothing, for want of data say, is nobody's loss.
+    before = (workdir.read_json("config.json") or {}).get("config")
+    if workdir.read_json("result.json") is not None or not isinstance(before, dict):
+        raise UserError(
+            f"workdir {workdir.path} holds a run already, and no checkpoint to go on from: allowed "
+            "is a new or empty folder, or one with checkpoints. Choose another --workdir, or "
+            "delete that one."
+        )
+    if changes := _changes(config, before):
+        raise _another_run(workdir, changes)
+
+
+def _changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
+    """What hinders a config to go on with the run of another one, which was written as JSON."""
+    after = json.loads(json.dumps(config.to_dict()))  # Where tuples are lists, as in `before`.
+    old, new = dict(config_module.leaves(before)), dict(config_module.leaves(after))
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        was, is_now = old.get(key, "not set"), new.get(key, "not set")
+        if was == is_now or key in _PLACES:
+            continue
+        text = f"{key} was {config_module.show(was)} and is {config_module.show(is_now)}"
+        if key == "num_epochs" and isinstance(was, int) and was < is_now:
+            if config.schedule == "constant":
+                continue
+            text += f", which schedule={config.schedule} depends on"
+        changes.append(text)
+    return changes
+
+
+def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> None:
+    """Two networks may have the same arrays and still compute something else.
+
+    Raises:
+      UserError: when a config has another `model` than the run of a workdir.
+    """
+    same = before.copy_and_resolve_references()
+    same.model = config.model
+    if changes := _changes(same, json.loads(before.to_json())):
+        raise UserError(
+            f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "
+            "values. Use those values, or leave --config out to use those of the run."
+        )
+
+
+def _another_run(workdir: Workdir, changes: list[str]) -> UserError:
+    return UserError(
+        f"workdir {workdir.path} holds another run: {'; '.join(changes)}: allowed are the same "
+        "values, or a larger num_epochs where schedule=constant. Use those values, or choose "
+        "another --workdir."
+    )
+
+
+def _not_ours(checkpoint: "Checkpoint", key: str) -> UserError:
+    return UserError(
+        f"the record of checkpoint {checkpoint.step} has no usable {key}: allowed is what this "
+        "program saved. Choose another --workdir."
+    )

@@ -1,0 +1,280 @@
+"""The loop over epochs, steps and scorings: from any step on, to the end or to a request to end."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from cnn_jax import data, result, train
+from cnn_jax.errors import UserError
+from cnn_jax.metrics import Metrics
+from cnn_jax.pace import Pace
+from cnn_jax.programs import Programs
+from cnn_jax.report import Report
+from cnn_jax.result import Result
+from cnn_jax.resume import Progress, restore, saved_tree
+from cnn_jax.signals import Held
+
+if TYPE_CHECKING:
+    from cnn_jax.checkpoint import Checkpoint, Checkpoints
+
+Examples = tuple[jax.Array, jax.Array]
+
+
+def examples_on_device(dataset: data.Dataset) -> Examples:
+    """One array for all examples, training first: one program scores either part of it."""
+    parts = (dataset.train, dataset.test)
+    image = np.concatenate([part.image for part in parts])
+    label = np.concatenate([part.label for part in parts])
+    on_device: Examples = jax.device_put((image, label))
+    return on_device
+
+
+def score(
+    evaluate: jax.stages.Compiled,
+    state: train.TrainState,
+    examples: Examples,
+    start: int,
+    stop: int,
+    pace: Pace,
+    pause: Callable[[], None],
+) -> dict[str, float]:
+    """Loss and accuracy of some examples with the parameters as they are.
+
+    Args:
+      evaluate: of `programs.Programs`.
+      state: of the run.
+      examples: see `examples_on_device`.
+      start: first example.
+      stop: one after the last.
+      pace: for pieces of `train.EVAL_BATCH_SIZE` examples.
+      pause: called after each piece.
+    """
+    total = Metrics.empty()
+    for first, end in pace.pieces(start, stop, train.EVAL_BATCH_SIZE):
+        total = jax.block_until_ready(evaluate(state, total, *examples, first, end))
+        pause()
+    values: dict[str, float] = total.compute()
+    return values
+
+
+class Trainer:
+    """The state of a run, and what brings it forward."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        info: data.Info,
+        dataset: data.Dataset,
+        programs: Programs,
+        report: Report,
+        checkpoints: "Checkpoints | None",
+        request: Held,
+        *,
+        clock: Callable[[], float],
+        started: float,
+        checkpoint: "Checkpoint | None",
+    ) -> None:
+        """Puts the data on the device, and draws the initial parameters or takes the saved ones.
+
+        Args:
+          config: as checked by `config.check`.
+          info: of the data set.
+          dataset: its examples.
+          programs: for this config and data set.
+          report: takes what happens.
+          checkpoints: take the state, or None.
+          request: to end, if one comes.
+          clock: seconds as a function of nothing.
+          started: when the run was called for.
+          checkpoint: where to go on from; None: from the beginning.
+        """
+        self._config, self._info = config, info
+        self._programs, self._report, self._checkpoints = programs, report, checkpoints
+        self._request = request
+        self._clock = clock
+        self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
+        self._examples = examples_on_device(dataset)
+        self._train_pace, self._score_pace = Pace(clock), Pace(clock)
+        # The sum is that of the batches since the last row of metrics.jsonl.
+        if checkpoint:
+            self._state, self._total = restore(config, info, checkpoint)
+            self._before = Progress.of(checkpoint)
+        else:
+            self._state = programs.initial_state(jax.random.key(config.seed))
+            self._total = Metrics.empty()
+            self._before = Progress()
+        self._step = int(self._state.step)
+        self._saved_step = checkpoint.step if checkpoint else None
+        self._progress = dataclasses.replace(
+            self._before,
+            epoch_seconds=list(self._before.epoch_seconds),
+            compile_seconds=self._before.compile_seconds + programs.seconds,
+        )
+        self._started = started
+        self._training_started = clock()
+
+    def run(self) -> Result:
+        """Trains to the end, saving as it goes, and scores the test set.
+
+        Raises:
+          Stopped: as soon as the state is saved, if that was asked for.
+          UserError: when the loss is no number any more, or something cannot be written.
+        """
+        # An epoch whose steps are done is still to be scored.
+        first_epoch = max(1, -(-self._step // self._num_batches))
+        for epoch in range(first_epoch, self._config.num_epochs + 1):
+            self._train_epoch(epoch)
+            last = epoch == self._config.num_epochs
+            if last or epoch % self._config.checkpoint_every_epochs == 0:
+                self._save()
+            train_values = self._score_epoch(epoch)
+        self._report.training_time(self._elapsed())
+        if self._checkpoints:
+            self._checkpoints.wait()
+        return self._finish(train_values)
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Takes the steps of an epoch that are not taken yet; `epoch` counts from 1."""
+        if len(self._progress.epoch_seconds) < epoch:
+            self._progress.epoch_seconds.append(0.0)
+        order = train.epoch_order(self._config.seed, epoch, self._info.num_train)
+        steps_before = (epoch - 1) * self._num_batches
+        every = self._config.log_every_steps
+        while (done := self._step - steps_before) < self._num_batches:
+            row_end = min(done - done % every + every, self._num_batches)
+            for first, end in self._train_pace.pieces(done, row_end):
+                began = self._clock()
+                self._state, self._total, last = self._programs.train_steps(
+                    self._state, self._total, *self._examples, order, first, end - first
+                )
+                values = self._total.compute()
+                self._step = steps_before + end
+                self._check_finite(values["loss"], steps_before + first)
+                self._progress.epoch_seconds[-1] += self._clock() - began
+                self._report.batches(
+                    epoch,
+                    end,
+                    last.compute()["loss"],
+                    show=end == row_end and end % every == 0,
+                    advance=end - first,
+                )
+                if end == row_end:
+                    self._metrics(epoch, "train", values)
+                    self._total = Metrics.empty()
+                self._pause()
+
+    def _score_epoch(self, epoch: int) -> dict[str, float]:
+        values = self._score(0, self._info.num_train)
+        self._metrics(epoch, "train_eval", values)
+        self._report.epoch_accuracy(epoch, values["accuracy"], self._elapsed())
+        return values
+
+    def _finish(self, train_values: dict[str, float]) -> Result:
+        """Scores the test set and sums up."""
+        info = self._info
+        test = self._score(info.num_train, info.num_train + info.num_test)
+        self._metrics(self._config.num_epochs, "test", test)
+        self._report.test_accuracy(test["accuracy"])
+        params = jax.device_get(self._state.params)
+        leaves = jax.tree.leaves(params)
+        progress = self._progress_now()
+        return Result(
+            test_accuracy=test["accuracy"],
+            test_loss=test["loss"],
+            train_accuracy=train_values["accuracy"],
+            num_parameters=sum(leaf.size for leaf in leaves),
+            steps=self._step,
+            epoch_seconds=progress.epoch_seconds,
+            eval_seconds=progress.eval_seconds,
+            compile_seconds=progress.compile_seconds,
+            total_seconds=progress.total_seconds,
+            params_sha256=hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest(),
+            versions=result.versions(),
+            devices=result.devices(),
+            params=params,
+        )
+
+    def _score(self, start: int, stop: int) -> dict[str, float]:
+        """Loss and accuracy of examples start .. stop - 1 with the parameters as they are."""
+        began = self._clock()
+        values = score(
+            self._programs.evaluate,
+            self._state,
+            self._examples,
+            start,
+            stop,
+            self._score_pace,
+            self._pause,
+        )
+        self._check_finite(values["loss"], self._step - 1)
+        self._progress.eval_seconds += self._clock() - began
+        return values
+
+    def _pause(self) -> None:
+        """The moment between two calls, when the state is whole: ends the run if that is asked."""
+        if self._request.number is None:
+            return
+        where = f"after step {self._step} of {self._config.num_epochs * self._num_batches}"
+        if self._checkpoints is None:
+            self._request.answer(f"{where}, and nothing is saved without a --workdir")
+        else:
+            self._save()
+            self._checkpoints.wait()
+            folder = self._checkpoints.folder
+            self._request.answer(f"{where}, saved in {folder}; the same command goes on from there")
+
+    def _save(self) -> None:
+        """Begins to save the state, unless that is done, or it is not worth it."""
+        if self._checkpoints is None or self._saved_step == self._step:
+            return
+        tree = jax.device_get(saved_tree(self._state, self._total))
+        # The loss of the last step is that of the parameters before it.
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree["params"])):
+            self._check_finite(math.nan, self._step - 1)
+        record = {
+            "config": self._config.to_dict(),
+            "versions": result.versions(),
+            "devices": result.devices(),
+            "progress": dataclasses.asdict(self._progress_now()),
+        }
+        self._checkpoints.save(self._step, tree, record)
+        self._saved_step = self._step
+
+    def _check_finite(self, loss: float, first_step: int) -> None:
+        """Stops a run whose loss is no number any more.
+
+        Args:
+          loss: of the steps up to this one.
+          first_step: the step before them.
+
+        Raises:
+          UserError: naming the steps between which it happened.
+        """
+        if not math.isfinite(loss):
+            kept = f"; the checkpoint of step {self._saved_step} stays" if self._saved_step else ""
+            raise UserError(
+                f"the loss became {loss} between step {first_step} and step {self._step}"
+                f"{kept}: allowed is a finite number. Use a smaller learning_rate."
+            )
+
+    def _elapsed(self) -> float:
+        return self._before.training_seconds + self._clock() - self._training_started
+
+    def _progress_now(self) -> Progress:
+        return dataclasses.replace(
+            self._progress,
+            training_seconds=self._elapsed(),
+            total_seconds=self._before.total_seconds + self._clock() - self._started,
+            metrics_size=self._report.metrics_size(),
+        )
+
+    def _metrics(self, epoch: int, split: str, values: dict[str, float]) -> None:
+        self._report.metrics(
+            step=self._step, epoch=epoch, split=split, values=values, seconds=self._elapsed()
+        )

@@ -1,0 +1,118 @@
+"""The folder of a run: its files, written whole or not at all, and the lock that makes it one's own."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self, TextIO
+
+from cnn_jax.errors import UserError
+
+
+class Workdir:
+    """An open workdir, which no other run can open until it is closed.
+
+    Attributes:
+      path: the folder.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Makes the folder if need be, and locks it.
+
+        Raises:
+          UserError: when it cannot be written, or another run has it.
+        """
+        self.path = Path(os.path.expanduser(path))
+        with _said(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.path)
+        self._metrics = self.path / "metrics.jsonl"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._lock.close()  # Which unlocks it; so does the end of the process, whatever ends it.
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Writes `name`, whole or not at all."""
+        path = self.path / name
+        unfinished = path.with_suffix(".tmp")
+        with _said(path):
+            with unfinished.open("w") as file:
+                file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+                _to_disk(file)
+            unfinished.replace(path)
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What `name` holds, or None where it is missing or no object."""
+        try:
+            content = json.loads((self.path / name).read_text())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends a line to `metrics.jsonl`."""
+        with _said(self._metrics), self._metrics.open("a") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def metrics_size(self) -> int:
+        """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
+        with _said(self._metrics), self._metrics.open("a") as file:
+            _to_disk(file)
+            return file.tell()
+
+    def cut_metrics(self, size: int) -> bool:
+        """Takes the rows from `metrics.jsonl` that were added after it had `size` bytes.
+
+        Returns:
+          Whether it had that many.
+        """
+        with _said(self._metrics), self._metrics.open("a") as file:
+            if file.tell() < size:
+                return False
+            file.truncate(size)
+        return True
+
+
+def _lock(folder: Path) -> TextIO:
+    """The lock as an open file; a process that has died holds none."""
+    file = (folder / ".lock").open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read(100).strip() or "unknown"
+        file.close()
+        raise UserError(
+            f"workdir {folder} is in use by another run ({holder}): allowed is one at a time. "
+            "Wait for it, stop it, or choose another --workdir."
+        ) from error
+    except OSError:
+        return file  # A file system without locks, as some clusters have: its users must take care.
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def _to_disk(file: TextIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _said(path: Path) -> Iterator[None]:
+    """Turns what the operating system refuses into words."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}): allowed is a --workdir in a "
+            "folder that can be written, on a disk with room. Make room or allow writing and start "
+            "again, or choose another --workdir."
+        ) from error

@@ -1,0 +1,58 @@
+import signal
+import threading
+from types import FrameType
+
+import pytest
+
+from cnn_jax import signals
+from cnn_jax.errors import Stopped
+
+pytestmark = pytest.mark.durability
+
+
+@pytest.mark.parametrize("number", signals.REQUESTS)
+def test_a_request_is_held_until_it_is_answered(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped, match=f"stopped by {number.name}: after step 3") as stopped:  # noqa: SIM117
+        with signals.held() as request:
+            request.answer("nothing has come yet")
+            signal.raise_signal(number)
+            assert request.number == number  # And the work goes on to this line.
+            # A second one would end the process.
+            assert signal.getsignal(number) is signal.SIG_DFL
+            request.answer("after step 3")
+    assert stopped.value.number == number
+    assert signal.getsignal(number) is before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    # As SIGHUP is under nohup, and SIGINT in a shell's background.
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise AssertionError
+
+    before = {number: signal.getsignal(number) for number in signals.REQUESTS}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.install(handler)
+        assert signal.getsignal(signal.SIGTERM) is handler
+        with signals.held() as request:
+            signal.raise_signal(signal.SIGHUP)
+            assert request.number is None
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def test_in_another_thread_nothing_is_held() -> None:
+    # Python would raise a ValueError there.
+    found: list[int | None] = []
+
+    def work() -> None:
+        with signals.held() as request:
+            found.append(request.number)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [None]
