@@ -43,9 +43,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # A config file is Python, and may raise anything.
         raise config_module.explain_flag_error(error) from error
     if _MODE.value == "evaluate" and _WORKDIR.value is None:
-        raise UserError(
-            "no --workdir given: allowed is that of a training run. Use --workdir=DIR."
-        )
+        raise UserError("no --workdir given: allowed is that of a training run. Use --workdir=DIR.")
     if _MODE.value != "evaluate" and _STEP.value is not None:
         raise UserError(
             f"--step={_STEP.value} has no effect with --mode={_MODE.value}: allowed is it with "

@@ -59,7 +59,12 @@ class CnnJax:
         every = self._config.log_every_steps
         for first in range(0, num_steps, every):
             self._state, _, last = self._programs.train_steps(
-                self._state, Metrics.empty(), *self._examples, order, first, min(every, num_steps - first)
+                self._state,
+                Metrics.empty(),
+                *self._examples,
+                order,
+                first,
+                min(every, num_steps - first),
             )
             last.compute()
 

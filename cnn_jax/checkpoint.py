@@ -231,7 +231,7 @@ class Checkpoints:
         return Checkpoint(step, arrays, record)
 
     def _array(self, step: int, path: str) -> npt.NDArray[Any]:
-        """One array. Orbax reads many at once, and would print what befell each in damaged files."""
+        """One array; of many at once, in damaged files, Orbax prints what befell each of them."""
         assert self._manager
         restored = self._manager.restore(
             step,
@@ -253,7 +253,7 @@ def _form(array: Any) -> str:
 
 def _difference(saved: Mapping[str, str], like: Any) -> str | None:
     needed = {p: _form(a) for p, a in flatten_dict(to_state_dict(like), sep=".").items()}
-    for path in needed | saved:
+    for path in {**needed, **saved}:
         if saved.get(path) != needed.get(path):
             there, here = saved.get(path, "missing"), needed.get(path, "unknown")
             return f"{path} is {there} there and {here} here"

@@ -24,6 +24,8 @@ from cnn_jax.workdir import Workdir
 if TYPE_CHECKING:
     from cnn_jax.checkpoint import Checkpoint, Checkpoints
 
+__all__ = ["Result", "evaluate", "run"]
+
 
 def run(
     config: ConfigDict,
@@ -40,7 +42,7 @@ def run(
 
     Args:
       config: as `configs/mnist.py` makes it; checked before anything else.
-      workdir: a folder for `config.json`, `metrics.jsonl`, `result.json` and `checkpoints`, or None.
+      workdir: a folder for checkpoints, metrics and the result, or None.
       out: takes the console lines; default: standard output.
       err: takes warnings and the progress bar; default: standard error.
       clock: seconds as a function of nothing.
@@ -143,8 +145,8 @@ def evaluate(
     info = config_module.check(saved)
     if array := resume.different_array(saved, info, checkpoint):
         raise UserError(
-            f"checkpoint {checkpoint.step} of {path} is of another network: {array}. Choose another "
-            "--workdir, or a --config with the data set that it was trained on."
+            f"checkpoint {checkpoint.step} of {path} is of another network: {array}. Choose "
+            "another --workdir, or a --config with a data set of the same form."
         )
     return _score_test(saved, info, checkpoint, report, clock)
 

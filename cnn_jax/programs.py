@@ -54,9 +54,7 @@ def compile_programs(config: ConfigDict, info: data.Info, clock: Callable[[], fl
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
     with program_cache.in_use(), ThreadPoolExecutor() as threads:
         train_steps = threads.submit(
-            loops.train_steps.lower(
-                state, total, *examples, order, 0, 0, config.batch_size
-            ).compile
+            loops.train_steps.lower(state, total, *examples, order, 0, 0, config.batch_size).compile
         )
         evaluate = threads.submit(loops.evaluate.lower(state, total, *examples, 0, 0).compile)
         drawn = threads.submit(initial.lower(_key(config)).compile)

@@ -14,7 +14,7 @@ from cnn_jax import data
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.programs import state_shapes
-from cnn_jax.train import TrainState, steps_per_epoch
+from cnn_jax.train import TrainState
 from cnn_jax.workdir import Workdir
 
 if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.

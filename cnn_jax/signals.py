@@ -1,4 +1,4 @@
-"""What a request to end means: at once by itself, at the next good moment while work is under way."""
+"""Requests to end: obeyed at once, but at the next good moment while work is under way."""
 
 import contextlib
 import signal

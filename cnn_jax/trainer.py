@@ -130,10 +130,13 @@ class Trainer:
         first_epoch = max(1, -(-self._step // self._num_batches))
         for epoch in range(first_epoch, self._config.num_epochs + 1):
             self._train_epoch(epoch)
+            # Scoring shows whether the parameters are good, and so comes before the saving; but a
+            # process that goes on from here scores them anew.
+            progress = self._progress_now()
+            train_values = self._score_epoch(epoch)
             last = epoch == self._config.num_epochs
             if last or epoch % self._config.checkpoint_every_epochs == 0:
-                self._save()
-            train_values = self._score_epoch(epoch)
+                self._save(progress)
         self._report.training_time(self._elapsed())
         if self._checkpoints:
             self._checkpoints.wait()
@@ -224,13 +227,13 @@ class Trainer:
         if self._checkpoints is None:
             self._request.answer(f"{where}, and nothing is saved without a --workdir")
         else:
-            self._save()
+            self._save(self._progress_now())
             self._checkpoints.wait()
             folder = self._checkpoints.folder
             self._request.answer(f"{where}, saved in {folder}; the same command goes on from there")
 
-    def _save(self) -> None:
-        """Begins to save the state, unless that is done, or it is not worth it."""
+    def _save(self, progress: Progress) -> None:
+        """Begins to save the state, unless that is done already."""
         if self._checkpoints is None or self._saved_step == self._step:
             return
         tree = jax.device_get(saved_tree(self._state, self._total))
@@ -241,7 +244,7 @@ class Trainer:
             "config": self._config.to_dict(),
             "versions": result.versions(),
             "devices": result.devices(),
-            "progress": dataclasses.asdict(self._progress_now()),
+            "progress": dataclasses.asdict(progress),
         }
         self._checkpoints.save(self._step, tree, record)
         self._saved_step = self._step
@@ -269,6 +272,7 @@ class Trainer:
     def _progress_now(self) -> Progress:
         return dataclasses.replace(
             self._progress,
+            epoch_seconds=list(self._progress.epoch_seconds),
             training_seconds=self._elapsed(),
             total_seconds=self._before.total_seconds + self._clock() - self._started,
             metrics_size=self._report.metrics_size(),

@@ -1,4 +1,4 @@
-"""The folder of a run: its files, written whole or not at all, and the lock that makes it one's own."""
+"""The folder of a run: files that are whole or not there, and a lock that keeps others out."""
 
 import contextlib
 import fcntl

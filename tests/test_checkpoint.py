@@ -233,7 +233,7 @@ def test_another_programs_checkpoints_are_refused_with_what_they_hold(tmp_path: 
 
 def test_a_folder_of_numbers_is_no_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "checkpoints" / "5" / "holidays").mkdir(parents=True)
-    with pytest.raises(UserError, match="checkpoint 5 .*another program.*holds no arrays"):
+    with pytest.raises(UserError, match=r"checkpoint 5 .*another program.*holds no arrays"):
         newest(tmp_path)
 
 

@@ -6,40 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import chex
 import jax
 import pytest
-from ml_collections import ConfigDict
 
 from cnn_jax import data, experiment, train
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
+from cnn_jax.result import Result, devices
+from cnn_jax.trainer import Trainer
+from tests.small import small_config
 
 
-def small_config(**changes: Any) -> ConfigDict:
-    """Two epochs of 70 digits in batches of 16: 5 steps each, the last of 6 images."""
-    config: ConfigDict = import_module("configs.mnist").get_config()
-    config.update_from_flattened_dict(
-        {
-            "dataset.name": "digits",
-            "dataset.train_split": "train[:70]",
-            "dataset.test_split": "test[:30]",
-            "num_epochs": 2,
-            "batch_size": 16,
-            "log_every_steps": 2,
-            "learning_rate": 0.1,
-            "model.init_stddev": 0.1,
-        }
-        | changes
-    )
-    return config
-
-
-def run(workdir: Path | None = None, **changes: Any) -> tuple[experiment.Result, list[str]]:
+def run(workdir: Path | None = None, **changes: Any) -> tuple[Result, list[str]]:
     out = io.StringIO()
     folder = str(workdir) if workdir else None
     result = experiment.run(small_config(**changes), folder, out=out, err=io.StringIO())
@@ -141,13 +123,13 @@ def test_each_step_function_is_traced_once_and_the_test_set_scored_once(
 
     monkeypatch.setattr(Metrics, "of_batch", count)
     scored: list[tuple[int, int]] = []
-    score: Callable[..., Any] = experiment._Trainer._score
+    score: Callable[..., Any] = Trainer._score
 
     def spy(self: Any, start: int, stop: int) -> Any:
         scored.append((start, stop))
         return score(self, start, stop)
 
-    monkeypatch.setattr(experiment._Trainer, "_score", spy)
+    monkeypatch.setattr(Trainer, "_score", spy)
     run()
     # Once in train_step and once in eval_step, over two epochs with ragged ends and two data sets.
     assert traced == [(16, 10), (train.EVAL_BATCH_SIZE, 10)]
@@ -156,7 +138,7 @@ def test_each_step_function_is_traced_once_and_the_test_set_scored_once(
 
 
 def test_a_rate_that_makes_the_loss_no_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="between step 0 and step 2"):
+    with pytest.raises(UserError, match="nan between step 1 and step 2"):
         run(tmp_path, learning_rate=1e30)
     assert not (tmp_path / "result.json").exists()
 
@@ -185,7 +167,7 @@ def test_a_platform_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(jax, "devices", no_device)
     with pytest.raises(UserError, match="JAX_PLATFORMS"):
-        experiment.devices()
+        devices()
 
 
 def test_another_recipe_learns() -> None:

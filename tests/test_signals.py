@@ -13,13 +13,13 @@ pytestmark = pytest.mark.durability
 @pytest.mark.parametrize("number", signals.REQUESTS)
 def test_a_request_is_held_until_it_is_answered(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match=f"stopped by {number.name}: after step 3") as stopped:  # noqa: SIM117
-        with signals.held() as request:
-            request.answer("nothing has come yet")
-            signal.raise_signal(number)
-            assert request.number == number  # And the work goes on to this line.
-            # A second one would end the process.
-            assert signal.getsignal(number) is signal.SIG_DFL
+    with signals.held() as request:
+        request.answer("nothing has come yet")
+        signal.raise_signal(number)
+        assert request.number == number  # And the work goes on to this line.
+        # A second one would end the process.
+        assert signal.getsignal(number) is signal.SIG_DFL
+        with pytest.raises(Stopped, match=f"stopped by {number.name}: after step 3") as stopped:
             request.answer("after step 3")
     assert stopped.value.number == number
     assert signal.getsignal(number) is before
