@@ -91,14 +91,24 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(f"stopped by {name}: no training was under way", number)
 
 
+def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Where a checkpoint cannot be written, each array that was to follow would say so as well."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # As in `main.py | head`.
+    sys.unraisablehook = _unraisable
     signals.install(_stop)
     try:
         app.run(_main, flags_parser=_parse)
     except UserError as user_error:
         print("error:", *str(user_error).split(), file=sys.stderr)  # On one line.
         sys.exit(2)
+    except BrokenPipeError:  # The reader went away, as in `main.py | head`.
+        # Only now, since Orbax's threads write to pipes that are closed already.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(128 + stopped.number)

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -77,6 +78,7 @@ class Checkpoints:
         """
         self.folder = (workdir / "checkpoints").absolute()
         self._manager = None
+        self._writing: int | None = None
         if read_only and not self.folder.is_dir():
             return
         with _said(f"{self.folder} cannot be used"):
@@ -101,7 +103,7 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
         if self._manager:
             # Where there is an error already, a second one would hide it.
-            with contextlib.suppress(Exception) if kind else _said("a checkpoint is not written"):
+            with contextlib.suppress(Exception) if kind else self._written():
                 self._manager.close()
 
     def steps(self) -> list[int]:
@@ -128,7 +130,9 @@ class Checkpoints:
         forms = {path: _form(array) for path, array in arrays.items()}
         whole = {**record, "format": _FORMAT, "arrays": forms}
         whole["sha256"] = _digest(whole, arrays)
-        with _said(f"the checkpoint of step {step} cannot be written"):
+        self.wait()  # So does Orbax; here it is known which of the two failed.
+        self._writing = step
+        with self._written():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -145,8 +149,11 @@ class Checkpoints:
           UserError: when it cannot be; earlier checkpoints stay as they are.
         """
         assert self._manager
-        with _said("the last checkpoint cannot be written"):
+        with self._written():
             self._manager.wait_until_finished()
+
+    def _written(self) -> contextlib.AbstractContextManager[None]:
+        return _said(f"the checkpoint of step {self._writing} cannot be written")
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None where there is none at all.
@@ -280,11 +287,11 @@ def _names(folder: Path) -> str:
 
 
 def _problem(error: Exception) -> str:
-    """An error in a few words; those of TensorStore tell a whole story."""
+    """An error in a few words; of the stories that TensorStore tells only the end matters."""
     text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    if match := re.search(r"OS error \d+: \w+ ([^\]]+)", text):
-        return match[1]
-    return text.splitlines()[0][:200]
+    if match := re.search(r"os_error_code='(\d+)'", text):
+        return os.strerror(int(match[1]))
+    return text.splitlines()[0].partition(" [")[0].rpartition(": ")[2][:100]
 
 
 @contextlib.contextmanager

@@ -1,41 +1,20 @@
 """The command line, as somebody would use it: in a process of its own."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.command_line import ROOT, error_of, main, start
+
 SMALL = (
     "--config=configs/digits.py",
     "--config.dataset.train_split=train[:64]",
     "--config.num_epochs=1",
 )
-
-
-def main(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "main.py", *arguments],
-        cwd=ROOT,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
-def error_of(*arguments: str, **environment: str) -> str:
-    done = main(*arguments, **environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    return line
 
 
 def test_digits_from_start_to_end(tmp_path: Path) -> None:
@@ -49,15 +28,11 @@ def test_digits_from_start_to_end(tmp_path: Path) -> None:
 
 def test_two_processes_give_the_same_bits_and_follow_their_flags(tmp_path: Path) -> None:
     changes = ("--config.seed=7", "--config.learning_rate=0.002", "--config.model.features=4,6")
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "main.py", *SMALL, *changes, f"--workdir={tmp_path / name}"],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-        )
-        for name in ("a", "b")
-    ]
-    assert [process.wait(timeout=100) for process in processes] == [0, 0]
+    processes = [start(*SMALL, *changes, f"--workdir={tmp_path / name}") for name in ("a", "b")]
+    for process in processes:
+        with process:
+            process.communicate(timeout=100)
+            assert process.returncode == 0
     first, second = (
         json.loads((tmp_path / name / "result.json").read_text())["params_sha256"] for name in "ab"
     )
@@ -93,7 +68,7 @@ def test_help_is_no_error() -> None:
         (("--mode=evaluate",), "no --workdir given"),
         (("--mode=evaluate", "--workdir=nowhere"), "nowhere has no checkpoint"),
         (("--config=configs/mnist.py", "--step=3"), "--step=3 has no effect with --mode=train"),
-        (("--mode=evaluate", "--workdir=nowhere", "--step=-1"), "lower bound"),
+        (("--mode=evaluate", "--workdir=nowhere", "--step=-1"), "not a non-negative integer"),
         (("--cofnig=configs/mnist.py",), "Did you mean: config"),
         (("--config=configs/digits.py", "--workdir=~nobody/" + "y" * 300), "cannot be written"),
         (("--config=configs/mnist.py", "--config.dataset.manual_dir=" + "y" * 300), "is no folder"),
@@ -136,22 +111,3 @@ def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
         assert process.stderr
         err = process.stderr.read()
     assert (process.returncode, err) == (-signal.SIGPIPE, b"")
-
-
-def test_a_signal_ends_the_run_with_its_status() -> None:
-    command = [sys.executable, "main.py", *SMALL, "--config.num_epochs=100000"]
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    processes = [
-        subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        for _ in numbers
-    ]
-    for number, process in zip(numbers, processes, strict=True):
-        assert process.stdout
-        assert process.stdout.readline().startswith("Device")  # The training begins.
-        time.sleep(0.2)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=20)
-        assert process.returncode == 128 + number
-        assert "Traceback" not in err
