@@ -55,7 +55,7 @@ def _one_of(*names: str) -> Field:
 
 _POSITIVE = Field("a number above 0, within float32", lambda v: _is_real(v) and v > 0)
 _NOT_NEGATIVE = Field("a number of at least 0, within float32", lambda v: _is_real(v) and v >= 0)
-_TEXT = Field("a text", lambda v: isinstance(v, str))
+_PATH = Field("a path or an empty text", lambda v: isinstance(v, str) and "\0" not in v)
 _NAME = Field("a text that is not empty", lambda v: isinstance(v, str) and v != "")
 
 FIELDS: Mapping[str, Field] = {
@@ -73,8 +73,8 @@ FIELDS: Mapping[str, Field] = {
     "log_every_steps": _whole(1),
     "checkpoint_every_epochs": _whole(1),
     "dataset.name": _NAME,
-    "dataset.data_dir": _TEXT,
-    "dataset.manual_dir": _TEXT,
+    "dataset.data_dir": _PATH,
+    "dataset.manual_dir": _PATH,
     "dataset.train_split": _NAME,
     "dataset.test_split": _NAME,
     "model.features": Field(

@@ -8,7 +8,6 @@ those programs that are whole; what it adds is kept, with a digest, in the user'
 
 import contextlib
 import hashlib
-import os
 import platform
 import tempfile
 from collections.abc import Iterator
@@ -19,10 +18,10 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
+from cnn_jax import sealed
 from cnn_jax.data import cache
 
 MAX_PROGRAMS = 200  # Some 10 MB. The first run adds six, one of another recipe fewer.
-_DIGEST_SIZE = 64
 _PROGRAMS = "*-cache"  # As JAX names them.
 
 
@@ -95,10 +94,8 @@ def _copy_whole(kept: Path, own: Path) -> set[str]:
     """Copies the programs that match their digests, and returns their names."""
     known = set()
     for path in kept.glob(_PROGRAMS):
-        with contextlib.suppress(OSError):  # Another process may remove it.
-            content = path.read_bytes()
-            digest, program = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-            if hashlib.sha256(program).hexdigest().encode() == digest:
+        if program := sealed.read(path):
+            with contextlib.suppress(OSError):  # It costs only the cache.
                 unfinished = own / "unfinished"  # JAX must not see half of it on a full disk.
                 unfinished.write_bytes(program)
                 unfinished.replace(own / path.name)
@@ -111,10 +108,7 @@ def _keep(own: Path, known: set[str], kept: Path) -> None:
     for path in own.glob(_PROGRAMS):
         if path.name not in known:
             with contextlib.suppress(OSError):  # It costs only the cache.
-                program = path.read_bytes()
-                unfinished = kept / f"{path.name}.{os.getpid()}"
-                unfinished.write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
-                unfinished.replace(kept / path.name)
+                sealed.write(kept / path.name, [path.read_bytes()])
     dated = []
     for path in kept.glob("*"):  # With what a process left unfinished.
         with contextlib.suppress(OSError):

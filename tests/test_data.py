@@ -1,10 +1,8 @@
 """Data sets from start to end, on tiny stand-ins for the originals and on the real ones."""
 
 import gzip
-import hashlib
 import http.server
 import io
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -20,47 +18,23 @@ from PIL import Image
 from cnn_jax import data
 from cnn_jax.data import Split, cache, digits, mnist, prepared
 from cnn_jax.errors import UserError
-
-NUM_TRAIN, NUM_TEST = 30, 10
-
-
-def idx(array: np.ndarray) -> bytes:
-    return struct.pack(f">{1 + array.ndim}I", 0x800 | array.ndim, *array.shape) + array.tobytes()
-
-
-def sorted_rows(image: np.ndarray, label: np.ndarray) -> list[tuple[bytes, int]]:
-    """The examples without their order, which TFDS shuffles."""
-    return sorted((row.tobytes(), int(k)) for row, k in zip(image, label, strict=True))
+from tests.small_mnist import (
+    NUM_TEST,
+    NUM_TRAIN,
+    check_loaded,
+    idx,
+    sorted_rows,
+    take_for_originals,
+    write_originals,
+)
 
 
 @pytest.fixture
-def arrays() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    generator = np.random.default_rng(0)
-    return {
-        split: (
-            generator.integers(0, 256, (n, 28, 28), dtype=np.uint8),
-            (np.arange(n) % 10).astype(np.uint8),
-        )
-        for split, n in (("train", NUM_TRAIN), ("test", NUM_TEST))
-    }
-
-
-@pytest.fixture
-def originals(arrays: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with four small files, which the program takes for the original MNIST."""
-    folder = tmp_path / "originals"
-    folder.mkdir()
-    for split, names in mnist.FILE_NAMES.items():
-        for name, array in zip(names, arrays[split], strict=True):
-            (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
-    digests = {
-        split: tuple(hashlib.sha256(array.tobytes()).hexdigest() for array in pair)
-        for split, pair in arrays.items()
-    }
-    monkeypatch.setattr(mnist, "SHARD_LENGTHS", {"train": [NUM_TRAIN], "test": [NUM_TEST]})
-    monkeypatch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", digests))  # type: ignore[arg-type]
-    monkeypatch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", None))
-    return folder
+def originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the four small files."""
+    write_originals(tmp_path / "originals")
+    take_for_originals(monkeypatch)
+    return tmp_path / "originals"
 
 
 @pytest.fixture
@@ -83,29 +57,19 @@ def message_of(load: Any, **changes: Any) -> str:
 # --- preparing
 
 
-def check_loaded(dataset: data.Dataset, arrays: Any) -> None:
-    for split, name in ((dataset.train, "train"), (dataset.test, "test")):
-        assert split.image.dtype == np.uint8
-        assert split.label.dtype == np.int32
-        assert split.image.shape[1:] == (28, 28, 1)
-        assert sorted_rows(split.image, split.label) == sorted_rows(*arrays[name])
-
-
-def test_originals_are_prepared_and_read(load: Any, arrays: Any, tmp_path: Path) -> None:
-    check_loaded(load(), arrays)
+def test_originals_are_prepared_and_read(load: Any, tmp_path: Path) -> None:
+    check_loaded(load())
     folder = tmp_path / "data" / "mnist" / "3.0.1"
     info = tfds.builder_from_directory(folder).info
     assert (info.name, info.file_format.value) == ("mnist", "array_record")
 
 
-def test_unpacked_and_differently_wrapped_files_are_taken(
-    load: Any, arrays: Any, originals: Path
-) -> None:
+def test_unpacked_and_differently_wrapped_files_are_taken(load: Any, originals: Path) -> None:
     first, second, *_ = sorted(originals.iterdir())
     first.with_suffix("").write_bytes(gzip.decompress(first.read_bytes()))
     first.unlink()
     second.write_bytes(gzip.compress(gzip.decompress(second.read_bytes()), 1, mtime=7))
-    check_loaded(load(), arrays)
+    check_loaded(load())
 
 
 def test_the_order_is_the_same_whenever_it_is_prepared(load: Any, tmp_path: Path) -> None:
@@ -152,7 +116,7 @@ def test_kmnist_is_told_by_its_equal_classes(originals: Path) -> None:
 
 
 def test_what_a_cut_off_preparation_left_is_not_trusted(
-    load: Any, arrays: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = Image.Image.save
     calls = iter(range(NUM_TRAIN))
@@ -171,11 +135,11 @@ def test_what_a_cut_off_preparation_left_is_not_trusted(
     left.mkdir(parents=True)
     (left / "dataset_info.json").write_text("{}")
     assert prepared.find(tmp_path / "data", "mnist") is None
-    check_loaded(load(), arrays)
+    check_loaded(load())
 
 
 def test_of_two_preparations_at_once_the_first_wins(
-    load: Any, arrays: Any, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    load: Any, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = Image.Image.save
     started: list[bool] = []
@@ -187,7 +151,7 @@ def test_of_two_preparations_at_once_the_first_wins(
         encode(*args, **kwargs)
 
     monkeypatch.setattr(Image.Image, "save", save)
-    check_loaded(load(), arrays)
+    check_loaded(load())
     assert [p.name for p in (tmp_path / "data" / "mnist").iterdir()] == ["3.0.1"]
 
 
@@ -239,8 +203,8 @@ def server(originals: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("server")
-def test_with_a_network_the_originals_are_downloaded(load: Any, arrays: Any) -> None:
-    check_loaded(load(manual_dir=""), arrays)
+def test_with_a_network_the_originals_are_downloaded(load: Any) -> None:
+    check_loaded(load(manual_dir=""))
 
 
 @pytest.mark.usefixtures("server")

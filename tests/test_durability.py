@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from cnn_jax import data
 from tests.command_line import ROOT, main, start
+from tests.small_mnist import check_loaded, take_for_originals, write_originals
 
 pytestmark = pytest.mark.durability
 
@@ -232,3 +234,34 @@ def test_a_workdir_that_can_only_be_read_is_said_and_can_be_evaluated(tmp_path: 
     assert status == "status 2"
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path} cannot be written (Read-only file system)")
+
+
+def test_deaths_while_data_are_prepared_and_cached_leave_nothing_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_originals(tmp_path / "originals")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # Each process goes on where the one before it died: among the 30 training and then the 10 test
+    # pictures; when all is prepared and pictures are read; when the first and when the second file
+    # of the cache is written but has no name yet.
+    for function, call in (
+        ("PIL.Image.Image.save", 20),
+        ("PIL.Image.Image.save", 35),
+        ("cnn_jax.data.prepared._decode", 5),
+        ("os.fsync", 1),
+        ("os.fsync", 2),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.small_mnist", str(tmp_path), function, str(call)],
+            cwd=ROOT,
+            capture_output=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    take_for_originals(monkeypatch)
+    for _ in range(2):  # The second time from the cache.
+        dataset = data.load(
+            "mnist", data_dir=str(tmp_path / "data"), manual_dir=str(tmp_path / "originals")
+        )
+        check_loaded(dataset)

@@ -1,22 +1,22 @@
 """Decoded arrays on disk, so that a second start need not unpack and decode 70,000 pictures.
 
-One file per split: the SHA-256 of all that follows, in hexadecimal; a line of JSON that says what
-was cached and the arrays' shapes; the bytes of images and labels. A file that does not match its
-digest, or was made from something else, is not there as far as `load` is concerned.
+One sealed file per split: a line of JSON that says what was cached and the images' shape; the bytes
+of images and labels. A file that is not whole, or was made from something else, is not there as far
+as `load` is concerned.
 """
 
-import hashlib
+import contextlib
 import json
 import math
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from cnn_jax import sealed
 from cnn_jax.data.split import Split
 
-_DIGEST_SIZE = 64
+_MAX_HEADER = 1000
 _FORMAT = 1  # Raise it whenever the decoding of any data set changes.
 
 
@@ -35,21 +35,20 @@ def load(path: Path, fingerprint: str) -> Split | None:
       path: the file.
       fingerprint: of what the arrays were decoded from.
     """
+    content = sealed.read(path)
+    if content is None:
+        return None
     try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    digest, body = content[:_DIGEST_SIZE], memoryview(content)[_DIGEST_SIZE:]
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        return None
-    header_size = content.index(b"\n", _DIGEST_SIZE) + 1 - _DIGEST_SIZE
-    header = json.loads(bytes(body[:header_size]))
-    if (header.get("format"), header.get("fingerprint")) != (_FORMAT, fingerprint):
-        return None
-    shape = tuple(header["image_shape"])
-    image_size = math.prod(shape)
-    image = np.frombuffer(body, np.uint8, image_size, header_size).reshape(shape)
-    label = np.frombuffer(body[header_size + image_size :], "<i4").astype(np.int32)
+        header_size = bytes(content[:_MAX_HEADER]).index(b"\n") + 1
+        header = json.loads(bytes(content[:header_size]))
+        if (header["format"], header["fingerprint"]) != (_FORMAT, fingerprint):
+            return None
+        shape = tuple(header["image_shape"])
+        label_start = header_size + math.prod(shape)
+        image = np.frombuffer(content[header_size:label_start], np.uint8).reshape(shape)
+        label = np.frombuffer(content[label_start:], "<i4").reshape(len(image)).astype(np.int32)
+    except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
+        return None  # Whole, but nothing that `save` wrote.
     return Split(image, label)
 
 
@@ -60,26 +59,13 @@ def save(path: Path, fingerprint: str, split: Split) -> None:
         "fingerprint": fingerprint,
         "image_shape": split.image.shape,
     }
-    parts = [
-        json.dumps(header).encode() + b"\n",
-        split.image.tobytes(),
-        split.label.astype("<i4").tobytes(),
-    ]
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            try:
-                file.write(digest.hexdigest().encode())
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            except BaseException:  # A signal too: half a file is of no use to anybody.
-                Path(file.name).unlink(missing_ok=True)
-                raise
-    except OSError:
-        return
+        sealed.write(
+            path,
+            [
+                json.dumps(header).encode() + b"\n",
+                split.image.tobytes(),
+                split.label.astype("<i4").tobytes(),
+            ],
+        )

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def find(data_dir: Path, name: str) -> Path | None:
     for version in versions:
         folder = parent / version
         info = folder / "dataset_info.json"
-        if info.is_file():
+        if os.path.isfile(info):  # pathlib's form raises where a path is too long.
             file_format = _read_json(info).get("fileFormat", "tfrecord")
             if file_format != "array_record":
                 raise UserError(
@@ -56,7 +57,7 @@ def find(data_dir: Path, name: str) -> Path | None:
 
 def _versions(parent: Path) -> list[str]:
     """Names of the version folders, the newest first; an unfinished one has another name."""
-    if not parent.is_dir():
+    if not os.path.isdir(parent):  # As above.
         return []
     names = [p.name for p in parent.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
     return sorted(names, key=lambda name: tuple(map(int, name.split("."))), reverse=True)
