@@ -44,7 +44,7 @@ class CnnJax:
         )
         self._num_batches = train.steps_per_epoch(self._num_train, self._config.batch_size)
         self._programs = compile_programs(self._config, info, time.perf_counter)
-        self._state = self._programs.initial_state(jax.random.key(self._config.seed))
+        self.state = self._programs.initial_state(jax.random.key(self._config.seed))
         self._examples = jax.device_put(
             (
                 np.concatenate([dataset.train.image, dataset.test.image]),
@@ -58,8 +58,8 @@ class CnnJax:
         num_steps = min(self._num_batches, num_steps * BATCH_SIZE // self._config.batch_size)
         every = self._config.log_every_steps
         for first in range(0, num_steps, every):
-            self._state, _, last = self._programs.train_steps(
-                self._state,
+            self.state, _, last = self._programs.train_steps(
+                self.state,
                 Metrics.empty(),
                 *self._examples,
                 order,
@@ -70,7 +70,7 @@ class CnnJax:
 
     def score(self, split: str) -> float:
         metrics = self._programs.evaluate(
-            self._state, Metrics.empty(), *self._examples, *self._bounds[split]
+            self.state, Metrics.empty(), *self._examples, *self._bounds[split]
         )
         return float(metrics.compute()["accuracy"])
 
@@ -105,7 +105,7 @@ class PlainFlax:
             return (logits.argmax(-1) == label).sum()
 
         params = Network().init(jax.random.key(1), jnp.zeros((1, 28, 28, 1)))["params"]
-        self._state = TrainState.create(
+        self.state = TrainState.create(
             apply_fn=Network().apply, params=params, tx=optax.sgd(LEARNING_RATE)
         )
         self._train_step, self._correct = train_step, correct
@@ -117,7 +117,7 @@ class PlainFlax:
         order = self._generator.permutation(len(split.label))
         for step, part in enumerate(list(batches(len(order), BATCH_SIZE))[:num_steps], start=1):
             rows = order[part]
-            self._state, loss = self._train_step(self._state, split.image[rows], split.label[rows])
+            self.state, loss = self._train_step(self.state, split.image[rows], split.label[rows])
             if step % LOG_EVERY == 0:
                 float(loss)
         float(loss)
@@ -126,7 +126,7 @@ class PlainFlax:
         examples = getattr(self._dataset, split)
         count = len(examples.label)
         correct = [
-            self._correct(self._state.params, examples.image[part], examples.label[part])
+            self._correct(self.state.params, examples.image[part], examples.label[part])
             for part in batches(count, SCORE_BATCH_SIZE)
         ]
         return float(sum(map(int, correct)) / count)

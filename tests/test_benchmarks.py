@@ -1,6 +1,7 @@
 """The benchmarks run; what they measure is no test's business."""
 
 import json
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -71,3 +72,16 @@ def test_every_contender_trains(tmp_path: Path) -> None:
         assert 0 < measured["test_accuracy"][0] < 1
     if not find_spec("torch"):
         pytest.skip("PyTorch is not installed: its contenders were left out")
+
+
+def test_the_cost_of_a_checkpoint_is_measured() -> None:
+    command = [sys.executable, "benchmarks/checkpoint_cost.py", "--recipe=digits"]
+    process = subprocess.run(
+        [*command, "--epochs=1", "--saves=2"], capture_output=True, text=True, check=False
+    )
+    assert (process.returncode, process.stderr) == (0, "")
+    assert re.search(r"until training can go on +[\d.]+ ms .*, n = 2\n", process.stdout)
+    # Parameters and two moments: 16 x 9 + 32 x 144 + 1568 x 10 weights and 58 biases, float32.
+    # Compression takes a tenth.
+    (size,) = re.findall(r"\d+ files, ([\d,]+) bytes", process.stdout)
+    assert int(size.replace(",", "")) > 0.8 * 3 * 4 * (144 + 4608 + 15680 + 58)
