@@ -76,7 +76,7 @@ class Checkpoints:
         Raises:
           UserError: when the folder cannot be used.
         """
-        self.folder = (workdir / "checkpoints").absolute()
+        self.folder = workdir / "checkpoints"
         self._manager = None
         self._writing: int | None = None
         if read_only and not self.folder.is_dir():
@@ -85,7 +85,7 @@ class Checkpoints:
             if not read_only:
                 self.folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(
-                self.folder,
+                self.folder.absolute(),
                 item_handlers={
                     "state": ocp.PyTreeCheckpointHandler(),
                     "record": ocp.JsonCheckpointHandler(),
@@ -280,7 +280,7 @@ def _names(folder: Path) -> str:
     names: list[str] = []
     for item in sorted(path for path in folder.iterdir() if path.is_dir()):
         with contextlib.suppress(Exception), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as one:
-            tree = one.metadata(item).item_metadata.tree
+            tree = one.metadata(item.absolute()).item_metadata.tree
             leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: hasattr(leaf, "name"))
             names += [leaf.name for leaf in leaves]
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "no arrays"

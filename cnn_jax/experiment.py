@@ -17,7 +17,7 @@ from cnn_jax.errors import UserError
 from cnn_jax.pace import Pace
 from cnn_jax.programs import compile_evaluate, compile_programs
 from cnn_jax.report import Report
-from cnn_jax.result import Result, devices, versions
+from cnn_jax.result import Result, devices
 from cnn_jax.trainer import Trainer, examples_on_device, score
 from cnn_jax.workdir import Workdir
 
@@ -72,11 +72,8 @@ def run(
                     report.line(f"This run is finished after {config.num_epochs} epochs.")
                     _score_test(config, info, checkpoint, report, clock)
                     return result
-            resume.clear_after(checkpoint, folder, checkpoints, report.warn)
-        report.write_json(
-            "config.json",
-            {"config": config.to_dict(), "versions": versions(), "devices": devices()},
-        )
+            resume.take_up(checkpoint, folder, checkpoints, report.warn)
+        report.write_json("config.json", {"config": config.to_dict(), **resume.environment()})
         with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
             compiled = pool.submit(compile_programs, config, info, clock)
             dataset = data.load(**config.dataset, show_progress=err.isatty())

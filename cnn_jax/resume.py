@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,6 +14,7 @@ from cnn_jax import data
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.programs import state_shapes
+from cnn_jax.result import devices, versions
 from cnn_jax.train import TrainState
 from cnn_jax.workdir import Workdir
 
@@ -141,19 +142,38 @@ def find_start(
     return checkpoint
 
 
-def clear_after(
+def take_up(
     checkpoint: "Checkpoint | None",
     workdir: Workdir,
     checkpoints: "Checkpoints",
     warn: Callable[[str], None],
 ) -> None:
-    """Removes what the run will make anew: damaged checkpoints, and metrics of later steps."""
+    """Removes what the run will make anew: damaged checkpoints, and metrics of later steps.
+
+    Arguments are as for `find_start`, which found the checkpoint.
+    """
     size = 0
     if checkpoint:
         size = Progress.of(checkpoint).metrics_size
         checkpoints.forget_after(checkpoint.step)
+        then, now = _rounding(checkpoint.record), _rounding(environment())
+        if then != now:
+            warn(f"this run was saved with {then} and goes on with {now}: its bits may differ")
     if not workdir.cut_metrics(size):
         warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run goes on without them")
+
+
+def environment() -> dict[str, Any]:
+    """What the bits of a run depend on besides its config."""
+    return {"versions": versions(), "devices": devices()}
+
+
+def _rounding(record: Mapping[str, Any]) -> str:
+    """The part of a record's environment that decides how numbers are rounded, in words."""
+    saved, found = record.get("versions"), record.get("devices")
+    names = ("jax", "jaxlib", "flax", "optax")
+    packages = [f"{name} {saved.get(name)}" for name in names] if isinstance(saved, dict) else []
+    return ", ".join(packages + [str(d) for d in found] if isinstance(found, list) else packages)
 
 
 def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:

@@ -17,7 +17,7 @@ from cnn_jax.pace import Pace
 from cnn_jax.programs import Programs
 from cnn_jax.report import Report
 from cnn_jax.result import Result
-from cnn_jax.resume import Progress, restore, saved_tree
+from cnn_jax.resume import Progress, environment, restore, saved_tree
 from cnn_jax.signals import Held
 
 if TYPE_CHECKING:
@@ -242,8 +242,7 @@ class Trainer:
             self._check_finite(math.nan, self._step - 1)
         record = {
             "config": self._config.to_dict(),
-            "versions": result.versions(),
-            "devices": result.devices(),
+            **environment(),
             "progress": dataclasses.asdict(progress),
         }
         self._checkpoints.save(self._step, tree, record)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import experiment, pace, programs
+from cnn_jax import experiment, pace, programs, resume
 from cnn_jax.checkpoint import KEPT, Checkpoints
 from cnn_jax.errors import Stopped, UserError
 from cnn_jax.programs import Programs
@@ -234,6 +235,22 @@ def test_a_damaged_newest_checkpoint_costs_only_its_steps(
     assert "checkpoint 10 is damaged" in warning
     assert metrics(finished) == metrics(straight[0])
     assert steps(finished) == [5, 10]
+
+
+def test_another_environment_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_run(tmp_path, 7)
+    err = io.StringIO()
+    run(tmp_path, err=err)
+    assert err.getvalue() == ""
+    monkeypatch.setattr(resume, "devices", lambda: ["gpu:0 H100"])
+    shutil.rmtree(tmp_path / "checkpoints" / "10")
+    run(tmp_path, err=err)
+    (line,) = err.getvalue().splitlines()
+    assert re.fullmatch(
+        r"warning: this run was saved with jax .*, cpu:0 cpu and goes on with jax .*, "
+        r"gpu:0 H100: its bits may differ",
+        line,
+    )
 
 
 def test_lost_metrics_are_said_and_the_run_goes_on(
