@@ -27,7 +27,7 @@ pytestmark = pytest.mark.durability
 # An epoch takes some 20 ms and is saved, so that a process is saving half of its time.
 LONG = ("--config=configs/digits.py", "--config.num_epochs=150", "--config.model.features=4,8")
 STEPS = 6750  # 150 epochs of 45 steps: 1,437 digits in batches of 32.
-SHORT = (*LONG, "--config.num_epochs=3")
+SHORT = (*LONG, "--config.num_epochs=15")
 
 
 def outcome(workdir: Path) -> tuple[str, list[dict[str, Any]]]:
@@ -173,7 +173,7 @@ needs_mounts = pytest.mark.skipif(not shutil.which("unshare"), reason="Linux alo
 
 @needs_mounts
 def test_a_full_disk_is_said_and_with_room_again_nothing_is_lost(
-    straight: tuple[str, list[dict[str, Any]]], tmp_path: Path
+    straight_short: tuple[str, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     # A disk of its own, which is filled to the last byte as soon as the first checkpoint is there.
     script = """
@@ -189,13 +189,13 @@ def test_a_full_disk_is_said_and_with_room_again_nothing_is_lost(
         cp "$folder/disk/w/"*.json* "$folder"
     """
     (tmp_path / "disk").mkdir()
-    done = in_a_namespace(script, str(tmp_path), *LONG)
+    done = in_a_namespace(script, str(tmp_path), *SHORT)
     assert done.returncode == 0, done.stderr
     assert "status 2" in done.stdout
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
     assert "cannot be written (No space left on device)" in line
-    assert outcome(tmp_path) == straight
+    assert outcome(tmp_path) == straight_short
 
 
 def test_a_file_size_limit_is_said_and_without_it_nothing_is_lost(

@@ -266,7 +266,7 @@ PLACES = [
 ]
 
 
-@settings(hostile, max_examples=60)
+@settings(hostile, max_examples=40)
 @given(place=st.sampled_from(PLACES), value=JSON)
 def test_checkpoints_records_with_a_right_digest(
     finished: Path, tmp_path: Path, place: str, value: Any
@@ -289,7 +289,7 @@ def test_checkpoints_records_with_a_right_digest(
         assert place.startswith("progress") or use is evaluate
 
 
-@settings(hostile, max_examples=25)
+@settings(hostile, max_examples=15)
 @given(content=st.binary(max_size=50) | JSON.map(lambda value: json.dumps(value).encode()))
 def test_results(finished: Path, tmp_path: Path, content: bytes) -> None:
     workdir = Path(shutil.copytree(finished, tmp_path / "w", dirs_exist_ok=True))
