@@ -7,10 +7,10 @@ status: 0; 2 for anything that you can mend, with one line that says how; 128 + 
 """
 
 import gc
+import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -42,6 +42,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         raise UserError("the config file ends the program. Mend it.") from error
     except Exception as error:  # A config file is Python, and may raise anything.
         raise config_module.explain_flag_error(error) from error
+    if _WORKDIR.value == "":
+        raise UserError("--workdir is empty: allowed is a folder. Name one, or leave it out.")
     if _MODE.value == "evaluate" and _WORKDIR.value is None:
         raise UserError("no --workdir given: allowed is that of a training run. Use --workdir=DIR.")
     if _MODE.value != "evaluate" and _STEP.value is not None:
@@ -84,11 +86,7 @@ def _main(argv: Sequence[str]) -> None:
             experiment.evaluate(_WORKDIR.value, _CONFIG.value, _STEP.value)
         else:
             experiment.run(_CONFIG.value, _WORKDIR.value)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    name = signal.Signals(number).name
-    raise Stopped(f"stopped by {name}: no training was under way", number)
+    signals.install(signal.SIG_DFL)  # The work is done; Python, as it ends, raises no more.
 
 
 def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
@@ -99,7 +97,7 @@ def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 if __name__ == "__main__":
     sys.unraisablehook = _unraisable
-    signals.install(_stop)
+    signals.install(signals.obey)
     try:
         app.run(_main, flags_parser=_parse)
     except UserError as user_error:
@@ -110,5 +108,6 @@ if __name__ == "__main__":
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.raise_signal(signal.SIGPIPE)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        sys.exit(128 + stopped.number)
+        print(stopped, file=sys.stderr, flush=True)
+        # XLA may be compiling in a thread, and would crash while Python takes itself down.
+        os._exit(128 + stopped.number)

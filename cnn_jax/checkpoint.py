@@ -10,9 +10,10 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import os
+import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,8 +25,11 @@ from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.errors import UserError
+from cnn_jax.orbax_words import is_passing, names_of_arrays, problem, said
 
 KEPT = 3  # Checkpoints; where the newest is damaged, the one before it takes its place.
+_TRIES = 20  # Of a reader, whose checkpoint a running training may have removed.
+_MAX_COMPRESSION = 100  # Noise and numbers that are not zero shrink by a tenth.
 _FORMAT = 1  # Raise it whenever a checkpoint of before could not be gone on with.
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -33,6 +37,10 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 class _DamagedError(Exception):
     """A checkpoint is not what was saved; the message says why that is known."""
+
+
+class _ForeignError(_DamagedError):
+    """A checkpoint has no record: half of it is gone, or another program saved it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,25 +85,35 @@ class Checkpoints:
           UserError: when the folder cannot be used.
         """
         self.folder = workdir / "checkpoints"
-        self._manager = None
+        self._read_only = read_only
+        self._manager: ocp.CheckpointManager | None = None
         self._writing: int | None = None
         if read_only and not self.folder.is_dir():
             return
-        with _said(f"{self.folder} cannot be used"):
+        with said(f"{self.folder} cannot be used", "Choose another --workdir"):
             if not read_only:
                 self.folder.mkdir(exist_ok=True)
-            self._manager = ocp.CheckpointManager(
-                self.folder.absolute(),
-                item_handlers={
-                    "state": ocp.PyTreeCheckpointHandler(),
-                    "record": ocp.JsonCheckpointHandler(),
-                },
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=None if read_only else KEPT,
-                    cleanup_tmp_directories=not read_only,
-                    read_only=read_only,
-                ),
-            )
+            for attempt in range(_TRIES):
+                try:
+                    self._manager = self._open()
+                    return
+                except FileNotFoundError:  # One was removed while they were listed.
+                    if not read_only or attempt == _TRIES - 1:
+                        raise
+
+    def _open(self) -> ocp.CheckpointManager:
+        return ocp.CheckpointManager(
+            self.folder.absolute(),
+            item_handlers={
+                "state": ocp.PyTreeCheckpointHandler(),
+                "record": ocp.JsonCheckpointHandler(),
+            },
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=None if self._read_only else KEPT,
+                cleanup_tmp_directories=not self._read_only,
+                read_only=self._read_only,
+            ),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -143,7 +161,7 @@ class Checkpoints:
             )
 
     def wait(self) -> None:
-        """Waits until everything is written.
+        """Waits until everything is written; only then goes what was put aside as damaged.
 
         Raises:
           UserError: when it cannot be; earlier checkpoints stay as they are.
@@ -151,9 +169,16 @@ class Checkpoints:
         assert self._manager
         with self._written():
             self._manager.wait_until_finished()
+            if self._writing is not None:
+                for damaged in self.folder.glob("*.damaged"):
+                    shutil.rmtree(damaged)
 
     def _written(self) -> contextlib.AbstractContextManager[None]:
-        return _said(f"the checkpoint of step {self._writing} cannot be written")
+        return said(
+            f"the checkpoint of step {self._writing} cannot be written",
+            "Those before it are whole. Make room or allow writing, and start again: the run goes "
+            "on from there",
+        )
 
     def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that is whole, or None where there is none at all.
@@ -164,22 +189,35 @@ class Checkpoints:
         Raises:
           UserError: when all are damaged, or one is of another program.
         """
-        damaged = []
-        for step in reversed(self.steps()):
-            try:
-                checkpoint = self._restore(step)
-            except _DamagedError as error:
-                damaged.append(f"checkpoint {step} is damaged ({error})")
-                continue
-            if damaged:
-                warn(f"{self.folder}: {'; '.join(damaged)}: {step} is taken instead")
-            return checkpoint
-        if damaged:
+        for _ in range(_TRIES):
+            passed_over = []
+            for step in reversed(self.steps()):
+                try:
+                    checkpoint = self._restore(step)
+                except _DamagedError as error:
+                    passed_over.append((step, error))
+                    continue
+                damaged = "; ".join(f"checkpoint {n} is damaged ({e})" for n, e in passed_over)
+                if damaged:
+                    warn(f"{self.folder}: {damaged}: {step} is taken instead")
+                return checkpoint
+            if all((self.folder / str(step)).is_dir() for step, _ in passed_over):
+                break
+            assert self._manager
+            self._manager.reload()  # A running training has removed them, and has newer ones.
+        if not passed_over:
+            return None
+        if all(isinstance(error, _ForeignError) for _, error in passed_over):
+            step = passed_over[0][0]
             raise UserError(
-                f"{self.folder} has no checkpoint that is whole: {'; '.join(damaged)}. Bring back "
-                "a copy, or delete the workdir to start over."
+                f"checkpoint {step} of {self.folder} is of another program: it has no record, and "
+                f"holds {names_of_arrays(self.folder / str(step))}. Choose another --workdir."
             )
-        return None
+        damaged = "; ".join(f"checkpoint {n} is damaged ({e})" for n, e in passed_over)
+        raise UserError(
+            f"{self.folder} has no checkpoint that is whole: {damaged}. Bring back a copy, or "
+            "choose another --workdir to start over."
+        )
 
     def at(self, step: int) -> Checkpoint:
         """The checkpoint of a step.
@@ -201,35 +239,44 @@ class Checkpoints:
                 "Leave --step out for the newest that is."
             ) from error
 
-    def forget_after(self, step: int) -> None:
-        """Deletes the checkpoints of later steps, which were passed over as damaged."""
+    def put_aside_after(self, step: int) -> None:
+        """Renames the checkpoints of later steps, which were passed over as damaged."""
         assert self._manager
-        for later in self.steps():
-            if later > step:
-                with _said(f"checkpoint {later} of {self.folder} cannot be deleted"):
-                    self._manager.delete(later)
+        with said(f"{self.folder} cannot be changed", "Allow writing, and start again"):
+            for later in self.steps():
+                if later > step:
+                    aside = self.folder / f"{later}.damaged"
+                    shutil.rmtree(aside, ignore_errors=True)
+                    (self.folder / str(later)).rename(aside)
+            self._manager.reload()
 
     def _restore(self, step: int) -> Checkpoint:
         assert self._manager
-        if not (self.folder / str(step) / "record").is_dir():
-            raise UserError(
-                f"checkpoint {step} of {self.folder} is of another program: it has no record, and "
-                f"holds {_names(self.folder / str(step))}. Choose another --workdir."
-            )
+        folder = self.folder / str(step)
+        if not (folder / "record").is_dir():
+            raise _ForeignError("it has no record")
         try:
             record = self._manager.restore(
                 step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
             )["record"]
-            arrays = {path: self._array(step, path) for path in record["arrays"]}
+            forms = {path: _parse_form(form) for path, form in record["arrays"].items()}
+            size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in forms.values())
+            on_disk = sum(p.stat().st_size for p in folder.rglob("*"))
+            if size > _MAX_COMPRESSION * on_disk:
+                raise _DamagedError(f"{on_disk} bytes cannot hold its arrays")
+            arrays = {path: self._array(step, path, *form) for path, form in forms.items()}
             given = record.pop("sha256")
-            if {path: _form(array) for path, array in arrays.items()} != record["arrays"]:
-                raise _DamagedError("its arrays have another form than they had")
             if _digest(record, arrays) != given:
                 raise _DamagedError("it does not match its SHA-256")
         except _DamagedError:
             raise
         except Exception as error:  # Orbax raises whatever it stumbles over.
-            raise _DamagedError(f"it cannot be read: {_problem(error)}") from error
+            if is_passing(error):
+                raise UserError(
+                    f"checkpoint {step} of {self.folder} cannot be read now ({problem(error)}): "
+                    "nothing is changed. Start again when it can."
+                ) from error
+            raise _DamagedError(f"it cannot be read: {problem(error)}") from error
         if record.get("format") != _FORMAT:
             raise UserError(
                 f"checkpoint {step} of {self.folder} has the format {record.get('format')}: "
@@ -237,25 +284,44 @@ class Checkpoints:
             )
         return Checkpoint(step, arrays, record)
 
-    def _array(self, step: int, path: str) -> npt.NDArray[Any]:
+    def _array(
+        self, step: int, path: str, dtype: np.dtype[Any], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any]:
         """One array; of many at once, in damaged files, Orbax prints what befell each of them."""
         assert self._manager
+        # A file of another shape, however large it claims to be, is refused before it is read.
+        form = ocp.ArrayRestoreArgs(
+            restore_type=jax.Array,
+            sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+            global_shape=shape,
+            strict=True,
+        )
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 state=ocp.args.PyTreeRestore(
                     unflatten_dict({path: 0}, sep="."),
-                    # As NumPy arrays: wherever they were saved, they can be had everywhere.
-                    unflatten_dict({path: ocp.RestoreArgs(restore_type=np.ndarray)}, sep="."),
+                    unflatten_dict({path: form}, sep="."),
                     partial_restore=True,
                 )
             ),
         )
-        return np.asarray(flatten_dict(restored["state"], sep=".")[path])
+        array = np.asarray(flatten_dict(restored["state"], sep=".")[path])
+        if (array.dtype, array.shape) != (dtype, shape):
+            raise _DamagedError(f"{path} is {_form(array)}")
+        return array
 
 
 def _form(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"
+
+
+def _parse_form(form: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """What `_form` wrote."""
+    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", form)
+    if not match:
+        raise _DamagedError(f"{form} is no form of an array")
+    return np.dtype(match[1]), tuple(int(n) for n in match[2].split(",") if n)
 
 
 def _difference(saved: Mapping[str, str], like: Any) -> str | None:
@@ -273,36 +339,3 @@ def _digest(record: Mapping[str, Any], arrays: Arrays) -> str:
     for path in sorted(arrays):
         digest.update(arrays[path].tobytes())
     return digest.hexdigest()
-
-
-def _names(folder: Path) -> str:
-    """What the arrays of anybody's checkpoint are called, in words."""
-    names: list[str] = []
-    for item in sorted(path for path in folder.iterdir() if path.is_dir()):
-        with contextlib.suppress(Exception), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as one:
-            tree = one.metadata(item.absolute()).item_metadata.tree
-            leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: hasattr(leaf, "name"))
-            names += [leaf.name for leaf in leaves]
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "no arrays"
-
-
-def _problem(error: Exception) -> str:
-    """An error in a few words; of the stories that TensorStore tells only the end matters."""
-    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    if match := re.search(r"os_error_code='(\d+)'", text):
-        return os.strerror(int(match[1]))
-    return text.splitlines()[0].partition(" [")[0].rpartition(": ")[2][:100]
-
-
-@contextlib.contextmanager
-def _said(what: str) -> Iterator[None]:
-    """Turns whatever Orbax raises into words."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"{what} ({_problem(error)}): those before it are whole. Make room or allow writing, "
-            "and start again: the run goes on from there."
-        ) from error

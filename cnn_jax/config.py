@@ -230,12 +230,18 @@ def check_overrides(arguments: Sequence[str]) -> None:
     `config_flags` would raise an AttributeError that names neither the whole key nor the value.
 
     Raises:
-      UserError: for the first unknown key.
+      UserError: for the first unknown key, or where there is no config to change.
     """
+    has_config = any(re.match(r"--?config(=|$)", argument) for argument in arguments)
     for argument in arguments:
         match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
         if match and match[1] not in FIELDS:
             raise unknown_key(match[1], match[2] or "")
+        if match and not has_config:
+            raise UserError(
+                f"{argument} changes a config, and none is given: allowed is it with a --config. "
+                "Add --config=configs/mnist.py, or remove it."
+            )
 
 
 def explain_flag_error(error: Exception) -> UserError:

@@ -1,6 +1,7 @@
 """One training run from start to end: the only module that sees all stages."""
 
 import contextlib
+import io
 import os
 import sys
 import time
@@ -53,10 +54,10 @@ def run(
     """
     started = clock()
     info = config_module.check(config)
-    out, err = out or sys.stdout, err or sys.stderr
+    out, err = out or _stdout(), err or _stderr()
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Workdir(workdir)) if workdir else None
+        folder = stack.enter_context(Workdir(workdir)) if workdir is not None else None
         report = Report(
             folder, out=out, err=err, num_epochs=config.num_epochs, num_batches=num_batches
         )
@@ -126,7 +127,7 @@ def evaluate(
       UserError: when there is no such checkpoint, or the config is of another network.
     """
     path = Path(os.path.expanduser(workdir))
-    report = Report(None, out=out or sys.stdout, err=err or sys.stderr, num_epochs=0, num_batches=0)
+    report = Report(None, out=out or _stdout(), err=err or _stderr(), num_epochs=0, num_batches=0)
     with _checkpoints(path, read_only=True) as checkpoints:
         checkpoint = checkpoints.newest(report.warn) if step is None else checkpoints.at(step)
     if checkpoint is None:
@@ -146,6 +147,14 @@ def evaluate(
             "another --workdir, or a --config with a data set of the same form."
         )
     return _score_test(saved, info, checkpoint, report, clock)
+
+
+def _stdout() -> TextIO:
+    return sys.stdout or io.StringIO()  # None where a shell has closed it.
+
+
+def _stderr() -> TextIO:
+    return sys.stderr or io.StringIO()
 
 
 def _checkpoints(workdir: Path, *, read_only: bool) -> "Checkpoints":

@@ -9,7 +9,9 @@ those programs that are whole; what it adds is kept, with a digest, in the user'
 import contextlib
 import hashlib
 import platform
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +25,8 @@ from cnn_jax.data import cache
 
 MAX_PROGRAMS = 200  # Some 10 MB. The first run adds six, one of another recipe fewer.
 _PROGRAMS = "*-cache"  # As JAX names them.
+_PRIVATE = "of-one-process-"
+_LEFT_SECONDS = 24 * 3600.0  # No compilation takes so long.
 
 
 def folder() -> Path:
@@ -58,7 +62,9 @@ def in_use() -> Iterator[None]:
         own = None
         with contextlib.suppress(OSError):
             kept.mkdir(parents=True, exist_ok=True)
-            own = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn_jax-")))
+            _clear_away(kept.parent)
+            private = tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=kept.parent)
+            own = Path(stack.enter_context(private))
         if own is None:
             yield
             return
@@ -66,6 +72,14 @@ def in_use() -> Iterator[None]:
         with _looked_up_by_jax(own):
             yield
         _keep(own, known, kept)
+
+
+def _clear_away(parent: Path) -> None:
+    """Removes the folders of processes that have died."""
+    for left in parent.glob(f"{_PRIVATE}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

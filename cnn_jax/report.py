@@ -4,6 +4,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from cnn_jax.errors import UserError
 from cnn_jax.workdir import Workdir
 
 
@@ -45,7 +46,15 @@ class Report:
     def line(self, text: str) -> None:
         """Prints a line above the progress bar, at once even into a pipe."""
         self._bar.clear()
-        print(text, file=self._out, flush=True)
+        try:
+            print(text, file=self._out, flush=True)
+        except BrokenPipeError:
+            raise  # The reader went away, which is no error.
+        except OSError as error:
+            raise UserError(
+                f"the console's lines cannot be written ({error.strerror}): allowed is an output "
+                "with room. Send them elsewhere; with a --workdir the same command goes on."
+            ) from error
         self._bar.refresh()
 
     def warn(self, text: str) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import ta
 
 # Where the data lie is no part of what is computed: another machine has them elsewhere.
 _PLACES = ("dataset.data_dir", "dataset.manual_dir")
+_MAX_PROGRESS = 2**53  # Seconds or bytes: an exact float.
 
 
 @dataclasses.dataclass
@@ -57,9 +58,12 @@ class Progress:
         if not isinstance(content, dict) or content.keys() != fields.keys():
             raise _not_ours(checkpoint, "progress")
         for name, default in fields.items():
+            kinds = (int,) if isinstance(default, int) else (int, float)
             numbers = content[name] if isinstance(default, list) else [content[name]]
-            kind = int if isinstance(default, int) else (int, float)
-            if not isinstance(numbers, list) or not all(isinstance(n, kind) for n in numbers):
+            # By type(), since True is an int as well.
+            if not isinstance(numbers, list) or not all(
+                type(n) in kinds and 0 <= n < _MAX_PROGRESS for n in numbers
+            ):
                 raise _not_ours(checkpoint, f"progress.{name}")
         return cls(**content)
 
@@ -155,7 +159,7 @@ def take_up(
     size = 0
     if checkpoint:
         size = Progress.of(checkpoint).metrics_size
-        checkpoints.forget_after(checkpoint.step)
+        checkpoints.put_aside_after(checkpoint.step)
         then, now = _rounding(checkpoint.record), _rounding(environment())
         if then != now:
             warn(f"this run was saved with {then} and goes on with {now}: its bits may differ")
@@ -178,10 +182,11 @@ def _rounding(record: Mapping[str, Any]) -> str:
 
 def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:
     """A run begins in an empty folder, or where it came to no checkpoint."""
-    if not workdir.metrics_size():
+    result = workdir.read_json("result.json")
+    if not workdir.metrics_size() and result is None:
         return  # What came to nothing, for want of data say, is nobody's loss.
     before = (workdir.read_json("config.json") or {}).get("config")
-    if workdir.read_json("result.json") is not None or not isinstance(before, dict):
+    if result is not None or not isinstance(before, dict):
         raise UserError(
             f"workdir {workdir.path} holds a run already, and no checkpoint to go on from: allowed "
             "is a new or empty folder, or one with checkpoints. Choose another --workdir, or "
@@ -213,10 +218,11 @@ def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> N
     """Two networks may have the same arrays and still compute something else.
 
     Raises:
-      UserError: when a config has another `model` than the run of a workdir.
+      UserError: when a config's `model` computes something else than the run of a workdir.
     """
     same = before.copy_and_resolve_references()
-    same.model = config.model
+    same.model = config.model.copy_and_resolve_references()
+    same.model.init_stddev = before.model.init_stddev  # Matters only where a training begins.
     if changes := _changes(same, json.loads(before.to_json())):
         raise UserError(
             f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "

@@ -260,9 +260,10 @@ class Trainer:
         """
         if not math.isfinite(loss):
             kept = f"; the checkpoint of step {self._saved_step} stays" if self._saved_step else ""
+            where = " and another --workdir" if self._checkpoints else ""
             raise UserError(
                 f"the loss became {loss} between step {first_step} and step {self._step}"
-                f"{kept}: allowed is a finite number. Use a smaller learning_rate."
+                f"{kept}: allowed is a finite number. Use a smaller learning_rate{where}."
             )
 
     def _elapsed(self) -> float:

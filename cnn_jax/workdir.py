@@ -26,6 +26,12 @@ class Workdir:
           UserError: when it cannot be written, or another run has it.
         """
         self.path = Path(os.path.expanduser(path))
+        try:
+            path.encode()
+        except UnicodeEncodeError as error:  # Orbax cannot name its files there.
+            raise UserError(
+                f"--workdir={path!r} is no UTF-8: allowed is a name that is. Choose another one."
+            ) from error
         with _said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
@@ -49,8 +55,9 @@ class Workdir:
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What `name` holds, or None where it is missing or no object."""
+        path = self.path / name
         try:
-            content = json.loads((self.path / name).read_text())
+            content = json.loads(path.read_text()) if path.is_file() else None
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
@@ -62,6 +69,8 @@ class Workdir:
 
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
+        if not self._metrics.exists():
+            return 0
         with _said(self._metrics), self._metrics.open("a") as file:
             _to_disk(file)
             return file.tell()
@@ -81,7 +90,7 @@ class Workdir:
 
 def _lock(folder: Path) -> TextIO:
     """The lock as an open file; a process that has died holds none."""
-    file = (folder / ".lock").open("a+")
+    file = (folder / ".lock").open("a+", errors="replace")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config.schedule = "constant"
 
     config.deterministic = True  # The same bits in every run; on GPUs this picks slower kernels.
-    config.log_every_steps = 50  # Also the largest number of steps in one compiled call.
+    config.log_every_steps = 50  # Between lines on the console and rows of metrics.jsonl.
     config.checkpoint_every_epochs = 1  # With a --workdir; also at the end and on a signal.
 
     config.dataset = ConfigDict()

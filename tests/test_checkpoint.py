@@ -1,5 +1,6 @@
 """What is saved comes back, or it is known that it does not."""
 
+import errno
 import json
 import os
 import shutil
@@ -176,6 +177,56 @@ def test_a_flipped_bit_of_an_array_is_known_by_the_digest(copy: Path) -> None:
         checkpoints.at(20)
 
 
+@pytest.mark.parametrize("gone", ["record", "state", "."])
+def test_half_a_checkpoint_costs_a_warning(copy: Path, gone: str) -> None:
+    # Somebody, or a process that was killed, has deleted a part of it.
+    shutil.rmtree(copy / "checkpoints" / "20" / gone, ignore_errors=True)
+    (copy / "checkpoints" / "20").mkdir(exist_ok=True)
+    checkpoint, warnings = newest(copy)
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+    (warning,) = warnings
+    assert "checkpoint 20 is damaged" in warning
+
+
+def test_a_reader_finds_the_newest_while_a_training_replaces_them(saved: Path, copy: Path) -> None:
+    with Checkpoints(copy, read_only=True) as reader:
+        assert reader.steps() == [10, 20]
+        save_more = Checkpoints(copy, read_only=False)
+        for step in (30, 40, 50):
+            save_more.save(step, tree_of(step), {})
+        save_more.__exit__(None)
+        assert not (copy / "checkpoints" / "20").exists()
+        warnings: list[str] = []
+        checkpoint = reader.newest(warnings.append)
+        assert checkpoint is not None
+        assert (checkpoint.step, warnings) == (50, [])
+
+
+def test_what_cannot_be_read_now_is_not_taken_for_damaged(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", away)
+    with pytest.raises(UserError, match=r"checkpoint 20 .*cannot be read now \(Input/output error"):
+        newest(copy)
+
+
+def test_a_checkpoint_that_unpacks_to_gigabytes_is_not_read(tmp_path: Path) -> None:
+    tree = {"a": np.zeros(50_000_000, np.float32)}  # 200 MB, of which zstd makes some kilobytes.
+    with Checkpoints(tmp_path, read_only=False) as checkpoints:
+        checkpoints.save(1, tree, {})
+    with pytest.raises(UserError, match=r"no checkpoint that is whole: .* cannot hold its arrays"):
+        newest(tmp_path)
+    # Where the record lies about it, the shape in the file is seen before anything is read.
+    path = tmp_path / "checkpoints" / "1" / "record" / "metadata"
+    path.write_text(path.read_text().replace("[50000000]", "[2]"))
+    with pytest.raises(UserError, match=r"shape: \(2,\) is not compatible"):
+        newest(tmp_path)
+
+
 def test_where_none_is_whole_it_is_said(copy: Path) -> None:
     for step in (10, 20):
         for path in files_of(copy, step):
@@ -190,9 +241,13 @@ def test_those_passed_over_are_replaced(copy: Path) -> None:
     with Checkpoints(copy, read_only=False) as checkpoints:
         checkpoint = checkpoints.newest(lambda _: None)
         assert checkpoint is not None
-        checkpoints.forget_after(checkpoint.step)
+        checkpoints.put_aside_after(checkpoint.step)
         assert checkpoints.steps() == [10]
+        aside = copy / "checkpoints" / "20.damaged"
+        assert aside.is_dir()
         checkpoints.save(20, tree_of(20), {})
+        checkpoints.wait()
+        assert not aside.exists()  # Only now is there something newer that is whole.
     checkpoint, warnings = newest(copy)
     assert checkpoint is not None
     assert (checkpoint.step, warnings) == (20, [])
@@ -280,7 +335,7 @@ except UserError as error:
         check=True,
     )
     assert done.stdout.startswith(
-        "the checkpoint of step 30 cannot be written (File too large): those before it are whole."
+        "the checkpoint of step 30 cannot be written (File too large). Those before it are whole."
     )
     assert done.stderr == ""
     checkpoint, warnings = newest(copy)

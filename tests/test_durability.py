@@ -4,15 +4,17 @@ One process starts in some 2.5 s, and these tests start some thirty: their time 
 know that nothing is lost.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +51,17 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[s
 
 
 @pytest.fixture(scope="module")
-def straight_short(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
-    """The outcome of SHORT, never cut."""
-    workdir = tmp_path_factory.mktemp("straight_short")
+def finished_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of SHORT, never cut."""
+    workdir = tmp_path_factory.mktemp("straight_short") / "w"
     assert main(*SHORT, f"--workdir={workdir}").returncode == 0
-    return outcome(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def straight_short(finished_short: Path) -> tuple[str, list[dict[str, Any]]]:
+    """The outcome of SHORT, never cut."""
+    return outcome(finished_short)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -137,21 +145,32 @@ def test_signals_save_the_state_and_a_second_run_is_kept_out(
     assert outcome(tmp_path) == straight
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_the_training_is_obeyed_at_once(
-    number: signal.Signals, tmp_path: Path
-) -> None:
-    with start(*SHORT, f"--workdir={tmp_path / 'w'}") as process:
-        wait_until((tmp_path / "w" / ".lock").exists)  # Imports are done, nothing is compiled.
-        process.send_signal(number)
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (128 + number, "")
-    assert err == f"stopped by {number.name}: no training was under way\n"
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_a_signal_before_the_training_is_obeyed_at_once(mode: str, finished_short: Path) -> None:
+    # While JAX is imported, and while XLA compiles, from some 0.5 s on.
+    numbers = itertools.cycle([signal.SIGINT, signal.SIGTERM])
+    for tenths in (0, 3, 6, 9):
+        number = next(numbers)
+        command = ["--mode=evaluate", f"--workdir={finished_short}"]
+        if mode == "train":
+            command = [*SHORT, f"--workdir={finished_short.parent / f'new{tenths}'}"]
+        # Without the cache, so that it takes its time.
+        with start(*command, JAX_ENABLE_COMPILATION_CACHE="0") as process:
+            wait_until(partial(has_imported_jax, process.pid))
+            time.sleep(tenths / 10)
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, err
+        assert err == f"stopped by {number.name}: no training was under way\n"
+
+
+def has_imported_jax(pid: int) -> bool:
+    return "libjax_common" in Path(f"/proc/{pid}/maps").read_text()
 
 
 def in_a_namespace(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a shell script that may mount what nobody else sees, or skips the test."""
-    done = subprocess.run(
+    """Runs a shell script that may mount what nobody else sees."""
+    return subprocess.run(
         [
             *("unshare", "--user", "--map-root-user", "--mount", "bash", "-euc", script, "-"),
             *arguments,
@@ -163,12 +182,26 @@ def in_a_namespace(script: str, *arguments: str) -> subprocess.CompletedProcess[
         timeout=100,
         check=False,
     )
-    if "unshare" in done.stderr or "mount:" in done.stderr:
-        pytest.skip(f"no mounts here: {done.stderr.strip()}")
-    return done
 
 
-needs_mounts = pytest.mark.skipif(not shutil.which("unshare"), reason="Linux alone has unshare")
+def can_mount() -> bool:
+    command = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "mount",
+        "-t",
+        "tmpfs",
+        "t",
+        "/mnt",
+    ]
+    with contextlib.suppress(OSError):
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    return False
+
+
+needs_mounts = pytest.mark.skipif(not can_mount(), reason="mounting is not allowed here")
 
 
 @needs_mounts

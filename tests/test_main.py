@@ -66,6 +66,9 @@ def test_help_is_no_error() -> None:
         (("--config=configs/mnist.py", "--mode=fly"), "<train|evaluate|describe>"),
         (("--config=configs/mnist.py", "more"), "more is not a flag"),
         (("--mode=evaluate",), "no --workdir given"),
+        (("--config=configs/digits.py", "--workdir="), "--workdir is empty"),
+        (("--mode=evaluate", "--config.seed=2"), "--config.seed=2 changes a config, and none is"),
+        (("--config=configs/digits.py", "--workdir=nul\udcff"), "is no UTF-8"),
         (("--mode=evaluate", "--workdir=nowhere"), "nowhere has no checkpoint"),
         (("--config=configs/mnist.py", "--step=3"), "--step=3 has no effect with --mode=train"),
         (("--mode=evaluate", "--workdir=nowhere", "--step=-1"), "not a non-negative integer"),
@@ -111,3 +114,21 @@ def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
         assert process.stderr
         err = process.stderr.read()
     assert (process.returncode, err) == (-signal.SIGPIPE, b"")
+
+
+def test_a_console_without_room_is_said() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("Linux alone has /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "main.py", *SMALL],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the console's lines cannot be written (No space left on device)")

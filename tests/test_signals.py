@@ -17,12 +17,23 @@ def test_a_request_is_held_until_it_is_answered(number: signal.Signals) -> None:
         request.answer("nothing has come yet")
         signal.raise_signal(number)
         assert request.number == number  # And the work goes on to this line.
-        # A second one would end the process.
-        assert signal.getsignal(number) is signal.SIG_DFL
         with pytest.raises(Stopped, match=f"stopped by {number.name}: after step 3") as stopped:
             request.answer("after step 3")
     assert stopped.value.number == number
     assert signal.getsignal(number) is before
+
+
+def test_a_second_request_is_obeyed_at_once_but_not_an_echo_of_the_first() -> None:
+    now = 10.0
+    with signals.held(lambda: now) as request:
+        signal.raise_signal(signal.SIGINT)
+        now = 10.9
+        signal.raise_signal(signal.SIGTERM)
+        assert request.number == signal.SIGINT
+        now = 11.0
+        with pytest.raises(Stopped, match="stopped by SIGTERM: a second time") as stopped:
+            signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.number == signal.SIGTERM
 
 
 def test_what_is_ignored_stays_ignored() -> None:

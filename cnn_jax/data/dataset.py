@@ -178,7 +178,10 @@ def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[P
                 Part(i.splitname, i.from_ or 0, sum(lengths[i.splitname]) if i.to is None else i.to)
                 for i in instructions
             )
-        except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
+        except (
+            *(ValueError, AssertionError, KeyError, NotImplementedError),
+            RecursionError,  # Of thousands of parts.
+        ) as error:
             raise UserError(
                 f"{key}={spec} is not a split: allowed are {', '.join(lengths)} and TFDS's slices "
                 f"of them, as in {next(iter(lengths))}[:80%]. Change {key}."
