@@ -8,12 +8,8 @@ indices, so an array that has changed on the disk would be taken for another one
 
 import contextlib
 import dataclasses
-import hashlib
-import json
-import math
-import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,9 +17,9 @@ import jax
 import numpy as np
 import numpy.typing as npt
 import orbax.checkpoint as ocp
-from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from cnn_jax import array_tree
 from cnn_jax.errors import UserError
 from cnn_jax.orbax_words import is_passing, names_of_arrays, problem, said
 
@@ -31,8 +27,6 @@ KEPT = 3  # Checkpoints; where the newest is damaged, the one before it takes it
 _TRIES = 20  # Of a reader, whose checkpoint a running training may have removed.
 _MAX_COMPRESSION = 100  # Noise and numbers that are not zero shrink by a tenth.
 _FORMAT = 1  # Raise it whenever a checkpoint of before could not be gone on with.
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 class _DamagedError(Exception):
@@ -54,7 +48,7 @@ class Checkpoint:
     """
 
     step: int
-    arrays: Arrays
+    arrays: array_tree.Arrays
     record: Mapping[str, Any]
 
     def difference(self, like: Any) -> str | None:
@@ -63,12 +57,13 @@ class Checkpoint:
         Args:
           like: a tree of arrays or of their shapes.
         """
-        return _difference({path: _form(a) for path, a in self.arrays.items()}, like)
+        return array_tree.difference(
+            {path: array_tree.form(a) for path, a in self.arrays.items()}, like
+        )
 
     def tree(self, like: Any) -> Any:
         """The arrays in the form of a tree that has no `difference`."""
-        flat = flatten_dict(to_state_dict(like), keep_empty_nodes=True, sep=".")
-        return from_state_dict(like, unflatten_dict(flat | self.arrays, sep="."))
+        return array_tree.unflatten(self.arrays, like)
 
 
 class Checkpoints:
@@ -140,21 +135,17 @@ class Checkpoints:
           UserError: when this or the save before it fails; earlier checkpoints stay as they are.
         """
         assert self._manager
-        # On CPUs JAX hands out its own memory, which the next step overwrites: hence copies.
-        arrays = {
-            path: np.array(array)
-            for path, array in flatten_dict(to_state_dict(jax.device_get(tree)), sep=".").items()
-        }
-        forms = {path: _form(array) for path, array in arrays.items()}
+        flat = array_tree.flatten(tree)
+        forms = {path: array_tree.form(array) for path, array in flat.items()}
         whole = {**record, "format": _FORMAT, "arrays": forms}
-        whole["sha256"] = _digest(whole, arrays)
+        whole["sha256"] = array_tree.digest_of(whole, flat)
         self.wait()  # So does Orbax; here it is known which of the two failed.
         self._writing = step
         with self._written():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(unflatten_dict(arrays, sep=".")),
+                    state=ocp.args.PyTreeSave(unflatten_dict(flat, sep=".")),
                     record=ocp.args.JsonSave(whole),
                 ),
                 force=True,  # Or Orbax would decide whether it is worth saving.
@@ -190,21 +181,16 @@ class Checkpoints:
           UserError: when all are damaged, or one is of another program.
         """
         for _ in range(_TRIES):
-            passed_over = []
-            for step in reversed(self.steps()):
-                try:
-                    checkpoint = self._restore(step)
-                except _DamagedError as error:
-                    passed_over.append((step, error))
-                    continue
-                damaged = "; ".join(f"checkpoint {n} is damaged ({e})" for n, e in passed_over)
-                if damaged:
-                    warn(f"{self.folder}: {damaged}: {step} is taken instead")
-                return checkpoint
-            if all((self.folder / str(step)).is_dir() for step, _ in passed_over):
+            steps = self.steps()
+            checkpoint, passed_over = self._newest_of(steps)
+            # Where a running training has removed them, it has newer ones.
+            if not passed_over or self._listed_again() == steps:
                 break
-            assert self._manager
-            self._manager.reload()  # A running training has removed them, and has newer ones.
+        damaged = "; ".join(f"checkpoint {n} is damaged ({e})" for n, e in passed_over)
+        if checkpoint:
+            if damaged:
+                warn(f"{self.folder}: {damaged}: {checkpoint.step} is taken instead")
+            return checkpoint
         if not passed_over:
             return None
         if all(isinstance(error, _ForeignError) for _, error in passed_over):
@@ -213,11 +199,28 @@ class Checkpoints:
                 f"checkpoint {step} of {self.folder} is of another program: it has no record, and "
                 f"holds {names_of_arrays(self.folder / str(step))}. Choose another --workdir."
             )
-        damaged = "; ".join(f"checkpoint {n} is damaged ({e})" for n, e in passed_over)
         raise UserError(
             f"{self.folder} has no checkpoint that is whole: {damaged}. Bring back a copy, or "
             "choose another --workdir to start over."
         )
+
+    def _newest_of(
+        self, steps: Sequence[int]
+    ) -> tuple[Checkpoint | None, list[tuple[int, _DamagedError]]]:
+        """The newest that is whole, and those that are newer, with what is wrong with them."""
+        passed_over: list[tuple[int, _DamagedError]] = []
+        for step in reversed(steps):
+            try:
+                return self._restore(step), passed_over
+            except _DamagedError as error:
+                passed_over.append((step, error))
+        return None, passed_over
+
+    def _listed_again(self) -> list[int]:
+        assert self._manager
+        with contextlib.suppress(FileNotFoundError):  # One was removed while they were listed.
+            self._manager.reload()
+        return self.steps()
 
     def at(self, step: int) -> Checkpoint:
         """The checkpoint of a step.
@@ -259,14 +262,14 @@ class Checkpoints:
             record = self._manager.restore(
                 step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
             )["record"]
-            forms = {path: _parse_form(form) for path, form in record["arrays"].items()}
-            size = sum(dtype.itemsize * math.prod(shape) for dtype, shape in forms.values())
+            forms = record["arrays"]
+            size = sum(map(array_tree.num_bytes, forms.values()))
             on_disk = sum(p.stat().st_size for p in folder.rglob("*"))
             if size > _MAX_COMPRESSION * on_disk:
                 raise _DamagedError(f"{on_disk} bytes cannot hold its arrays")
-            arrays = {path: self._array(step, path, *form) for path, form in forms.items()}
+            flat = {path: self._array(step, path, form) for path, form in forms.items()}
             given = record.pop("sha256")
-            if _digest(record, arrays) != given:
+            if array_tree.digest_of(record, flat) != given:
                 raise _DamagedError("it does not match its SHA-256")
         except _DamagedError:
             raise
@@ -282,18 +285,16 @@ class Checkpoints:
                 f"checkpoint {step} of {self.folder} has the format {record.get('format')}: "
                 f"allowed is {_FORMAT}. Use the version of this program that wrote it."
             )
-        return Checkpoint(step, arrays, record)
+        return Checkpoint(step, flat, record)
 
-    def _array(
-        self, step: int, path: str, dtype: np.dtype[Any], shape: tuple[int, ...]
-    ) -> npt.NDArray[Any]:
+    def _array(self, step: int, path: str, form: str) -> npt.NDArray[Any]:
         """One array; of many at once, in damaged files, Orbax prints what befell each of them."""
         assert self._manager
         # A file of another shape, however large it claims to be, is refused before it is read.
-        form = ocp.ArrayRestoreArgs(
+        wanted = ocp.ArrayRestoreArgs(
             restore_type=jax.Array,
             sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
-            global_shape=shape,
+            global_shape=array_tree.parse_form(form)[1],
             strict=True,
         )
         restored = self._manager.restore(
@@ -301,41 +302,12 @@ class Checkpoints:
             args=ocp.args.Composite(
                 state=ocp.args.PyTreeRestore(
                     unflatten_dict({path: 0}, sep="."),
-                    unflatten_dict({path: form}, sep="."),
+                    unflatten_dict({path: wanted}, sep="."),
                     partial_restore=True,
                 )
             ),
         )
         array = np.asarray(flatten_dict(restored["state"], sep=".")[path])
-        if (array.dtype, array.shape) != (dtype, shape):
-            raise _DamagedError(f"{path} is {_form(array)}")
+        if array_tree.form(array) != form:
+            raise _DamagedError(f"{path} is {array_tree.form(array)}")
         return array
-
-
-def _form(array: Any) -> str:
-    return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"
-
-
-def _parse_form(form: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """What `_form` wrote."""
-    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", form)
-    if not match:
-        raise _DamagedError(f"{form} is no form of an array")
-    return np.dtype(match[1]), tuple(int(n) for n in match[2].split(",") if n)
-
-
-def _difference(saved: Mapping[str, str], like: Any) -> str | None:
-    needed = {p: _form(a) for p, a in flatten_dict(to_state_dict(like), sep=".").items()}
-    for path in {**needed, **saved}:
-        if saved.get(path) != needed.get(path):
-            there, here = saved.get(path, "missing"), needed.get(path, "unknown")
-            return f"{path} is {there} there and {here} here"
-    return None
-
-
-def _digest(record: Mapping[str, Any], arrays: Arrays) -> str:
-    """SHA-256 over the record and the arrays' bytes in the order of their paths."""
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode())
-    for path in sorted(arrays):
-        digest.update(arrays[path].tobytes())
-    return digest.hexdigest()

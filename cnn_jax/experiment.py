@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
 from cnn_jax import data, resume, signals, train
+from cnn_jax.config_changes import check_same_model
 from cnn_jax.errors import UserError
 from cnn_jax.pace import Pace
 from cnn_jax.programs import compile_evaluate, compile_programs
@@ -138,7 +139,7 @@ def evaluate(
     saved = config_module.from_json(resume.saved_config(checkpoint))
     if config:
         config_module.check_fields(config)
-        resume.check_same_model(config, path, saved)
+        check_same_model(config, path, saved)
         saved.dataset = config.dataset
     info = config_module.check(saved)
     if array := resume.different_array(saved, info, checkpoint):

@@ -1,16 +1,14 @@
 """What a checkpoint of a run holds, and whether a run goes on with one."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
 from ml_collections import ConfigDict
 
-from cnn_jax import config as config_module
 from cnn_jax import data
+from cnn_jax.config_changes import changes_of
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.programs import state_shapes
@@ -21,8 +19,6 @@ from cnn_jax.workdir import Workdir
 if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.
     from cnn_jax.checkpoint import Checkpoint, Checkpoints
 
-# Where the data lie is no part of what is computed: another machine has them elsewhere.
-_PLACES = ("dataset.data_dir", "dataset.manual_dir")
 _MAX_PROGRESS = 2**53  # Seconds or bytes: an exact float.
 
 
@@ -137,7 +133,7 @@ def find_start(
     if checkpoint is None:
         _check_beginning(config, workdir)
         return None
-    changes = _changes(config, saved_config(checkpoint))
+    changes = changes_of(config, saved_config(checkpoint))
     if array := different_array(config, info, checkpoint):
         changes.append(f"the array {array}")
     if changes:
@@ -192,42 +188,8 @@ def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:
             "is a new or empty folder, or one with checkpoints. Choose another --workdir, or "
             "delete that one."
         )
-    if changes := _changes(config, before):
+    if changes := changes_of(config, before):
         raise _another_run(workdir, changes)
-
-
-def _changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
-    """What hinders a config to go on with the run of another one, which was written as JSON."""
-    after = json.loads(json.dumps(config.to_dict()))  # Where tuples are lists, as in `before`.
-    old, new = dict(config_module.leaves(before)), dict(config_module.leaves(after))
-    changes = []
-    for key in sorted(old.keys() | new.keys()):
-        was, is_now = old.get(key, "not set"), new.get(key, "not set")
-        if was == is_now or key in _PLACES:
-            continue
-        text = f"{key} was {config_module.show(was)} and is {config_module.show(is_now)}"
-        if key == "num_epochs" and isinstance(was, int) and was < is_now:
-            if config.schedule == "constant":
-                continue
-            text += f", which schedule={config.schedule} depends on"
-        changes.append(text)
-    return changes
-
-
-def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> None:
-    """Two networks may have the same arrays and still compute something else.
-
-    Raises:
-      UserError: when a config's `model` computes something else than the run of a workdir.
-    """
-    same = before.copy_and_resolve_references()
-    same.model = config.model.copy_and_resolve_references()
-    same.model.init_stddev = before.model.init_stddev  # Matters only where a training begins.
-    if changes := _changes(same, json.loads(before.to_json())):
-        raise UserError(
-            f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "
-            "values. Use those values, or leave --config out to use those of the run."
-        )
 
 
 def _another_run(workdir: Workdir, changes: list[str]) -> UserError:

@@ -1,0 +1,52 @@
+"""How a config differs from the one that a run was begun with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cnn_jax import config as config_module
+from cnn_jax.errors import UserError
+
+# Where the data lie is no part of what is computed: another machine has them elsewhere.
+_PLACES = ("dataset.data_dir", "dataset.manual_dir")
+
+
+def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
+    """What hinders a config to go on with the run of another one: each difference, old and new.
+
+    Args:
+      config: as checked by `config.check`.
+      before: the other one, as it was written as JSON.
+    """
+    after = json.loads(json.dumps(config.to_dict()))  # Where tuples are lists, as in `before`.
+    old, new = dict(config_module.leaves(before)), dict(config_module.leaves(after))
+    changes = []
+    for key in sorted(old.keys() | new.keys()):
+        was, is_now = old.get(key, "not set"), new.get(key, "not set")
+        if was == is_now or key in _PLACES:
+            continue
+        text = f"{key} was {config_module.show(was)} and is {config_module.show(is_now)}"
+        if key == "num_epochs" and isinstance(was, int) and was < is_now:
+            if config.schedule == "constant":
+                continue
+            text += f", which schedule={config.schedule} depends on"
+        changes.append(text)
+    return changes
+
+
+def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> None:
+    """Two networks may have the same arrays and still compute something else.
+
+    Raises:
+      UserError: when a config's `model` computes something else than the run of a workdir.
+    """
+    same = before.copy_and_resolve_references()
+    same.model = config.model.copy_and_resolve_references()
+    same.model.init_stddev = before.model.init_stddev  # Matters only where a training begins.
+    if changes := changes_of(same, json.loads(before.to_json())):
+        raise UserError(
+            f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "
+            "values. Use those values, or leave --config out to use those of the run."
+        )
