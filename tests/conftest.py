@@ -1,6 +1,7 @@
 """Strictness and isolation for every test: no network, no TensorFlow, nobody's own caches."""
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import Split
+from cnn_jax.result import Result
+from tests.saved import save
+from tests.small import run
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling takes most of the time here. Tests that start a process of their own run the real thing.
@@ -66,3 +70,24 @@ def random_split() -> Split:
         generator.integers(0, 256, (7, 28, 28, 1), dtype=np.uint8),
         generator.integers(0, 10, 7, dtype=np.int32),
     )
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """The workdir and the result of the small run, never cut; to be left as it is."""
+    workdir = tmp_path_factory.mktemp("straight")
+    return workdir, run(workdir)
+
+
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with the checkpoints 10 and 20; to be left as it is."""
+    workdir = tmp_path_factory.mktemp("saved")
+    save(workdir, 10, 20)
+    return workdir
+
+
+@pytest.fixture
+def copy(saved: Path, tmp_path: Path) -> Path:
+    """A copy of `saved`, to be done with as one likes."""
+    return Path(shutil.copytree(saved, tmp_path / "w"))

@@ -1,9 +1,14 @@
 """A run that takes seconds."""
 
+import io
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from cnn_jax import experiment
+from cnn_jax.result import Result
 
 
 def small_config(**changes: Any) -> ConfigDict:
@@ -23,3 +28,10 @@ def small_config(**changes: Any) -> ConfigDict:
         | changes
     )
     return config
+
+
+def run(workdir: Path | None, *, err: Any = None, **changes: Any) -> Result:
+    """Runs it, with changes, without a console."""
+    folder = str(workdir) if workdir else None
+    config = small_config(**changes)
+    return experiment.run(config, folder, out=io.StringIO(), err=err or io.StringIO())
