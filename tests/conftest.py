@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from cnn_jax.data import Split
 from cnn_jax.result import Result
 from tests.saved import save
 from tests.small import run
+
+# Under nohup, or in the background of a script, these are ignored, and every process that a test
+# starts would ignore them too.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Compiling takes most of the time here. Tests that start a process of their own run the real thing.
