@@ -23,8 +23,8 @@ _CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as con
 _WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "A folder for checkpoints and results; a run that stands there goes on. Without it nothing is "
-    "written.",
+    "A folder for checkpoints and results; a run that stands there goes on. Without it no result "
+    "is written.",
 )
 _MODE = flags.DEFINE_enum("mode", "train", ["train", "evaluate", "describe"], "What to do.")
 _STEP = flags.DEFINE_integer(

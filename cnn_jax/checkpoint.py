@@ -178,7 +178,7 @@ class Checkpoints:
           warn: takes a line about those that had to be passed over.
 
         Raises:
-          UserError: when all are damaged, or one is of another program.
+          UserError: when none is whole, or all are of another program.
         """
         for _ in range(_TRIES):
             steps = self.steps()

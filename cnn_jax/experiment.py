@@ -24,7 +24,7 @@ from cnn_jax.trainer import Trainer, examples_on_device, score
 from cnn_jax.workdir import Workdir
 
 if TYPE_CHECKING:
-    from cnn_jax.checkpoint import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint import Checkpoints
 
 __all__ = ["Result", "evaluate", "run"]
 
@@ -72,7 +72,7 @@ def run(
                 result = Result.from_json(folder.read_json("result.json"), state.params)
                 if result and result.steps == checkpoint.step:
                     report.line(f"This run is finished after {config.num_epochs} epochs.")
-                    _score_test(config, info, checkpoint, report, clock)
+                    _score_test(config, info, state, report, clock)
                     return result
             resume.take_up(checkpoint, folder, checkpoints, report.warn)
         report.write_json("config.json", {"config": config.to_dict(), **resume.environment()})
@@ -147,7 +147,8 @@ def evaluate(
             f"checkpoint {checkpoint.step} of {path} is of another network: {array}. Choose "
             "another --workdir, or a --config with a data set of the same form."
         )
-    return _score_test(saved, info, checkpoint, report, clock)
+    state, _ = resume.restore(saved, info, checkpoint)
+    return _score_test(saved, info, state, report, clock)
 
 
 def _stdout() -> TextIO:
@@ -167,15 +168,14 @@ def _checkpoints(workdir: Path, *, read_only: bool) -> "Checkpoints":
 def _score_test(
     config: ConfigDict,
     info: data.Info,
-    checkpoint: "Checkpoint",
+    state: train.TrainState,
     report: Report,
     clock: Callable[[], float],
 ) -> dict[str, float]:
-    """Scores the test set with a checkpoint, and says the result."""
+    """Scores the test set with a state, and says the result."""
     with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
         compiled = pool.submit(compile_evaluate, config, info)
         dataset = data.load(**config.dataset)
-    state, _ = resume.restore(config, info, checkpoint)
     values = score(
         compiled.result(),
         state,

@@ -138,7 +138,7 @@ def find_start(
         changes.append(f"the array {array}")
     if changes:
         raise _another_run(workdir, changes)
-    Progress.of(checkpoint)
+    Progress.of(checkpoint)  # Raises, before anything is changed, where it is none.
     return checkpoint
 
 
@@ -148,7 +148,7 @@ def take_up(
     checkpoints: "Checkpoints",
     warn: Callable[[str], None],
 ) -> None:
-    """Removes what the run will make anew: damaged checkpoints, and metrics of later steps.
+    """Clears the way for what the run will make anew: later checkpoints, later rows of metrics.
 
     Arguments are as for `find_start`, which found the checkpoint.
     """

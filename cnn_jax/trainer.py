@@ -130,12 +130,13 @@ class Trainer:
         first_epoch = max(1, -(-self._step // self._num_batches))
         for epoch in range(first_epoch, self._config.num_epochs + 1):
             self._train_epoch(epoch)
+            last = epoch == self._config.num_epochs
+            saves = last or epoch % self._config.checkpoint_every_epochs == 0
             # Scoring shows whether the parameters are good, and so comes before the saving; but a
             # process that goes on from here scores them anew.
-            progress = self._progress_now()
+            progress = self._progress_now() if saves else None
             train_values = self._score_epoch(epoch)
-            last = epoch == self._config.num_epochs
-            if last or epoch % self._config.checkpoint_every_epochs == 0:
+            if progress:
                 self._save(progress)
         self._report.training_time(self._elapsed())
         if self._checkpoints:
