@@ -216,10 +216,13 @@ class Checkpoints:
                 passed_over.append((step, error))
         return None, passed_over
 
-    def _listed_again(self) -> list[int]:
+    def _listed_again(self) -> list[int] | None:
+        """The numbers as they are now; None where one was removed while they were listed."""
         assert self._manager
-        with contextlib.suppress(FileNotFoundError):  # One was removed while they were listed.
+        try:
             self._manager.reload()
+        except FileNotFoundError:
+            return None
         return self.steps()
 
     def at(self, step: int) -> Checkpoint:

@@ -81,7 +81,20 @@ def test_half_a_checkpoint_costs_a_warning(copy: Path, gone: str) -> None:
     assert "checkpoint 20 is damaged" in warning
 
 
-def test_a_reader_finds_the_newest_while_a_training_replaces_them(saved: Path, copy: Path) -> None:
+@pytest.mark.parametrize("failures", [0, 1, 3])
+def test_a_reader_finds_the_newest_while_a_training_replaces_them(
+    copy: Path, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Listing them can fail as well, where one goes while it is looked at.
+    left = iter(range(failures))
+    reload = ocp.CheckpointManager.reload
+
+    def failing(self: ocp.CheckpointManager) -> None:
+        if next(left, None) is not None:
+            raise FileNotFoundError
+        reload(self)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "reload", failing)
     with Checkpoints(copy, read_only=True) as reader:
         assert reader.steps() == [10, 20]
         save_more = Checkpoints(copy, read_only=False)
