@@ -81,9 +81,10 @@ def _main(argv: Sequence[str]) -> None:
         # often as Python would takes a twentieth of a short run.
         gc.set_threshold(100_000)
         from cnn_jax import experiment
+        from cnn_jax.evaluate import evaluate
 
         if _MODE.value == "evaluate":
-            experiment.evaluate(_WORKDIR.value, _CONFIG.value, _STEP.value)
+            evaluate(_WORKDIR.value, _CONFIG.value, _STEP.value)
         else:
             experiment.run(_CONFIG.value, _WORKDIR.value)
     signals.install(signal.SIG_DFL)  # The work is done; Python, as it ends, raises no more.

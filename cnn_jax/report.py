@@ -1,10 +1,10 @@
 """What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
 
-from typing import Any, TextIO
+from typing import Any
 
 from tqdm import tqdm
 
-from cnn_jax.errors import UserError
+from cnn_jax.console import Console
 from cnn_jax.workdir import Workdir
 
 
@@ -17,9 +17,8 @@ class Report:
     def __init__(
         self,
         workdir: Workdir | None,
+        console: Console,
         *,
-        out: TextIO,
-        err: TextIO,
         num_epochs: int,
         num_batches: int,
     ) -> None:
@@ -27,12 +26,11 @@ class Report:
 
         Args:
           workdir: takes the files, or None.
-          out: takes the lines.
-          err: takes warnings and, where it is a terminal, the progress bar.
+          console: takes the lines and, where it is a terminal, the progress bar.
           num_epochs: of the run.
           num_batches: of an epoch.
         """
-        self._out, self._err = out, err
+        self._console = console
         self._num_epochs = num_epochs
         self._num_batches = num_batches
         self._workdir = workdir
@@ -44,22 +42,10 @@ class Report:
             self._workdir.write_json(name, content)
 
     def line(self, text: str) -> None:
-        """Prints a line above the progress bar, at once even into a pipe."""
+        """Prints a line above the progress bar."""
         self._bar.clear()
-        try:
-            print(text, file=self._out, flush=True)
-        except BrokenPipeError:
-            raise  # The reader went away, which is no error.
-        except OSError as error:
-            raise UserError(
-                f"the console's lines cannot be written ({error.strerror}): allowed is an output "
-                "with room. Send them elsewhere; with a --workdir the same command goes on."
-            ) from error
+        self._console.line(text)
         self._bar.refresh()
-
-    def warn(self, text: str) -> None:
-        """Prints a warning."""
-        print("warning:", text, file=self._err, flush=True)
 
     def begin(
         self,
@@ -86,9 +72,9 @@ class Report:
             total=num_steps,
             initial=step,
             unit=" steps",
-            file=self._err,
+            file=self._console.err,
             leave=False,
-            disable=not self._err.isatty(),
+            disable=not self._console.err.isatty(),
         )
 
     def batches(self, epoch: int, batch: int, cost: float, *, show: bool, advance: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import jax
 from ml_collections import ConfigDict
 
+from cnn_jax import config as config_module
 from cnn_jax import data
 from cnn_jax.config_changes import changes_of
 from cnn_jax.errors import UserError
@@ -89,6 +90,37 @@ def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _not_ours(checkpoint, "config")
     return content
+
+
+def saved_form(
+    checkpoint: "Checkpoint", config: ConfigDict
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Shape of the images, (height, width, channels), and names of the classes of a run.
+
+    Args:
+      checkpoint: of the run.
+      config: of the run; names the data set, for checkpoints that do not say it yet.
+
+    Raises:
+      UserError: when something else is said there.
+    """
+    content = checkpoint.record.get("data")
+    if content is None:
+        info = config_module.check(config)
+        return info.image_shape, info.class_names
+    try:
+        height, width, channels = map(int, content["image_shape"])
+        class_names = tuple(map(str, content["class_names"]))
+        if min(height, width, channels, len(class_names)) < 1:
+            raise ValueError
+    except (TypeError, ValueError, KeyError) as error:
+        raise _not_ours(checkpoint, "data") from error
+    return (height, width, channels), class_names
+
+
+def form_of(info: data.Info) -> dict[str, Any]:
+    """What `saved_form` reads, for a checkpoint's record."""
+    return {"image_shape": info.image_shape, "class_names": info.class_names}
 
 
 def different_array(config: ConfigDict, info: data.Info, checkpoint: "Checkpoint") -> str | None:

@@ -261,6 +261,16 @@ class Loops(NamedTuple):
     evaluate: jax.stages.Wrapped
 
 
+def compiler_options(deterministic: bool) -> dict[str, bool | str]:
+    """What XLA is told for every program; see `compiled_loops`."""
+    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
+    if jax.__version_info__ < (0, 11):
+        # There the CPU's newer library of products gives a small result, such as the gradient of a
+        # kernel, to one core only: a step takes a fifth longer. Its sums are better than XLA's own.
+        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
+    return options
+
+
 @functools.cache
 def compiled_loops(deterministic: bool) -> Loops:
     """The loops, compiled at their first call for given shapes.
@@ -269,11 +279,7 @@ def compiled_loops(deterministic: bool) -> Loops:
       deterministic: forbids kernels and tuning whose results differ between runs. It matters on
         GPUs; elsewhere XLA has no others.
     """
-    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
-    if jax.__version_info__ < (0, 11):
-        # There the CPU's newer library of products gives a small result, such as the gradient of a
-        # kernel, to one core only: a step takes a fifth longer. Its sums are better than XLA's own.
-        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
+    options = compiler_options(deterministic)
     return Loops(
         jax.jit(_train_steps, static_argnums=7, donate_argnums=0, compiler_options=options),
         jax.jit(_evaluate, compiler_options=options),

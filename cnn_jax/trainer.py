@@ -14,10 +14,10 @@ from cnn_jax import data, result, train
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.pace import Pace
-from cnn_jax.programs import Programs
+from cnn_jax.programs import Programs, compile_evaluate
 from cnn_jax.report import Report
 from cnn_jax.result import Result
-from cnn_jax.resume import Progress, environment, restore, saved_tree
+from cnn_jax.resume import Progress, environment, form_of, restore, saved_tree
 from cnn_jax.signals import Held
 
 if TYPE_CHECKING:
@@ -61,6 +61,33 @@ def score(
         pause()
     values: dict[str, float] = total.compute()
     return values
+
+
+def score_test(
+    config: ConfigDict,
+    info: data.Info,
+    state: train.TrainState,
+    dataset: data.Dataset,
+    clock: Callable[[], float],
+) -> dict[str, float]:
+    """Loss and accuracy of the test set, with the bits that a training run ends with.
+
+    Args:
+      config: as checked by `config.check`.
+      info: of its data set.
+      state: of a run.
+      dataset: its examples.
+      clock: seconds as a function of nothing.
+    """
+    return score(
+        compile_evaluate(config, info),
+        state,
+        examples_on_device(dataset),
+        info.num_train,
+        info.num_train + info.num_test,
+        Pace(clock),
+        pause=lambda: None,
+    )
 
 
 class Trainer:
@@ -244,6 +271,7 @@ class Trainer:
         record = {
             "config": self._config.to_dict(),
             **environment(),
+            "data": form_of(self._info),
             "progress": dataclasses.asdict(progress),
         }
         self._checkpoints.save(self._step, tree, record)

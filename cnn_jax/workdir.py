@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import IO, Any, Self, TextIO
 
 from cnn_jax.errors import UserError
 
@@ -45,13 +45,8 @@ class Workdir:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes `name`, whole or not at all."""
-        path = self.path / name
-        unfinished = path.with_suffix(".tmp")
-        with _said(path):
-            with unfinished.open("w") as file:
-                file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
-                _to_disk(file)
-            unfinished.replace(path)
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+        write_whole(self.path / name, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What `name` holds, or None where it is missing or no object."""
@@ -88,6 +83,21 @@ class Workdir:
         return True
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file, whole or not at all, and makes its folder if need be.
+
+    Raises:
+      UserError: when it cannot be written.
+    """
+    unfinished = path.with_name(path.name + ".tmp")
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            file.write(content)
+            _to_disk(file)
+        unfinished.replace(path)
+
+
 def _lock(folder: Path) -> TextIO:
     """The lock as an open file; a process that has died holds none."""
     file = (folder / ".lock").open("a+", errors="replace")
@@ -109,7 +119,7 @@ def _lock(folder: Path) -> TextIO:
     return file
 
 
-def _to_disk(file: TextIO) -> None:
+def _to_disk(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
 

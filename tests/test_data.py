@@ -472,7 +472,7 @@ def test_digits_keep_the_order_of_scikit_learn() -> None:
 def test_digits_are_described_as_they_are() -> None:
     info, dataset = data.describe("digits"), data.load("digits")
     assert dataset.train.image.shape == (info.num_train, *info.image_shape)
-    assert digits.NUM_CLASSES == info.num_classes == dataset.train.label.max() + 1
+    assert len(digits.CLASS_NAMES) == info.num_classes == dataset.train.label.max() + 1
 
 
 def test_real_mnist(mnist_files: Path) -> None:

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.durability
 
 def evaluate(workdir: Path, *arguments: Any) -> tuple[dict[str, float], list[str]]:
     out = io.StringIO()
-    values = experiment.evaluate(str(workdir), *arguments, out=out, err=io.StringIO())
+    values = evaluate_mode.evaluate(str(workdir), *arguments, out=out, err=io.StringIO())
     return values, out.getvalue().splitlines()
 
 

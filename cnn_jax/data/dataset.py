@@ -28,15 +28,20 @@ class Info:
 
     Attributes:
       image_shape: (height, width, channels).
-      num_classes: number of classes.
+      class_names: what each label stands for.
       train: the parts that make up the training examples.
       test: the parts that make up the test examples.
     """
 
     image_shape: tuple[int, int, int]
-    num_classes: int
+    class_names: tuple[str, ...]
     train: tuple[Part, ...]
     test: tuple[Part, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
 
     @property
     def num_train(self) -> int:
@@ -67,18 +72,19 @@ def describe(
     """
     lengths: Mapping[str, Sequence[int]]
     if name == "digits":
-        shape, num_classes, lengths = digits.IMAGE_SHAPE, digits.NUM_CLASSES, digits.SHARD_LENGTHS
+        shape, class_names, lengths = digits.IMAGE_SHAPE, digits.CLASS_NAMES, digits.SHARD_LENGTHS
     elif name in mnist.ORIGINALS:
-        shape, num_classes, lengths = mnist.IMAGE_SHAPE, mnist.NUM_CLASSES, mnist.SHARD_LENGTHS
+        shape, lengths = mnist.IMAGE_SHAPE, mnist.SHARD_LENGTHS
+        class_names = mnist.ORIGINALS[name].class_names
         if folder := prepared.find(_data_path(data_dir), name):  # TFDS can prepare a part of it.
             lengths = prepared.shard_lengths(folder)
     else:
         folder = _find(name, _data_path(data_dir))
-        shape, num_classes = prepared.describe(folder)
+        shape, class_names = prepared.describe(folder)
         lengths = prepared.shard_lengths(folder)
     return Info(
         shape,
-        num_classes,
+        class_names,
         _parts("dataset.train_split", train_split, lengths),
         _parts("dataset.test_split", test_split, lengths),
     )

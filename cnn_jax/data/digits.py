@@ -15,7 +15,7 @@ from PIL import Image
 from cnn_jax.data.split import Split
 
 IMAGE_SHAPE = (28, 28, 1)
-NUM_CLASSES = 10
+CLASS_NAMES = tuple("0123456789")
 SHARD_LENGTHS = {"train": [1437], "test": [360]}
 _BOX = 20  # MNIST's digits fill a box of 20x20 in the middle of 28x28.
 _MAX_INTENSITY = 16

@@ -35,12 +35,14 @@ class Original:
 
     Attributes:
       builder: name of the builder class in `tfds.image_classification`.
+      class_names: what each label stands for.
       sha256: of the pixels and the labels of each split, without the IDX headers, so that the
         gzip wrapping does not matter; None where no copy was at hand to derive it from, and
         then the classes, which are of equal size in every split of that set, are counted.
     """
 
     builder: str
+    class_names: tuple[str, ...]
     sha256: Mapping[str, tuple[str, str]] | None
 
 
@@ -53,6 +55,7 @@ FILE_NAMES = {
 ORIGINALS: Mapping[str, Original] = {
     "mnist": Original(
         "MNIST",
+        tuple("0123456789"),
         {
             "train": (
                 "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
@@ -66,6 +69,10 @@ ORIGINALS: Mapping[str, Original] = {
     ),
     "fashion_mnist": Original(
         "FashionMNIST",
+        (
+            *("T-shirt", "trousers", "pullover", "dress", "coat"),
+            *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        ),
         {
             "train": (
                 "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
@@ -77,7 +84,7 @@ ORIGINALS: Mapping[str, Original] = {
             ),
         },
     ),
-    "kmnist": Original("KMNIST", None),
+    "kmnist": Original("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), None),
 }
 
 

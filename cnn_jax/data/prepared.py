@@ -116,8 +116,8 @@ def shard_lengths(folder: Path) -> dict[str, list[int]]:
         return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
 
 
-def describe(folder: Path) -> tuple[tuple[int, int, int], int]:
-    """Image shape (height, width, channels) and number of classes.
+def describe(folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """Image shape (height, width, channels) and what each label stands for.
 
     Raises:
       UserError: when these are not images of one size, uint8, each with one label.
@@ -142,7 +142,7 @@ def describe(folder: Path) -> tuple[tuple[int, int, int], int]:
             f"{folder} holds {image!r}: allowed are uint8 images of one size with 1 or 3 channels. "
             "Change dataset.name."
         )
-    return image.shape, label.num_classes
+    return image.shape, tuple(label.names)
 
 
 def read(folder: Path, split: str, show_progress: bool) -> Split:
@@ -158,7 +158,7 @@ def read(folder: Path, split: str, show_progress: bool) -> Split:
 def _read(folder: Path, split: str, show_progress: bool) -> Split:
     import tensorflow_datasets as tfds
 
-    shape, num_classes = describe(folder)
+    shape, class_names = describe(folder)
     source = _builder(folder).as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     images = np.empty((len(source), *shape), np.uint8)
     labels = np.empty(len(source), np.int32)
@@ -168,8 +168,8 @@ def _read(folder: Path, split: str, show_progress: bool) -> Split:
         for index, record in zip(indices, source.__getitems__(indices), strict=True):
             images[index] = _decode(record["image"], shape)
             labels[index] = record["label"]
-    if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-        raise ValueError(f"labels outside 0..{num_classes - 1}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(class_names):
+        raise ValueError(f"labels outside 0..{len(class_names) - 1}")
     return Split(images, labels)
 
 

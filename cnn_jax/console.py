@@ -1,0 +1,43 @@
+"""The two streams that a person reads: lines on the one, warnings and progress on the other."""
+
+import io
+import sys
+from typing import TextIO
+
+from cnn_jax.errors import UserError
+
+
+class Console:
+    """Where lines and warnings go.
+
+    Attributes:
+      out: takes the lines.
+      err: takes warnings and, where it is a terminal, progress bars.
+    """
+
+    def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
+        """`out` and `err`: standard output and standard error, where they are not given."""
+        # Both are None where a shell has closed them.
+        self.out = out or sys.stdout or io.StringIO()
+        self.err = err or sys.stderr or io.StringIO()
+
+    def line(self, text: str) -> None:
+        """Prints a line, at once even into a pipe.
+
+        Raises:
+          UserError: when there is no room for it.
+          BrokenPipeError: when the reader went away, which is no error.
+        """
+        try:
+            print(text, file=self.out, flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise UserError(
+                f"the console's lines cannot be written ({error.strerror}): allowed is an output "
+                "with room. Send them elsewhere; with a --workdir the same command goes on."
+            ) from error
+
+    def warn(self, text: str) -> None:
+        """Prints a warning."""
+        print("warning:", text, file=self.err, flush=True)

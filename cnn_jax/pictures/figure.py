@@ -1,0 +1,66 @@
+"""What all pictures have in common: how they look, and how they come onto the disk."""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from cnn_jax.workdir import write_whole
+
+DOTS_PER_INCH = 100
+_STYLE: Mapping[str, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "figure.titlesize": 11,
+    "text.parse_math": False,  # Names of files and classes may hold dollar signs.
+}
+
+
+def new(width: float, height: float, title: str) -> Figure:
+    """An empty figure.
+
+    Args:
+      width: in units of 100 pixels.
+      height: likewise.
+      title: one or two lines above everything.
+    """
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
+        figure.suptitle(title)
+    return figure
+
+
+def show_image(axes: Axes, image_u8: npt.NDArray[np.uint8], title: str = "") -> None:
+    """Draws an image pixel by pixel, as the data set has it: zero is black.
+
+    Args:
+      axes: where.
+      image_u8: uint8 [H, W, C] with 1 or 3 channels.
+      title: above it.
+    """
+    axes.imshow(image_u8.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_title(title)
+    axes.set_axis_off()
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as a PNG file."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
+        figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes the picture, whole or not at all, and makes its folder if need be.
+
+    Raises:
+      UserError: when it cannot be written.
+    """
+    write_whole(path, png(figure))

@@ -1,0 +1,141 @@
+"""A trained network, taken from a workdir alone: what one predicts with, looks into and exports."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from flax.traverse_util import unflatten_dict
+from ml_collections import ConfigDict
+
+from cnn_jax import config as config_module
+from cnn_jax import program_cache, resume, train
+from cnn_jax.array_tree import difference, form
+from cnn_jax.checkpoint import Checkpoint, Checkpoints
+from cnn_jax.errors import UserError
+from cnn_jax.model import ConvNet, normalize
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network with its parameters.
+
+    Attributes:
+      workdir: whose checkpoint it is from.
+      step: of that checkpoint: how many steps it was trained for.
+      config: of the run.
+      image_shape: (height, width, channels).
+      class_names: what each logit stands for.
+      params: a tree of float32 arrays.
+    """
+
+    workdir: Path
+    step: int
+    config: ConfigDict
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    params: Any
+
+    @property
+    def model(self) -> ConvNet:
+        """The network, without parameters."""
+        return ConvNet(num_classes=len(self.class_names), **self.config.model)
+
+    def logits(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """What the network says to any number of images, always in batches of one size.
+
+        Args:
+          image_u8: uint8 [N, H, W, C], 0..255.
+
+        Returns:
+          float32 [N, K].
+        """
+        size = train.EVAL_BATCH_SIZE  # The last batch is filled up: one program serves any N.
+        program = _compiled(self.config.deterministic)
+        params = jax.device_put(self.params)
+        found = np.empty((len(image_u8), len(self.class_names)), np.float32)
+        with program_cache.in_use():
+            for start in range(0, len(image_u8), size):
+                batch = np.zeros((size, *self.image_shape), np.uint8)
+                part = image_u8[start : start + size]
+                batch[: len(part)] = part
+                found[start : start + size] = program(self.model, params, batch)[: len(part)]
+        return found
+
+    def probabilities(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Softmax of the logits: [N, K] in 0..1; arguments as in `logits`."""
+        logits = self.logits(image_u8).astype(np.float64)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+@functools.cache
+def _compiled(deterministic: bool) -> jax.stages.Wrapped:
+    """(model, params, uint8 [B, H, W, C]) -> float32 logits [B, K]."""
+
+    def logits(model: ConvNet, params: Any, image_u8: jax.Array) -> jax.Array:
+        found: jax.Array = model.apply({"params": params}, normalize(image_u8))
+        return found
+
+    options = train.compiler_options(deterministic)
+    return jax.jit(logits, static_argnums=0, compiler_options=options)
+
+
+def open_checkpoint(
+    workdir: str, step: int | None, warn: Callable[[str], None]
+) -> tuple[Path, Checkpoint]:
+    """The folder of a run, and one of its checkpoints.
+
+    Args:
+      workdir: of a run, which may go on meanwhile.
+      step: of the checkpoint; None: the newest.
+      warn: takes a line about damaged ones that are passed over.
+
+    Raises:
+      UserError: when there is no such checkpoint.
+    """
+    path = Path(os.path.expanduser(workdir))
+    with Checkpoints(path, read_only=True) as checkpoints:
+        checkpoint = checkpoints.newest(warn) if step is None else checkpoints.at(step)
+    if checkpoint is None:
+        raise UserError(
+            f"workdir {path} has no checkpoint: allowed is the --workdir of a training run. Train "
+            "first, with the same --workdir."
+        )
+    return path, checkpoint
+
+
+def load(workdir: str, step: int | None, warn: Callable[[str], None]) -> Trained:
+    """The network of a workdir; arguments as in `open_checkpoint`.
+
+    Raises:
+      UserError: when there is none, or its parameters are not those of its config.
+    """
+    path, checkpoint = open_checkpoint(workdir, step, warn)
+    config = config_module.from_json(resume.saved_config(checkpoint))
+    image_shape, class_names = resume.saved_form(checkpoint, config)
+    flat = {
+        name.removeprefix("params."): array
+        for name, array in checkpoint.arrays.items()
+        if name.startswith("params.")
+    }
+    params = unflatten_dict(flat, sep=".")
+    trained = Trained(path, checkpoint.step, config, image_shape, class_names, params)
+    _check_params(trained, flat)
+    return trained
+
+
+def _check_params(trained: Trained, flat: Mapping[str, Any]) -> None:
+    image = jnp.zeros((1, *trained.image_shape))
+    shapes = jax.eval_shape(trained.model.init, jax.random.key(0), image)["params"]
+    if array := difference({name: form(array) for name, array in flat.items()}, shapes):
+        raise UserError(
+            f"checkpoint {trained.step} of {trained.workdir} is of another network than its "
+            f"config: {array}. Choose another --workdir."
+        )
