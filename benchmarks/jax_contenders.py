@@ -38,7 +38,7 @@ class CnnJax:
         }
         info = data.Info(
             dataset.train.image.shape[1:],
-            10,
+            tuple("0123456789"),
             (data.Part("train", 0, self._num_train),),
             (data.Part("test", 0, num_test),),
         )

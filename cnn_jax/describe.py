@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from cnn_jax import config as config_module
 from cnn_jax.errors import UserError
 from cnn_jax.shapes import Layer
+from cnn_jax.table import format_table
 
 
 def describe(config: ConfigDict) -> Iterator[str]:
@@ -24,12 +25,12 @@ def describe(config: ConfigDict) -> Iterator[str]:
     try:
         layers.extend(config_module.walk_layers(config, info))
     except UserError:
-        yield format_table(layers)
+        yield _table(layers)
         raise
-    yield format_table(layers)
+    yield _table(layers)
 
 
-def format_table(layers: Sequence[Layer]) -> str:
+def _table(layers: Sequence[Layer]) -> str:
     """The layers as aligned text: one row each, and the sums of the two columns that add up."""
     header = (
         "layer",
@@ -53,14 +54,4 @@ def format_table(layers: Sequence[Layer]) -> str:
     parameters = sum(layer.num_parameters for layer in layers)
     multiply_adds = sum(layer.multiply_adds for layer in layers)
     rows.append(("total", "", "", f"{parameters:,}", f"{multiply_adds:,}", ""))
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    numeric = (False, False, False, True, True, True)
-    lines = [
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-    lines.insert(1, "-" * max(map(len, lines)))
-    return "\n".join(lines)
+    return format_table(header, rows, left=(0, 1, 2))

@@ -1,18 +1,27 @@
-"""`--mode=evaluate`: how good a trained network is, where it errs, and how sure one can be of that."""
+"""`--mode=evaluate`: how good a trained network is, and where it errs."""
 
+import json
+import math
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
-from cnn_jax import data, resume
-from cnn_jax.config_changes import check_same_model
+from cnn_jax import data, resume, trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
-from cnn_jax.trained import open_checkpoint
+from cnn_jax.pictures import calibration, confusion, figure, mistakes
+from cnn_jax.result import versions
+from cnn_jax.scores import NUM_BINS, Scores
+from cnn_jax.table import format_table
+from cnn_jax.trained import Trained
 from cnn_jax.trainer import score_test
+from cnn_jax.workdir import write_whole
 
 
 def evaluate(
@@ -23,14 +32,27 @@ def evaluate(
     out: TextIO | None = None,
     err: TextIO | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, float]:
+) -> dict[str, Any]:
+    """Scores the test set with a checkpoint; writes `report.json` and pictures into the workdir.
+
+    Args:
+      workdir: of a run, which may go on meanwhile.
+      config: names the data set to score, and must have the same `model`; None: that of the run.
+      step: of the checkpoint; None: the newest.
+      out: takes the table; default: standard output.
+      err: takes warnings; default: standard error.
+      clock: seconds as a function of nothing.
+
+    Returns:
+      What is in `report.json`, see `_report`.
+
+    Raises:
+      UserError: when there is no such checkpoint, the config is of another network, or nothing can
+        be written there.
+    """
     console = Console(out, err)
-    path, checkpoint = open_checkpoint(workdir, step, console.warn)
-    saved = config_module.from_json(resume.saved_config(checkpoint))
-    if config:
-        config_module.check_fields(config)
-        check_same_model(config, path, saved)
-        saved.dataset = config.dataset
+    path, checkpoint = trained.open_checkpoint(workdir, step, console.warn)
+    saved = trained.config_of(checkpoint, path, config)
     info = config_module.check(saved)
     if array := resume.different_array(saved, info, checkpoint):
         raise UserError(
@@ -38,6 +60,161 @@ def evaluate(
             "another --workdir, or a --config with a data set of the same form."
         )
     state, _ = resume.restore(saved, info, checkpoint)
-    values = score_test(saved, info, state, data.load(**saved.dataset), clock)
-    console.line(f"Test accuracy: {100 * values['accuracy']:.2f}%")
-    return values
+    dataset = data.load(**saved.dataset, show_progress=console.err.isatty())
+    network = Trained(
+        path, checkpoint.step, saved, info.image_shape, info.class_names, state.params
+    )
+    # The sums of a training run, so that the result is the same to the last bit.
+    total = score_test(saved, info, state, dataset, clock)
+    scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
+    report = _report(network, total, scores)
+    for line in _lines(report):
+        console.line(line)
+    write_whole(path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    written = _draw(network, scores, dataset.test.image, total["accuracy"])
+    console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
+    console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
+    return report
+
+
+def _report(network: Trained, total: Mapping[str, float], scores: Scores) -> dict[str, Any]:
+    """What is known of a network's answers to a test set, as it goes into `report.json`.
+
+    Fractions are in 0..1, the loss is in nats; null stands where nothing is to be divided. The rows
+    of `confusion_matrix` are the true classes, its columns the predicted ones; `mistakes` are the
+    most confident first, and an `example` is a position in the test set, from 0.
+    """
+    per_class = zip(network.class_names, *scores.per_class, strict=True)
+    bins = scores.bins
+    edges = np.linspace(0, 1, len(bins.count) + 1).tolist()
+    in_bins = zip(
+        edges, edges[1:], bins.count.tolist(), bins.confidence, bins.accuracy, strict=False
+    )
+    return {
+        "dataset": network.config.dataset.to_dict(),
+        "checkpoint_step": network.step,
+        "num_examples": len(scores.label),
+        "test_loss": total["loss"],
+        "test_accuracy": total["accuracy"],
+        "test_accuracy_interval_95_wilson": list(scores.accuracy_interval()),
+        "expected_calibration_error": scores.calibration_error(),
+        "classes": [
+            {
+                "name": name,
+                "precision": _number(precision),
+                "recall": _number(recall),
+                "f1": _number(f1),
+                "num_examples": int(count),
+            }
+            for name, precision, recall, f1, count in per_class
+        ],
+        "confusion_matrix": scores.confusion.tolist(),
+        "calibration": [
+            {
+                "from": low,
+                "to": high,
+                "num_examples": count,
+                "mean_confidence": _number(confidence),
+                "accuracy": _number(accuracy),
+            }
+            for low, high, count, confidence, accuracy in in_bins
+        ],
+        "mistakes": [
+            {
+                "example": int(i),
+                "class": network.class_names[scores.label[i]],
+                "prediction": network.class_names[scores.prediction[i]],
+                "probability": float(scores.confidence[i]),
+            }
+            for i in scores.mistakes()
+        ],
+        "versions": versions(),
+    }
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _lines(report: Mapping[str, Any]) -> list[str]:
+    """The report as a table for people."""
+    dataset = report["dataset"]
+    header = ("class", "precision", "recall", "F1", "pictures", "most often taken for")
+    names = [row["name"] for row in report["classes"]]
+    rows = []
+    for index, row in enumerate(report["classes"]):
+        taken = np.array(report["confusion_matrix"][index])
+        taken[index] = 0
+        often = taken.argmax()
+        rows.append(
+            (
+                row["name"],
+                *(_percent(row[key]) for key in ("precision", "recall", "f1")),
+                f"{row['num_examples']:,}",
+                f"{names[often]} ({taken[often]} times)" if taken[often] else "",
+            )
+        )
+    means = [
+        np.nanmean([math.nan if row[key] is None else row[key] for row in report["classes"]])
+        for key in ("precision", "recall", "f1")
+    ]
+    rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
+    low, high = report["test_accuracy_interval_95_wilson"]
+    return [
+        f"Test set {dataset['name']} {dataset['test_split']}, {report['num_examples']:,} pictures; "
+        f"checkpoint of step {report['checkpoint_step']}",
+        "",
+        format_table(header, rows, left=(0, 5)),
+        "",
+        f"Loss: {report['test_loss']:.4f} nats",
+        f"Accuracy: {_percent(report['test_accuracy'])}, 95 % interval {_percent(low)} to "
+        f"{_percent(high)} (Wilson)",
+        "Calibration: confidence and accuracy are "
+        f"{_percent(report['expected_calibration_error'])} apart (expected calibration error, "
+        f"{NUM_BINS} bins)",
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.2f} %"
+
+
+def _draw(
+    network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8], accuracy: float
+) -> list[str]:
+    """Draws what the report says; returns the files, as seen from the workdir."""
+    name = network.config.dataset.name
+    about = f"{name}, step {network.step}, {len(scores.label):,} test pictures"
+    right = f"{100 * accuracy:.2f} % right"
+    pictures = {
+        "confusion_matrix": confusion.draw(
+            scores.confusion, network.class_names, f"What is taken for what\n{about}, {right}"
+        ),
+        "mistakes": draw_mistakes(network, scores, image_u8),
+        "calibration": calibration.draw(
+            scores.bins,
+            f"Is it right as often as it says?\n{about}, "
+            f"expected calibration error {100 * scores.calibration_error():.2f} %",
+        ),
+    }
+    for stem, drawn in pictures.items():
+        figure.save(drawn, network.workdir / "pictures" / f"{stem}.png")
+    return [f"pictures/{stem}.png" for stem in pictures]
+
+
+def draw_mistakes(network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8]) -> Figure:
+    """The most confident mistakes on a test set as a gallery."""
+    wrong = scores.mistakes()
+    shown = wrong[: mistakes.MOST]
+    titles = [
+        f"{network.class_names[scores.label[i]]} taken for\n"
+        f"{network.class_names[scores.prediction[i]]} ({100 * scores.confidence[i]:.0f} %)"
+        for i in shown
+    ]
+    title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
+    return mistakes.draw(
+        image_u8[shown],
+        titles,
+        f"{title if len(wrong) else 'No mistakes'} among {len(scores.label):,} test pictures\n"
+        "true class, prediction and its probability",
+    )

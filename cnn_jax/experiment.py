@@ -28,6 +28,7 @@ def run(
     config: ConfigDict,
     workdir: str | None = None,
     *,
+    profile: bool = False,
     out: TextIO | None = None,
     err: TextIO | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -39,7 +40,8 @@ def run(
 
     Args:
       config: as `configs/mnist.py` makes it; checked before anything else.
-      workdir: a folder for checkpoints, metrics and the result, or None.
+      workdir: a folder for checkpoints, metrics, pictures and the result, or None.
+      profile: writes a trace of some steps into the workdir, for JAX's profiler.
       out: takes the console lines; default: standard output.
       err: takes warnings and the progress bar; default: standard error.
       clock: seconds as a function of nothing.
@@ -54,9 +56,7 @@ def run(
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(Workdir(workdir)) if workdir is not None else None
-        report = Report(
-            folder, console, num_epochs=config.num_epochs, num_batches=num_batches
-        )
+        report = Report(folder, console, num_epochs=config.num_epochs, num_batches=num_batches)
         stack.callback(report.close)
         checkpoints = checkpoint = None
         if folder:
@@ -79,7 +79,7 @@ def run(
         with signals.held() as request:
             step = checkpoint.step if checkpoint else 0
             shape = (config.batch_size, *info.image_shape)
-            report.begin(devices(), programs.seconds, shape, step)
+            report.begin(devices(), programs.seconds, shape, step, config.to_dict())
             trainer = Trainer(
                 config,
                 info,
@@ -91,8 +91,11 @@ def run(
                 clock=clock,
                 started=started,
                 checkpoint=checkpoint,
+                profile_folder=folder.path / "tensorboard" if folder and profile else None,
             )
             result = trainer.run()
+            if folder:
+                _draw(folder, config, info, dataset, result, report)
             report.write_json("result.json", result.to_json())
             request.answer("when the run was finished")
         return result
@@ -103,3 +106,30 @@ def _checkpoints(workdir: Path, *, read_only: bool) -> "Checkpoints":
 
     return Checkpoints(workdir, read_only=read_only)
 
+
+def _draw(
+    folder: Workdir,
+    config: ConfigDict,
+    info: data.Info,
+    dataset: data.Dataset,
+    result: Result,
+    report: Report,
+) -> None:
+    """Draws how the training went and, for TensorBoard, which class is taken for which."""
+    from cnn_jax.pictures import confusion, curves, figure  # Matplotlib takes half a second.
+
+    drawn = curves.draw(folder.metrics(), f"Training of {config.dataset.name}")
+    figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
+    if report.board:
+        from cnn_jax.scores import Scores
+        from cnn_jax.trained import Trained
+
+        network = Trained(
+            folder.path, result.steps, config, info.image_shape, info.class_names, result.params
+        )
+        scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
+        title = f"What is taken for what\n{config.dataset.name}, {info.num_test:,} test pictures"
+        drawn = confusion.draw(scores.confusion, info.class_names, title)
+        report.board.image(
+            result.steps, "confusion_matrix", figure.png(drawn), drawn.canvas.get_width_height()
+        )

@@ -1,10 +1,13 @@
 """What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from tqdm import tqdm
 
+from cnn_jax import tensorboard
 from cnn_jax.console import Console
+from cnn_jax.tensorboard import TensorBoard
 from cnn_jax.workdir import Workdir
 
 
@@ -12,6 +15,9 @@ class Report:
     """Console and files of one run. The lines are those of the reference program.
 
     Without a workdir no file is written.
+
+    Attributes:
+      board: TensorBoard's files, where there is a workdir and the extra is installed.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class Report:
         self._num_batches = num_batches
         self._workdir = workdir
         self._bar = tqdm(disable=True)  # Until the training begins.
+        self.board: TensorBoard | None = None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Writes `name` into the workdir, whole or not at all."""
@@ -53,6 +60,7 @@ class Report:
         compile_seconds: float,
         image_shape: tuple[int, ...],
         step: int,
+        config: Mapping[str, Any],
     ) -> None:
         """Says what the training runs on and from where it goes on, and starts the progress bar.
 
@@ -61,7 +69,11 @@ class Report:
           compile_seconds: how long XLA compiled.
           image_shape: of a batch: (examples, height, width, channels).
           step: steps taken by earlier processes.
+          config: of the run.
         """
+        if self._workdir and tensorboard.installed():
+            self.board = TensorBoard(self._workdir.path / "tensorboard", step)
+            self.board.config(config)
         num_steps = self._num_epochs * self._num_batches
         self.line(f"Device: {', '.join(devices)} | Compiled in {compile_seconds:.1f} s")
         self.line(f"Image batch dimensions: {image_shape}")
@@ -133,11 +145,17 @@ class Report:
                 "seconds": round(seconds, 3),
             }
             self._workdir.add_metrics(row)
+        if self.board:
+            self.board.scalars(
+                step, {f"{name}/{split}": values[name] for name in ("loss", "accuracy")}
+            )
 
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
         return self._workdir.metrics_size() if self._workdir else 0
 
     def close(self) -> None:
-        """Removes the progress bar."""
+        """Removes the progress bar, and ends TensorBoard's file."""
         self._bar.close()
+        if self.board:
+            self.board.close()

@@ -5,7 +5,7 @@ import functools
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from cnn_jax import config as config_module
 from cnn_jax import program_cache, resume, train
 from cnn_jax.array_tree import difference, form
 from cnn_jax.checkpoint import Checkpoint, Checkpoints
+from cnn_jax.config_changes import check_same_model
 from cnn_jax.errors import UserError
 from cnn_jax.model import ConvNet, normalize
 
@@ -80,8 +81,7 @@ def _compiled(deterministic: bool) -> jax.stages.Wrapped:
     """(model, params, uint8 [B, H, W, C]) -> float32 logits [B, K]."""
 
     def logits(model: ConvNet, params: Any, image_u8: jax.Array) -> jax.Array:
-        found: jax.Array = model.apply({"params": params}, normalize(image_u8))
-        return found
+        return cast(jax.Array, model.apply({"params": params}, normalize(image_u8)))
 
     options = train.compiler_options(deterministic)
     return jax.jit(logits, static_argnums=0, compiler_options=options)
@@ -111,14 +111,44 @@ def open_checkpoint(
     return path, checkpoint
 
 
-def load(workdir: str, step: int | None, warn: Callable[[str], None]) -> Trained:
-    """The network of a workdir; arguments as in `open_checkpoint`.
+def config_of(checkpoint: Checkpoint, workdir: Path, other: ConfigDict | None) -> ConfigDict:
+    """The config of the run that a checkpoint is of.
+
+    Args:
+      checkpoint: of the run.
+      workdir: of the run, for the error.
+      other: a config whose data set is to be taken, or None.
+
+    Raises:
+      UserError: when the checkpoint has none, or the other config's network is another one.
+    """
+    config = config_module.from_json(resume.saved_config(checkpoint))
+    if other:
+        config_module.check_fields(other)
+        check_same_model(other, workdir, config)
+        config.dataset = other.dataset
+    return config
+
+
+def load(
+    workdir: str,
+    step: int | None,
+    warn: Callable[[str], None],
+    config: ConfigDict | None = None,
+) -> Trained:
+    """The network of a workdir.
+
+    Args:
+      workdir: as in `open_checkpoint`, as are `step` and `warn`.
+      step: see there.
+      warn: see there.
+      config: as `other` in `config_of`.
 
     Raises:
       UserError: when there is none, or its parameters are not those of its config.
     """
     path, checkpoint = open_checkpoint(workdir, step, warn)
-    config = config_module.from_json(resume.saved_config(checkpoint))
+    config = config_of(checkpoint, path, config)
     image_shape, class_names = resume.saved_form(checkpoint, config)
     flat = {
         name.removeprefix("params."): array

@@ -1,10 +1,12 @@
 """The loop over epochs, steps and scorings: from any step on, to the end or to a request to end."""
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -106,6 +108,7 @@ class Trainer:
         clock: Callable[[], float],
         started: float,
         checkpoint: "Checkpoint | None",
+        profile_folder: Path | None = None,
     ) -> None:
         """Puts the data on the device, and draws the initial parameters or takes the saved ones.
 
@@ -120,12 +123,16 @@ class Trainer:
           clock: seconds as a function of nothing.
           started: when the run was called for.
           checkpoint: where to go on from; None: from the beginning.
+          profile_folder: for a profile of some steps, if one is wanted.
         """
         self._config, self._info = config, info
         self._programs, self._report, self._checkpoints = programs, report, checkpoints
         self._request = request
         self._clock = clock
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
+        self._learning_rate = train.learning_rate_schedule(
+            config.schedule, config.learning_rate, config.num_epochs * self._num_batches
+        )
         self._examples = examples_on_device(dataset)
         self._train_pace, self._score_pace = Pace(clock), Pace(clock)
         # The sum is that of the batches since the last row of metrics.jsonl.
@@ -137,6 +144,7 @@ class Trainer:
             self._total = Metrics.empty()
             self._before = Progress()
         self._step = int(self._state.step)
+        self._first_step, self._profile_folder = self._step, profile_folder
         self._saved_step = checkpoint.step if checkpoint else None
         self._progress = dataclasses.replace(
             self._before,
@@ -179,12 +187,14 @@ class Trainer:
         every = self._config.log_every_steps
         while (done := self._step - steps_before) < self._num_batches:
             row_end = min(done - done % every + every, self._num_batches)
+            seconds_before = self._progress.epoch_seconds[-1]
             for first, end in self._train_pace.pieces(done, row_end):
                 began = self._clock()
-                self._state, self._total, last = self._programs.train_steps(
-                    self._state, self._total, *self._examples, order, first, end - first
-                )
-                values = self._total.compute()
+                with self._profile(steps_before + first, steps_before + end):
+                    self._state, self._total, last = self._programs.train_steps(
+                        self._state, self._total, *self._examples, order, first, end - first
+                    )
+                    values = self._total.compute()
                 self._step = steps_before + end
                 self._check_finite(values["loss"], steps_before + first)
                 self._progress.epoch_seconds[-1] += self._clock() - began
@@ -197,13 +207,42 @@ class Trainer:
                 )
                 if end == row_end:
                     self._metrics(epoch, "train", values)
+                    seconds = self._progress.epoch_seconds[-1] - seconds_before
+                    self._pace_to_board(seconds / (row_end - done))
                     self._total = Metrics.empty()
                 self._pause()
+
+    def _profile(self, first: int, end: int) -> contextlib.AbstractContextManager[Any]:
+        """While it lasts, the second call's steps are profiled, if that is wanted.
+
+        Its length is about a second's, and in the first one the devices wake up.
+
+        Args:
+          first: steps taken before the call.
+          end: steps taken after it.
+        """
+        if self._profile_folder is None or first == self._first_step:
+            return contextlib.nullcontext()
+        folder, self._profile_folder = self._profile_folder, None
+        self._report.line(f"Profile of steps {first + 1} to {end}: {folder}/plugins/profile")
+        trace: contextlib.AbstractContextManager[Any] = jax.profiler.trace(
+            str(folder), create_perfetto_trace=True
+        )
+        return trace
+
+    def _pace_to_board(self, seconds_per_step: float) -> None:
+        if board := self._report.board:
+            # Of the last step taken; Optax counts from 0.
+            rate = float(self._learning_rate(self._step - 1))
+            board.scalars(self._step, {"learning_rate": rate, "seconds_per_step": seconds_per_step})
 
     def _score_epoch(self, epoch: int) -> dict[str, float]:
         values = self._score(0, self._info.num_train)
         self._metrics(epoch, "train_eval", values)
         self._report.epoch_accuracy(epoch, values["accuracy"], self._elapsed())
+        if board := self._report.board:
+            board.histograms(self._step, self._state.params)
+            board.flush()
         return values
 
     def _finish(self, train_values: dict[str, float]) -> Result:

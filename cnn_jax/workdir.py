@@ -32,7 +32,7 @@ class Workdir:
             raise UserError(
                 f"--workdir={path!r} is no UTF-8: allowed is a name that is. Choose another one."
             ) from error
-        with _said(self.path):
+        with said(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
         self._metrics = self.path / "metrics.jsonl"
@@ -59,14 +59,23 @@ class Workdir:
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a line to `metrics.jsonl`."""
-        with _said(self._metrics), self._metrics.open("a") as file:
+        with said(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`; a line that is none, as after a fault, is left out."""
+        rows = []
+        with said(self._metrics), contextlib.suppress(FileNotFoundError):
+            for line in self._metrics.read_text().splitlines():
+                with contextlib.suppress(ValueError):
+                    rows.append(json.loads(line))
+        return rows
 
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
         if not self._metrics.exists():
             return 0
-        with _said(self._metrics), self._metrics.open("a") as file:
+        with said(self._metrics), self._metrics.open("a") as file:
             _to_disk(file)
             return file.tell()
 
@@ -76,7 +85,7 @@ class Workdir:
         Returns:
           Whether it had that many.
         """
-        with _said(self._metrics), self._metrics.open("a") as file:
+        with said(self._metrics), self._metrics.open("a") as file:
             if file.tell() < size:
                 return False
             file.truncate(size)
@@ -90,7 +99,7 @@ def write_whole(path: Path, content: bytes) -> None:
       UserError: when it cannot be written.
     """
     unfinished = path.with_name(path.name + ".tmp")
-    with _said(path):
+    with said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             file.write(content)
@@ -125,7 +134,7 @@ def _to_disk(file: IO[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _said(path: Path) -> Iterator[None]:
+def said(path: Path) -> Iterator[None]:
     """Turns what the operating system refuses into words."""
     try:
         yield

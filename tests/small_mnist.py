@@ -55,8 +55,9 @@ def take_for_originals(patch: pytest.MonkeyPatch) -> None:
         for split, pair in small_arrays().items()
     }
     patch.setattr(mnist, "SHARD_LENGTHS", {"train": [NUM_TRAIN], "test": [NUM_TEST]})
-    patch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", digests))
-    patch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", None))
+    names = tuple("0123456789")
+    patch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", names, digests))
+    patch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", names, None))
 
 
 def sorted_rows(image: npt.NDArray[np.uint8], label: npt.NDArray[Any]) -> list[tuple[bytes, int]]:

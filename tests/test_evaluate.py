@@ -1,12 +1,15 @@
 """`--mode=evaluate`: any checkpoint of a workdir, on any data set of its form."""
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from cnn_jax import experiment
+from cnn_jax import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
 from cnn_jax.result import Result
 from tests.small import run, small_config
@@ -14,22 +17,28 @@ from tests.small import run, small_config
 pytestmark = pytest.mark.durability
 
 
-def evaluate(workdir: Path, *arguments: Any) -> tuple[dict[str, float], list[str]]:
+def evaluate(workdir: Path, *arguments: Any) -> tuple[dict[str, Any], list[str]]:
     out = io.StringIO()
-    values = evaluate_mode.evaluate(str(workdir), *arguments, out=out, err=io.StringIO())
-    return values, out.getvalue().splitlines()
+    report = evaluate_mode.evaluate(str(workdir), *arguments, out=out, err=io.StringIO())
+    return report, out.getvalue().splitlines()
 
 
 def test_evaluate_needs_a_workdir_alone(straight: tuple[Path, Result], tmp_path: Path) -> None:
     workdir, result = straight
-    values, lines = evaluate(workdir)
-    assert values == {"loss": result.test_loss, "accuracy": result.test_accuracy, "count": 30}
-    assert lines == [f"Test accuracy: {100 * result.test_accuracy:.2f}%"]
+    report, lines = evaluate(workdir)
+    assert report["test_loss"] == result.test_loss  # To the last bit.
+    assert report["test_accuracy"] == result.test_accuracy
+    assert report["num_examples"] == np.sum(report["confusion_matrix"]) == 30
+    assert lines[-1] == f"Test accuracy: {100 * result.test_accuracy:.2f}%"
+    assert json.loads((workdir / "report.json").read_text()) == report
+    for name in ("confusion_matrix", "mistakes", "calibration"):
+        with Image.open(workdir / "pictures" / f"{name}.png") as picture:
+            picture.verify()
 
 
 def test_evaluate_takes_any_checkpoint(straight: tuple[Path, Result]) -> None:
     # That of step 5 is what a run of one epoch ends with.
-    assert evaluate(straight[0], None, 5)[0]["loss"] == run(None, num_epochs=1).test_loss
+    assert evaluate(straight[0], None, 5)[0]["test_loss"] == run(None, num_epochs=1).test_loss
 
 
 def test_evaluate_takes_the_data_set_of_a_config(straight: tuple[Path, Result]) -> None:
@@ -39,8 +48,8 @@ def test_evaluate_takes_the_data_set_of_a_config(straight: tuple[Path, Result]) 
         "learning_rate": 7.0,
         "model.init_stddev": 0.0,
     }
-    values, _ = evaluate(straight[0], small_config(**changes))
-    assert values["accuracy"] == straight[1].train_accuracy
+    report, _ = evaluate(straight[0], small_config(**changes))
+    assert report["test_accuracy"] == straight[1].train_accuracy
 
 
 def test_evaluate_refuses_another_network(straight: tuple[Path, Result]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cnn_jax import evaluate as evaluate_mode
 from cnn_jax import experiment
 from cnn_jax.checkpoint import Checkpoints
 from cnn_jax.errors import UserError
@@ -34,7 +35,7 @@ def go_on(workdir: Path) -> None:
 
 
 def evaluate(workdir: Path) -> None:
-    experiment.evaluate(str(workdir), out=io.StringIO(), err=io.StringIO())
+    evaluate_mode.evaluate(str(workdir), out=io.StringIO(), err=io.StringIO())
 
 
 def test_a_checkpoint_can_be_forged(finished: Path, tmp_path: Path) -> None:

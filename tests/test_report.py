@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax.console import Console
 from cnn_jax.report import Report
 from cnn_jax.workdir import Workdir
 
@@ -16,13 +17,13 @@ class Terminal(io.StringIO):
 def report_to(
     out: io.StringIO, workdir: Workdir | None = None, err: io.StringIO | None = None
 ) -> Report:
-    return Report(workdir, out=out, err=err or io.StringIO(), num_epochs=10, num_batches=469)
+    return Report(workdir, Console(out, err or io.StringIO()), num_epochs=10, num_batches=469)
 
 
 def test_the_lines_are_those_of_the_reference() -> None:
     out = io.StringIO()
     report = report_to(out)
-    report.begin(["cpu:0 cpu", "cpu:1 cpu"], 1.26, (128, 28, 28, 1), 0)
+    report.begin(["cpu:0 cpu", "cpu:1 cpu"], 1.26, (128, 28, 28, 1), 0, {})
     report.batches(1, 50, 2.29918, show=True, advance=50)
     report.batches(1, 69, 2.2, show=False, advance=19)
     report.epoch_accuracy(1, 0.93041, 7.2)
@@ -44,7 +45,7 @@ def test_the_lines_are_those_of_the_reference() -> None:
 def test_the_bar_is_drawn_on_a_terminal_alone() -> None:
     for err, drawn in ((Terminal(), True), (io.StringIO(), False)):
         report = report_to(io.StringIO(), err=err)
-        report.begin(["cpu:0 cpu"], 1.0, (128, 28, 28, 1), 0)
+        report.begin(["cpu:0 cpu"], 1.0, (128, 28, 28, 1), 0, {})
         report.batches(2, 50, 1.0, show=False, advance=50)
         report.close()
         assert bool(err.getvalue()) is drawn
@@ -79,13 +80,7 @@ def test_what_goes_into_the_workdir(tmp_path: Path) -> None:
 def test_a_run_that_goes_on_says_from_where() -> None:
     out, err = io.StringIO(), Terminal()
     report = report_to(out, err=err)
-    report.begin(["cpu:0 cpu"], 1.0, (128, 28, 28, 1), 1172)
+    report.begin(["cpu:0 cpu"], 1.0, (128, 28, 28, 1), 1172, {})
     report.close()
     assert out.getvalue().splitlines()[-1] == "Going on after step 1172 of 4690"
     assert "1172/4690" in err.getvalue()  # The bar too.
-
-
-def test_a_warning_goes_to_standard_error() -> None:
-    out, err = io.StringIO(), io.StringIO()
-    report_to(out, err=err).warn("look")
-    assert (out.getvalue(), err.getvalue()) == ("", "warning: look\n")

@@ -84,7 +84,9 @@ ORIGINALS: Mapping[str, Original] = {
             ),
         },
     ),
-    "kmnist": Original("KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), None),
+    "kmnist": Original(
+        "KMNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"), None
+    ),
 }
 
 

@@ -1,0 +1,212 @@
+"""`--mode=predict`: what a trained network reads on people's own pictures."""
+
+import dataclasses
+import glob
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+from tqdm import tqdm
+
+from cnn_jax import trained
+from cnn_jax.console import Console
+from cnn_jax.errors import UserError
+from cnn_jax.photo import Photo, PhotoError, conventions_of, read_photo
+from cnn_jax.pictures import figure, seen
+from cnn_jax.trained import Trained
+
+LOW_PROBABILITY = 0.5  # Below it the network as good as guesses.
+_NEXT = 2  # Classes named after the most probable one.
+_NAMED = 5  # Files in an error; the lines name them all.
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What a network says to one file.
+
+    Attributes:
+      path: of the file.
+      photo: what was read from it; None where it is no picture.
+      problem: why it is none.
+      ranking: (class name, probability 0..1) of every class, the most probable first.
+      note: what else there is to say, or an empty text.
+    """
+
+    path: Path
+    photo: Photo | None
+    problem: str = ""
+    ranking: Sequence[tuple[str, float]] = ()
+    note: str = ""
+
+    def text(self, width: int) -> str:
+        """One line for people; `width`: of the longest path."""
+        start = f"{self.path!s:<{width}}"
+        if not self.photo:
+            return f"{start}  not read: it {self.problem}"
+        (name, probability), *others = self.ranking
+        then = ", ".join(f"{n} {100 * p:.1f} %" for n, p in others[:_NEXT])
+        remarks = "; ".join(filter(None, (self.photo.polarity, self.note)))
+        return f"{start}  {name}  {100 * probability:5.1f} %  then {then}  {remarks}".rstrip()
+
+    def json(self) -> str:
+        """One line for machines: an object with `path`, and either `error` or the rest.
+
+        `probability` is that of `label`, `next` the two classes after it, `probabilities` has all
+        of them; `unsure` says that the picture looks like none of the classes.
+        """
+        if not self.photo:
+            return json.dumps({"path": str(self.path), "error": f"it {self.problem}"})
+        (name, probability), *others = self.ranking
+        content: dict[str, Any] = {
+            "path": str(self.path),
+            "label": name,
+            "probability": probability,
+            "next": [{"label": n, "probability": p} for n, p in others[:_NEXT]],
+            "probabilities": dict(self.ranking),
+            "polarity": self.photo.polarity,
+            "unsure": probability < LOW_PROBABILITY,
+        }
+        return json.dumps(content)
+
+
+def predict(
+    workdir: str,
+    images: Sequence[str],
+    config: ConfigDict | None = None,
+    step: int | None = None,
+    *,
+    as_json: bool = False,
+    show: bool = False,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> None:
+    """Prints one line a picture: path, label, probability, the next two, and what there is to say.
+
+    Args:
+      workdir: of a training run.
+      images: files, folders, and patterns such as `*.jpg`.
+      config: must have the network of the run; None: that of the run.
+      step: of the checkpoint; None: the newest.
+      as_json: prints an object a line instead, see `Prediction.json`.
+      show: also writes what the network saw, beside the originals, into `WORKDIR/pictures`.
+      out: takes the lines; default: standard output.
+      err: takes warnings and the progress bar; default: standard error.
+
+    Raises:
+      UserError: when there is no network or no picture; at the end, when a file is no picture.
+    """
+    console = Console(out, err)
+    paths = find_pictures(images)
+    network = trained.load(workdir, step, console.warn, config)
+    width = max(len(str(path)) for path in paths)
+    folder = network.workdir / "pictures"
+    if show:
+        for old in folder.glob("predicted_*.png"):
+            old.unlink()
+    failed: list[Prediction] = []
+    bar = tqdm(total=len(paths), unit=" pictures", file=console.err, leave=False, disable=None)
+    for start in range(0, len(paths), seen.MOST):
+        predictions = predict_files(network, paths[start : start + seen.MOST])
+        bar.clear()
+        for prediction in predictions:
+            console.line(prediction.json() if as_json else prediction.text(width))
+        bar.update(len(predictions))
+        failed += [p for p in predictions if not p.photo]
+        if show:
+            _draw(predictions, folder / f"predicted_{start // seen.MOST + 1:03d}.png")
+    bar.close()
+    if show and not as_json:
+        console.line(f"What the network saw: {folder}/predicted_*.png")
+    if failed:
+        named = ", ".join(f"{p.path} {p.problem}" for p in failed[:_NAMED])
+        more = f", and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+        raise UserError(
+            f"{len(failed)} of {len(paths)} files cannot be read ({named}{more}): allowed is what "
+            "Pillow opens. Replace them, or leave them out of --images."
+        )
+
+
+def find_pictures(images: Sequence[str]) -> list[Path]:
+    """The files that `--images` names, each once.
+
+    Args:
+      images: files, folders, of which those files are taken whose suffix Pillow knows, and
+        patterns. What is not there is taken for a file, so that reading it says so.
+
+    Raises:
+      UserError: when there is none.
+    """
+    found: list[Path] = []
+    suffixes = Image.registered_extensions()
+    for name in images:
+        path = os.path.expanduser(name)
+        if os.path.isdir(path):  # pathlib's form raises where a path is too long.
+            inside = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in suffixes)
+            if not inside:
+                raise UserError(
+                    f"--images={name} is a folder without pictures: allowed are files that Pillow "
+                    "opens, folders of them, and patterns. Name another one."
+                )
+            found += inside
+        elif os.path.lexists(path) or not glob.has_magic(path):
+            found += [Path(path)] if path else []
+        else:
+            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - May be absolute.
+            found += [Path(match) for match in matches if not os.path.isdir(match)]
+    if not found:
+        raise UserError(
+            f"--images={','.join(images)} names no picture: allowed are files that Pillow opens, "
+            "folders of them, and patterns. Use --images=FILE,FOLDER,'*.jpg'."
+        )
+    return list(dict.fromkeys(found))
+
+
+def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:
+    """What the network says to each file, in their order."""
+    conventions = conventions_of(network.config.dataset.name, network.image_shape)
+    photos: dict[Path, Photo] = {}
+    problems: dict[Path, str] = {}
+    for path in paths:
+        try:
+            photos[path] = read_photo(path, network.image_shape, conventions)
+        except PhotoError as error:
+            problems[path] = str(error)
+    image_u8 = np.array([photo.image_u8 for photo in photos.values()], np.uint8)
+    probabilities = network.probabilities(image_u8.reshape(-1, *network.image_shape))
+    row_of = dict(zip(photos, probabilities, strict=True))
+    predictions = []
+    for path in paths:
+        if path in problems:
+            predictions.append(Prediction(path, None, problems[path]))
+            continue
+        order = np.argsort(-row_of[path], kind="stable")
+        ranking = [(network.class_names[k], float(row_of[path][k])) for k in order]
+        predictions.append(Prediction(path, photos[path], "", ranking, _note(network, ranking)))
+    return predictions
+
+
+def _note(network: Trained, ranking: Sequence[tuple[str, float]]) -> str:
+    if ranking[0][1] >= LOW_PROBABILITY:
+        return ""
+    digits = all(name.isdigit() for name in network.class_names)
+    return f"looks like no {'digit' if digits else 'class that it knows'}"
+
+
+def _draw(predictions: Sequence[Prediction], path: Path) -> None:
+    good = [p for p in predictions if p.photo]
+    photos = [p.photo for p in good if p.photo]
+    if not photos:
+        return
+    drawn = seen.draw(
+        [photo.original for photo in photos],
+        np.array([photo.image_u8 for photo in photos]),
+        [p.path.name for p in good],
+        [f"{p.ranking[0][0]} ({100 * p.ranking[0][1]:.0f} %)" for p in good],
+        "The pictures, and what the network saw of them\nlabel and its probability",
+    )
+    figure.save(drawn, path)
