@@ -70,10 +70,12 @@ def evaluate(
     report = _report(network, total, scores)
     for line in _lines(report):
         console.line(line)
-    write_whole(path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
-    written = _draw(network, scores, dataset.test.image, total["accuracy"])
-    console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
-    console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
+    try:
+        write_whole(path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+        written = _draw(network, scores, dataset.test.image, total["accuracy"])
+        console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
+    finally:  # Where the folder can only be read, the result is known all the same.
+        console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
     return report
 
 

@@ -1,6 +1,7 @@
 """What a run has come to, and on what."""
 
 import dataclasses
+import hashlib
 import platform
 from importlib import metadata
 from typing import Any
@@ -60,6 +61,12 @@ class Result:
         """The content of `result.json`."""
         fields = (f.name for f in dataclasses.fields(self) if f.name != "params")
         return {name: getattr(self, name) for name in fields}
+
+
+def params_sha256(params: Any) -> str:
+    """SHA-256 over the parameters' bytes in tree order, in hexadecimal digits."""
+    leaves = jax.tree.leaves(jax.device_get(params))
+    return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
 
 
 def versions() -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -252,19 +251,18 @@ class Trainer:
         self._metrics(self._config.num_epochs, "test", test)
         self._report.test_accuracy(test["accuracy"])
         params = jax.device_get(self._state.params)
-        leaves = jax.tree.leaves(params)
         progress = self._progress_now()
         return Result(
             test_accuracy=test["accuracy"],
             test_loss=test["loss"],
             train_accuracy=train_values["accuracy"],
-            num_parameters=sum(leaf.size for leaf in leaves),
+            num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
             steps=self._step,
             epoch_seconds=progress.epoch_seconds,
             eval_seconds=progress.eval_seconds,
             compile_seconds=progress.compile_seconds,
             total_seconds=progress.total_seconds,
-            params_sha256=hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest(),
+            params_sha256=result.params_sha256(params),
             versions=result.versions(),
             devices=result.devices(),
             params=params,

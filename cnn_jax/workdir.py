@@ -93,14 +93,13 @@ class Workdir:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all, and makes its folder if need be.
+    """Writes a file, whole or not at all.
 
     Raises:
       UserError: when it cannot be written.
     """
     unfinished = path.with_name(path.name + ".tmp")
     with said(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
             file.write(content)
             _to_disk(file)

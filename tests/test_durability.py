@@ -258,15 +258,16 @@ def test_a_workdir_that_can_only_be_read_is_said_and_can_be_evaluated(tmp_path: 
     script = """
         "$PYTHON" main.py "${@:2}" --workdir="$1" > /dev/null
         mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"
-        "$PYTHON" main.py --mode=evaluate --workdir="$1"
+        "$PYTHON" main.py --mode=evaluate --workdir="$1" | tail -n 1
         "$PYTHON" main.py "${@:2}" --workdir="$1" || echo "status $?"
     """
     done = in_a_namespace(script, str(tmp_path), *SHORT)
     accuracy, status = done.stdout.splitlines()
     assert accuracy.startswith("Test accuracy: ")
     assert status == "status 2"
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {tmp_path} cannot be written (Read-only file system)")
+    report, run = done.stderr.splitlines()
+    assert report.startswith(f"error: {tmp_path}/report.json cannot be written (Read-only file ")
+    assert run.startswith(f"error: {tmp_path} cannot be written (Read-only file system)")
 
 
 def test_deaths_while_data_are_prepared_and_cached_leave_nothing_wrong(

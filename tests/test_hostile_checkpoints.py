@@ -30,6 +30,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn takes longer than all else, and does not depend on what a record says."""
+    monkeypatch.setattr(evaluate_mode, "_draw", lambda *_: [])
+    monkeypatch.setattr(experiment, "_draw", lambda *_: None)
+
+
 def go_on(workdir: Path) -> None:
     experiment.run(small_config(num_epochs=1), str(workdir), out=io.StringIO(), err=io.StringIO())
 

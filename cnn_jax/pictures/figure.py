@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.workdir import write_whole
+from cnn_jax.workdir import said, write_whole
 
 DOTS_PER_INCH = 100
 _STYLE: Mapping[str, Any] = {
@@ -63,4 +63,6 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
       UserError: when it cannot be written.
     """
+    with said(path):
+        path.parent.mkdir(exist_ok=True)
     write_whole(path, png(figure))
