@@ -104,7 +104,7 @@ def test_a_damaged_file_is_named_and_the_others_go_on(workdir: Path, pictures: l
     assert json.loads(out.getvalue()).keys() == {"path", "error"}
 
 
-@pytest.mark.parametrize(("largest", "said"), [(0.49, True), (0.51, False)])
+@pytest.mark.parametrize(("largest", "said"), [(0.69, True), (0.71, False)])
 def test_a_low_probability_is_said(
     largest: float, said: bool, workdir: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

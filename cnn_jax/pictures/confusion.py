@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 from cnn_jax.pictures import figure
 
 _MOST_NUMBERS = 30  # Classes; with more of them numbers would not be legible.
+_LONGEST = 16  # Characters of a class's name.
 
 
 def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
@@ -39,9 +40,9 @@ def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], title: st
             dark = row != column and confusion[row, column] > mistakes.max() / 2
             text = str(confusion[row, column])
             axes.text(column, row, text, ha="center", va="center", color="w" if dark else "k")
-        long = max(map(len, class_names)) > 3
-        axes.set_xticks(range(size), class_names, rotation=45 if long else 0)
-        axes.set_yticks(range(size), class_names)
+        names = [figure.shortened(name, _LONGEST) for name in class_names]
+        axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(size), names)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     return drawn

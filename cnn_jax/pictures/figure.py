@@ -49,6 +49,11 @@ def show_image(axes: Axes, image_u8: npt.NDArray[np.uint8], title: str = "") -> 
     axes.set_axis_off()
 
 
+def shortened(text: str, longest: int) -> str:
+    """The text, or its end where it has more than `longest` characters."""
+    return text if len(text) <= longest else f"…{text[1 - longest :]}"
+
+
 def png(figure: Figure) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()

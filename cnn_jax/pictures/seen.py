@@ -11,7 +11,7 @@ from cnn_jax.pictures import figure
 
 MOST = 20  # Pictures on a sheet.
 _PAIRS = 4  # In a row.
-_LONGEST = 18  # Characters of a file's name.
+_LONGEST = 13  # Characters of a file's name.
 
 
 def draw(
@@ -32,12 +32,16 @@ def draw(
     """
     columns = min(_PAIRS, len(names))
     rows = -(-len(names) // columns)
-    drawn = figure.new(2.7 * columns + 0.3, 1.7 * rows + 0.6, title)
-    for axes in drawn.subplots(rows, 2 * columns, squeeze=False).flat:
+    drawn = figure.new(3 * columns + 0.3, 1.7 * rows + 0.6, title)
+    # A third, narrow column keeps pairs apart.
+    grid = drawn.subplots(
+        rows, 3 * columns, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 0.15) * columns}
+    )
+    for axes in grid.flat:
         axes.set_axis_off()
     for index, (original, name, answer) in enumerate(zip(originals, names, answers, strict=True)):
-        left, right = drawn.axes[2 * index : 2 * index + 2]
+        left, right = drawn.axes[3 * index : 3 * index + 2]
         left.imshow(original)
-        left.set_title(name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}")
+        left.set_title(figure.shortened(name, _LONGEST))
         figure.show_image(right, image_u8[index], answer)
     return drawn

@@ -1,0 +1,102 @@
+"""The pictures of a report and of a training: what they show, and that it can be read."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from cnn_jax.pictures import calibration, confusion, curves, mistakes, seen
+from cnn_jax.scores import Bins
+from tests.legible import assert_legible
+
+DIGITS = list("0123456789")
+LONG = [f"a rather long name {n}, $ included" for n in range(10)]
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("names", [DIGITS, LONG, ["no", "yes"], [str(n) for n in range(100)]])
+def test_a_confusion_matrix_colours_the_mistakes_alone(names: list[str]) -> None:
+    size = len(names)
+    counts = np.random.default_rng(0).integers(0, 5, (size, size)) + 100 * np.eye(size, dtype=int)
+    drawn = confusion.draw(counts, names, "What is taken for what")
+    axes, bar = drawn.axes
+    coloured = axes.get_images()[0]
+    np.testing.assert_array_equal(coloured.get_array(), counts * (1 - np.eye(size, dtype=int)))
+    assert bar.get_ylabel() == "mistakes (pictures)"
+    numbers = [text.get_text() for text in axes.texts]
+    assert numbers == ([str(n) for n in counts.ravel() if n] if size <= 30 else [])
+    assert_legible(drawn)
+
+
+def test_a_confusion_matrix_without_mistakes_has_no_colour() -> None:
+    drawn = confusion.draw(np.diag([3, 4]), ["no", "yes"], "All right")
+    coloured = drawn.axes[0].get_images()[0]
+    assert coloured.get_clim() == (0, 1)
+    assert not np.any(coloured.get_array())
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, mistakes.MOST])
+def test_a_gallery_has_a_title_for_each_image(count: int) -> None:
+    titles = [f"7 taken for\n{n % 10} (100 %)" for n in range(count)]
+    drawn = mistakes.draw(IMAGES[:count], titles, f"{count} mistakes")
+    shown = [axes for axes in drawn.axes if axes.get_images()]
+    assert [axes.get_title() for axes in shown] == titles
+    for axes, image in zip(shown, IMAGES, strict=False):
+        np.testing.assert_array_equal(axes.get_images()[0].get_array(), image[..., 0])
+    assert_legible(drawn)
+
+
+def test_a_reliability_diagram_has_a_bar_a_bin() -> None:
+    nothing = np.nan  # A bin without examples.
+    drawn = calibration.draw(
+        Bins(np.array([0, 3, 50_000]), np.array([nothing, 0.5, 0.9]), np.array([nothing, 0.4, 1])),
+        "Is it right as often as it says?",
+    )
+    above, below = drawn.axes
+    assert [bar.get_height() for bar in above.patches][1:] == [40, 100]
+    assert [bar.get_height() for bar in below.patches] == [0, 3, 50_000]
+    assert_legible(drawn)
+
+
+def rows(losses: list[float]) -> list[dict[str, object]]:
+    return [
+        {"step": 10 * (n + 1), "split": split, "loss": loss, "accuracy": 0.5}
+        for n, loss in enumerate(losses)
+        for split in ("train", "train_eval", "test")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [([2.3, 1.0, 0.1], "log"), ([2.303, 2.302], "linear"), ([0.0], "linear")]
+)
+def test_curves_show_every_row(losses: list[float], scale: str) -> None:
+    drawn = curves.draw(rows(losses), "Training of mnist")
+    left, right = drawn.axes
+    for line in left.lines:
+        np.testing.assert_array_equal(line.get_xdata(), [10, 20, 30][: len(losses)])
+        np.testing.assert_array_equal(line.get_ydata(), losses)
+    for line in right.lines:
+        np.testing.assert_array_equal(line.get_ydata(), [50.0] * len(losses))
+    assert left.get_yscale() == scale
+    assert_legible(drawn)
+
+
+@pytest.mark.parametrize("count", [1, 3, seen.MOST])
+def test_what_was_seen_stands_beside_the_original(count: int) -> None:
+    originals = [Image.new("RGB", (30 + n, 20), (n, 0, 0)) for n in range(count)]
+    names = [f"a_photograph_with_a_long_name_{n}.jpg" for n in range(count)]
+    drawn = seen.draw(originals, IMAGES[:count], names, ["7 (100 %)"] * count, "What was seen")
+    used = [axes for axes in drawn.axes if axes.get_images()]
+    for index, (left, right) in enumerate(zip(used[::2], used[1::2], strict=True)):
+        np.testing.assert_array_equal(left.get_images()[0].get_array(), originals[index])
+        np.testing.assert_array_equal(right.get_images()[0].get_array(), IMAGES[index, ..., 0])
+        assert left.get_title().endswith(f"_{index}.jpg")
+    assert_legible(drawn)
+
+
+def test_no_figure_is_kept() -> None:
+    # pyplot would keep every one of them.
+    assert isinstance(curves.draw(rows([1.0]), ""), Figure)
+    from matplotlib._pylab_helpers import Gcf
+
+    assert not Gcf.get_all_fig_managers()
