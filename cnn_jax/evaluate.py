@@ -8,7 +8,6 @@ from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
@@ -192,7 +191,7 @@ def _draw(
         "confusion_matrix": confusion.draw(
             scores.confusion, network.class_names, f"What is taken for what\n{about}, {right}"
         ),
-        "mistakes": draw_mistakes(network, scores, image_u8),
+        "mistakes": mistakes.draw(scores, image_u8, network.class_names),
         "calibration": calibration.draw(
             scores.bins,
             f"Is it right as often as it says?\n{about}, "
@@ -202,21 +201,3 @@ def _draw(
     for stem, drawn in pictures.items():
         figure.save(drawn, network.workdir / "pictures" / f"{stem}.png")
     return [f"pictures/{stem}.png" for stem in pictures]
-
-
-def draw_mistakes(network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8]) -> Figure:
-    """The most confident mistakes on a test set as a gallery."""
-    wrong = scores.mistakes()
-    shown = wrong[: mistakes.MOST]
-    titles = [
-        f"{network.class_names[scores.label[i]]} taken for\n"
-        f"{network.class_names[scores.prediction[i]]} ({100 * scores.confidence[i]:.0f} %)"
-        for i in shown
-    ]
-    title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
-    return mistakes.draw(
-        image_u8[shown],
-        titles,
-        f"{title if len(wrong) else 'No mistakes'} among {len(scores.label):,} test pictures\n"
-        "true class, prediction and its probability",
-    )

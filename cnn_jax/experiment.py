@@ -16,7 +16,7 @@ from cnn_jax.programs import compile_programs
 from cnn_jax.report import Report
 from cnn_jax.result import Result, devices
 from cnn_jax.trainer import Trainer, score_test
-from cnn_jax.workdir import Workdir
+from cnn_jax.workdir import Workdir, read_metrics
 
 if TYPE_CHECKING:
     from cnn_jax.checkpoint import Checkpoints
@@ -118,7 +118,7 @@ def _draw(
     """Draws how the training went and, for TensorBoard, which class is taken for which."""
     from cnn_jax.pictures import confusion, curves, figure  # Matplotlib takes half a second.
 
-    drawn = curves.draw(folder.metrics(), f"Training of {config.dataset.name}")
+    drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
     figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
     if report.board:
         from cnn_jax.scores import Scores

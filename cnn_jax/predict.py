@@ -1,22 +1,20 @@
 """`--mode=predict`: what a trained network reads on people's own pictures."""
 
 import dataclasses
-import glob
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 from tqdm import tqdm
 
 from cnn_jax import trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
 from cnn_jax.photo import Photo, PhotoError, conventions_of, read_photo
+from cnn_jax.picture_files import find_pictures
 from cnn_jax.pictures import figure, seen
 from cnn_jax.trained import Trained
 
@@ -128,43 +126,8 @@ def predict(
         more = f", and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
         raise UserError(
             f"{len(failed)} of {len(paths)} files cannot be read ({named}{more}): allowed is what "
-            "Pillow opens and something is to be seen on. Replace them, or leave them out of --images."
+            "Pillow opens and shows something. Replace them, or leave them out of --images."
         )
-
-
-def find_pictures(images: Sequence[str]) -> list[Path]:
-    """The files that `--images` names, each once.
-
-    Args:
-      images: files, folders, of which those files are taken whose suffix Pillow knows, and
-        patterns. What is not there is taken for a file, so that reading it says so.
-
-    Raises:
-      UserError: when there is none.
-    """
-    found: list[Path] = []
-    suffixes = Image.registered_extensions()
-    for name in images:
-        path = os.path.expanduser(name)
-        if os.path.isdir(path):  # pathlib's form raises where a path is too long.
-            inside = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in suffixes)
-            if not inside:
-                raise UserError(
-                    f"--images={name} is a folder without pictures: allowed are files that Pillow "
-                    "opens, folders of them, and patterns. Name another one."
-                )
-            found += inside
-        elif os.path.lexists(path) or not glob.has_magic(path):
-            found += [Path(path)] if path else []
-        else:
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - May be absolute.
-            found += [Path(match) for match in matches if not os.path.isdir(match)]
-    if not found:
-        raise UserError(
-            f"--images={','.join(images)} names no picture: allowed are files that Pillow opens, "
-            "folders of them, and patterns. Use --images=FILE,FOLDER,'*.jpg'."
-        )
-    return list(dict.fromkeys(found))
 
 
 def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:

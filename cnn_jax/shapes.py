@@ -51,6 +51,9 @@ class Layer:
       num_parameters: weights and biases.
       multiply_adds: multiply-accumulate operations for one image, forward pass.
       receptive_field: (height, width) in pixels of the image that one output value depends on.
+      field_start: the row, and the column, where the field of a map's first value begins; negative
+        where padding puts it outside the image.
+      jump: pixels between the fields of two neighbouring values.
     """
 
     name: str
@@ -59,6 +62,17 @@ class Layer:
     num_parameters: int
     multiply_adds: int
     receptive_field: tuple[int, int]
+    field_start: int = 0
+    jump: int = 1
+
+    def field_of(self, row: int, column: int) -> tuple[range, range]:
+        """The rows and the columns of the image that one value of a map depends on.
+
+        Those outside the image are zeros of the padding.
+        """
+        top, left = (self.field_start + place * self.jump for place in (row, column))
+        height, width = self.receptive_field
+        return range(top, top + height), range(left, left + width)
 
 
 def walk_layers(
@@ -89,7 +103,8 @@ def walk_layers(
     """
     height, width, channels = image_shape
     pads = padding_amounts(padding, kernel_size)
-    field, jump = 1, 1  # Receptive field of one value, and image pixels between two values.
+    # Receptive field of one value, where that of the first one begins, and pixels between two.
+    field, start, jump = 1, 0, 1
     yield Layer("image", (height, width, channels), "", 0, 0, (1, 1))
     for stage, filters in enumerate(features, start=1):
         given = (height, width)
@@ -103,7 +118,9 @@ def walk_layers(
                 f"Use a kernel of at most {min(given)}, or model.padding=SAME."
             )
         field += (kernel_size - 1) * jump
+        start -= pads[0] * jump
         jump *= strides
+        fields = (field, field), start, jump
         weights = kernel_size * kernel_size * channels * filters
         yield Layer(
             name,
@@ -111,12 +128,10 @@ def walk_layers(
             _size_arithmetic(given, (height, width), kernel_size, pads, strides),
             weights + filters,
             weights * height * width,
-            (field, field),
+            *fields,
         )
         channels = filters
-        yield Layer(
-            f"{activation}_{stage}", (height, width, channels), "each value", 0, 0, (field, field)
-        )
+        yield Layer(f"{activation}_{stage}", (height, width, channels), "each value", 0, 0, *fields)
         if pool == "none":
             continue
         given = (height, width)
@@ -137,7 +152,7 @@ def walk_layers(
             _size_arithmetic(given, (height, width), POOL_SIZE, (0, 0), POOL_SIZE),
             0,
             0,
-            (field, field),
+            *((field, field), start, jump),
         )
     inputs = height * width * channels
     yield Layer(

@@ -62,15 +62,6 @@ class Workdir:
         with said(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
-        """The rows of `metrics.jsonl`; a line that is none, as after a fault, is left out."""
-        rows = []
-        with said(self._metrics), contextlib.suppress(FileNotFoundError):
-            for line in self._metrics.read_text().splitlines():
-                with contextlib.suppress(ValueError):
-                    rows.append(json.loads(line))
-        return rows
-
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
         if not self._metrics.exists():
@@ -90,6 +81,16 @@ class Workdir:
                 return False
             file.truncate(size)
         return True
+
+
+def read_metrics(workdir: Path) -> list[dict[str, Any]]:
+    """The rows of a workdir's `metrics.jsonl`; half a row, as yet, is left out."""
+    rows = []
+    with contextlib.suppress(OSError):
+        for line in (workdir / "metrics.jsonl").read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+    return rows
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -63,7 +63,10 @@ def test_help_is_no_error() -> None:
         (("--config=configs/mnist.py", "--config.sed=2"), "Did you mean seed?"),
         (("--config=configs/mnist.py", "--config.seed=abc"), "seed=abc is not allowed"),
         (("--config=configs/mnist.py", "--config.seed"), "Missing value"),
-        (("--config=configs/mnist.py", "--mode=fly"), "<train|evaluate|predict|inspect|export|describe>"),
+        (
+            ("--config=configs/mnist.py", "--mode=fly"),
+            "<train|evaluate|predict|inspect|export|describe>",
+        ),
         (("--config=configs/mnist.py", "more"), "more is not a flag"),
         (("--mode=evaluate",), "no --workdir given"),
         (("--config=configs/digits.py", "--workdir="), "--workdir is empty"),

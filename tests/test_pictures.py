@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax.pictures import calibration, confusion, curves, mistakes, seen
-from cnn_jax.scores import Bins
+from cnn_jax.scores import Bins, Scores
 from tests.legible import assert_legible
 
 DIGITS = list("0123456789")
@@ -35,14 +35,23 @@ def test_a_confusion_matrix_without_mistakes_has_no_colour() -> None:
     assert not np.any(coloured.get_array())
 
 
-@pytest.mark.parametrize("count", [0, 1, 9, mistakes.MOST])
-def test_a_gallery_has_a_title_for_each_image(count: int) -> None:
-    titles = [f"7 taken for\n{n % 10} (100 %)" for n in range(count)]
-    drawn = mistakes.draw(IMAGES[:count], titles, f"{count} mistakes")
+@pytest.mark.parametrize("names", [DIGITS, LONG])
+@pytest.mark.parametrize("count", [0, 1, 9, 50])
+def test_a_gallery_shows_the_most_confident_mistakes(count: int, names: list[str]) -> None:
+    # 60 examples of class 1; the first `count` are taken for class 2, each surer than the one
+    # before.
+    sure = np.where(np.arange(60) < count, np.linspace(0.6, 0.9, 60), 0.1)
+    probability = np.zeros((60, 10))
+    probability[:, 2], probability[:, 1] = sure, 1 - sure
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8)
+    drawn = mistakes.draw(Scores(probability, np.ones(60, int)), images, names)
     shown = [axes for axes in drawn.axes if axes.get_images()]
-    assert [axes.get_title() for axes in shown] == titles
-    for axes, image in zip(shown, IMAGES, strict=False):
-        np.testing.assert_array_equal(axes.get_images()[0].get_array(), image[..., 0])
+    examples = range(count - 1, max(-1, count - 1 - mistakes.MOST), -1)
+    for axes, example in zip(shown, examples, strict=True):
+        pixels = axes.get_images()[0].get_array()
+        np.testing.assert_array_equal(pixels, images[example, ..., 0])
+        if names == DIGITS:
+            assert axes.get_title() == f"1 taken for\n2 ({100 * sure[example]:.0f} %)"
     assert_legible(drawn)
 
 
@@ -53,8 +62,8 @@ def test_a_reliability_diagram_has_a_bar_a_bin() -> None:
         "Is it right as often as it says?",
     )
     above, below = drawn.axes
-    assert [bar.get_height() for bar in above.patches][1:] == [40, 100]
-    assert [bar.get_height() for bar in below.patches] == [0, 3, 50_000]
+    heights = [bar.get_height() for axes in (above, below) for bar in axes.containers[0]]
+    assert heights[1:] == [40, 100, 0, 3, 50_000]
     assert_legible(drawn)
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from cnn_jax import data, predict, trained
 from cnn_jax.errors import UserError
+from cnn_jax.picture_files import find_pictures
 from cnn_jax.pictures import seen
-from cnn_jax.predict import find_pictures
 from cnn_jax.result import Result
 from tests.small import small_config
 

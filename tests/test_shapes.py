@@ -85,6 +85,25 @@ def test_receptive_field_grows_layer_by_layer() -> None:
     assert layers["linear_1"].receptive_field == (28, 28)
 
 
+def test_each_value_has_its_field_at_its_own_place() -> None:
+    layers = walk()
+    # conv_1's first value sees the zero before the image and the pixels 0 and 1; its neighbour's
+    # field is one pixel on. Pooling takes the values 0 and 1, so the pixels -1..2, and every second
+    # field. conv_2 begins one value of pool_1, two pixels, earlier: -3..4.
+    starts = [(layers[n].field_start, layers[n].jump) for n in ("conv_1", "pool_1", "conv_2")]
+    assert starts == [(-1, 1), (-1, 2), (-3, 2)]
+    assert layers["conv_2"].field_of(0, 7) == (range(-3, 5), range(11, 19))
+    assert layers["relu_2"].field_of(0, 7) == layers["conv_2"].field_of(0, 7)
+    assert layers["image"].field_of(5, 6) == (range(5, 6), range(6, 7))
+
+
+def test_a_stride_moves_fields_apart_and_padding_moves_the_first_one_out() -> None:
+    layers = walk(strides=2, padding="FULL", kernel_size=4, pool="none")
+    # Three zeros before the image; then three zeros, two pixels apart each, before the first map.
+    assert (layers["conv_1"].field_start, layers["conv_1"].jump) == (-3, 2)
+    assert (layers["conv_2"].field_start, layers["conv_2"].jump) == (-3 - 3 * 2, 4)
+
+
 def test_arithmetic_is_spelled_out_for_each_different_side() -> None:
     assert walk()["conv_1"].arithmetic == "(28 - 3 + 2*1)/1 + 1 = 28"
     assert walk(kernel_size=4)["conv_1"].arithmetic == "(28 - 4 + 1 + 2)/1 + 1 = 28"

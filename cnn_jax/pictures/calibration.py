@@ -7,6 +7,7 @@ from cnn_jax.pictures import figure
 from cnn_jax.scores import Bins
 
 
+@figure.styled
 def draw(bins: Bins, title: str) -> Figure:
     """Draws accuracy against confidence, and how many examples stand behind each bar.
 

@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from cnn_jax.pictures import figure
 
 _MOST_NUMBERS = 30  # Classes; with more of them numbers would not be legible.
-_LONGEST = 16  # Characters of a class's name.
 
 
+@figure.styled
 def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
     """Draws it: what is right in grey, the mistakes in red.
 
@@ -40,7 +40,7 @@ def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], title: st
             dark = row != column and confusion[row, column] > mistakes.max() / 2
             text = str(confusion[row, column])
             axes.text(column, row, text, ha="center", va="center", color="w" if dark else "k")
-        names = [figure.shortened(name, _LONGEST) for name in class_names]
+        names = [figure.short(name) for name in class_names]
         axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 3 else 0)
         axes.set_yticks(range(size), names)
     axes.set_xlabel("predicted class")

@@ -15,6 +15,7 @@ _SERIES = (
 )
 
 
+@figure.styled
 def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Draws both against the steps.
 

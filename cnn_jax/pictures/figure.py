@@ -20,6 +20,7 @@ _STYLE: Mapping[str, Any] = {
     "figure.titlesize": 11,
     "text.parse_math": False,  # Names of files and classes may hold dollar signs.
 }
+styled = mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # Decorates what draws a figure.
 
 
 def new(width: float, height: float, title: str) -> Figure:
@@ -30,9 +31,8 @@ def new(width: float, height: float, title: str) -> Figure:
       height: likewise.
       title: one or two lines above everything.
     """
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
-        figure.suptitle(title)
+    figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
+    figure.suptitle(title)
     return figure
 
 
@@ -49,16 +49,16 @@ def show_image(axes: Axes, image_u8: npt.NDArray[np.uint8], title: str = "") -> 
     axes.set_axis_off()
 
 
-def shortened(text: str, longest: int) -> str:
-    """The text, or its end where it has more than `longest` characters."""
-    return text if len(text) <= longest else f"…{text[1 - longest :]}"
+def short(name: str, letters: int = 14) -> str:
+    """A name, cut where it would not fit."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
+@styled  # Labels of axes are made only now.
 def png(figure: Figure) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure.savefig(buffer, format="png")
+    figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
