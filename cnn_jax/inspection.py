@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, inside, trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
-from cnn_jax.photo import PhotoError, conventions_of, read_photo
+from cnn_jax.photo import PhotoError, conventions_of, read_photos
 from cnn_jax.picture_files import find_pictures
 from cnn_jax.pictures import (
     curves,
@@ -95,14 +95,15 @@ def _own(network: Trained, images: Sequence[str]) -> Iterator[Picture]:
     conventions = conventions_of(network.config.dataset.name, network.image_shape)
     paths = find_pictures(images)
     image_u8 = []
-    for path in paths:
-        try:
-            image_u8.append(read_photo(path, network.image_shape, conventions).image_u8)
-        except PhotoError as error:
+    for path, photo in zip(
+        paths, read_photos(paths, network.image_shape, conventions), strict=True
+    ):
+        if isinstance(photo, PhotoError):
             raise UserError(
-                f"{path} cannot be read: it {error}: allowed is what Pillow opens. Replace it, or "
+                f"{path} cannot be read: it {photo}: allowed is what Pillow opens. Replace it, or "
                 "leave it out of --images."
-            ) from error
+            )
+        image_u8.append(photo.image_u8)
     yield from draw(
         network, np.array(image_u8), [path.stem for path in paths], [path.name for path in paths]
     )

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from cnn_jax import trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
-from cnn_jax.photo import Photo, PhotoError, conventions_of, read_photo
+from cnn_jax.photo import Photo, PhotoError, conventions_of, read_photos
 from cnn_jax.picture_files import find_pictures
 from cnn_jax.pictures import figure, seen
 from cnn_jax.trained import Trained
@@ -133,24 +133,18 @@ def predict(
 def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:
     """What the network says to each file, in their order."""
     conventions = conventions_of(network.config.dataset.name, network.image_shape)
-    photos: dict[Path, Photo] = {}
-    problems: dict[Path, str] = {}
-    for path in paths:
-        try:
-            photos[path] = read_photo(path, network.image_shape, conventions)
-        except PhotoError as error:
-            problems[path] = str(error)
-    image_u8 = np.array([photo.image_u8 for photo in photos.values()], np.uint8)
-    probabilities = network.probabilities(image_u8.reshape(-1, *network.image_shape))
-    row_of = dict(zip(photos, probabilities, strict=True))
+    photos = read_photos(paths, network.image_shape, conventions)
+    read = [photo.image_u8 for photo in photos if isinstance(photo, Photo)]
+    image_u8 = np.array(read, np.uint8).reshape(-1, *network.image_shape)
+    rows = iter(network.probabilities(image_u8))
     predictions = []
-    for path in paths:
-        if path in problems:
-            predictions.append(Prediction(path, None, problems[path]))
+    for path, photo in zip(paths, photos, strict=True):
+        if isinstance(photo, PhotoError):
+            predictions.append(Prediction(path, None, str(photo)))
             continue
-        order = np.argsort(-row_of[path], kind="stable")
-        ranking = [(network.class_names[k], float(row_of[path][k])) for k in order]
-        predictions.append(Prediction(path, photos[path], "", ranking, _note(network, ranking)))
+        row = next(rows)
+        ranking = [(network.class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
+        predictions.append(Prediction(path, photo, "", ranking, _note(network, ranking)))
     return predictions
 
 

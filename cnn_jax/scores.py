@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 NUM_BINS = 15  # Of the calibration; as in the paper.
 
@@ -40,8 +38,9 @@ class Scores:
     @functools.cached_property
     def confusion(self) -> Ints:
         """How often a class (the row) was taken for a class (the column): [K, K]."""
-        classes = np.arange(self.probability.shape[1])
-        return np.asarray(confusion_matrix(self.label, self.prediction, labels=classes))
+        classes = self.probability.shape[1]
+        pairs = np.bincount(classes * self.label + self.prediction, minlength=classes**2)
+        return pairs.reshape(classes, classes)
 
     @functools.cached_property
     def per_class(self) -> tuple[Floats, Floats, Floats, Ints]:
@@ -50,6 +49,9 @@ class Scores:
         0..1; not a number where nothing is to be divided: the precision of a class that is never
         predicted, the recall of one that has no example.
         """
+        # Here, since it takes a second, and the end of a training needs only the confusion.
+        from sklearn.metrics import precision_recall_fscore_support
+
         classes = np.arange(self.probability.shape[1])
         precision, recall, f1, count = precision_recall_fscore_support(
             self.label, self.prediction, labels=classes, zero_division=np.nan
@@ -61,6 +63,8 @@ class Scores:
 
         Wilson's score interval (Wilson, 1927; Brown, Cai and DasGupta, 2001, equation 4).
         """
+        from scipy.stats import binomtest  # As above.
+
         right = int((self.prediction == self.label).sum())
         interval = binomtest(right, len(self.label)).proportion_ci(0.95, method="wilson")
         return float(interval.low), float(interval.high)

@@ -129,8 +129,9 @@ class Trainer:
         self._request = request
         self._clock = clock
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        self._learning_rate = train.learning_rate_schedule(
-            config.schedule, config.learning_rate, config.num_epochs * self._num_batches
+        num_steps = config.num_epochs * self._num_batches
+        self._learning_rate = jax.jit(  # Step by step it would take half a second at first.
+            train.learning_rate_schedule(config.schedule, config.learning_rate, num_steps)
         )
         self._examples = examples_on_device(dataset)
         self._train_pace, self._score_pace = Pace(clock), Pace(clock)

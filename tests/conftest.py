@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from cnn_jax.data import Split
 from cnn_jax.result import Result
+from tests.command_line import main
 from tests.saved import save
 from tests.small import run
 
@@ -84,6 +86,28 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """The workdir and the result of the small run, never cut; to be left as it is."""
     workdir = tmp_path_factory.mktemp("straight")
     return workdir, run(workdir)
+
+
+@pytest.fixture(scope="session")
+def digits_run(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The README's first command: its workdir, to be left as it is, and what it said."""
+    workdir = tmp_path_factory.mktemp("digits")
+    return workdir, main("--config=configs/digits.py", f"--workdir={workdir}")
+
+
+@pytest.fixture(scope="session")
+def fast_run(mnist_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of the fast recipe on the real MNIST; to be left as it is."""
+    workdir = tmp_path_factory.mktemp("fast")
+    done = main(
+        "--config=configs/mnist_fast.py",
+        f"--config.dataset.manual_dir={mnist_files}",
+        f"--workdir={workdir}",
+    )
+    assert done.returncode == 0, done.stderr
+    return workdir
 
 
 @pytest.fixture(scope="session")

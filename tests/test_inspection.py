@@ -59,10 +59,14 @@ def test_own_pictures_need_no_data_set(
     image = np.zeros((40, 60), np.uint8)
     image[5:35, 20:26] = 255
     Image.fromarray(image).save(tmp_path / "one.png")
-    # No other picture is drawn: this is about which images they are drawn of.
-    monkeypatch.setattr(inspection, "draw", lambda *given: passed.append(given) or [])
-    monkeypatch.setattr(data, "load", pytest.fail)
     passed: list[Any] = []
+
+    def note(*given: Any) -> list[inspection.Picture]:
+        passed.append(given)
+        return []  # Nothing is drawn: this is about which images would be.
+
+    monkeypatch.setattr(inspection, "draw", note)
+    monkeypatch.setattr(data, "load", pytest.fail)
     inspection.inspect(str(workdir), [str(tmp_path / "*.png")], out=io.StringIO())
     ((_, image_u8, names, titles),) = passed
     assert (image_u8.shape, names, titles) == ((1, 28, 28, 1), ["one"], ["one.png"])

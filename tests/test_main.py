@@ -17,11 +17,13 @@ SMALL = (
 )
 
 
-def test_digits_from_start_to_end(tmp_path: Path) -> None:
+def test_digits_from_start_to_end(
+    digits_run: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     # The first command of the README; the whole recipe, since its result is what it promises.
-    done = main("--config=configs/digits.py", f"--workdir={tmp_path / 'w'}")
+    workdir, done = digits_run
     assert (done.returncode, done.stderr) == (0, "")
-    result = json.loads((tmp_path / "w" / "result.json").read_text())
+    result = json.loads((workdir / "result.json").read_text())
     assert done.stdout.splitlines()[-1] == f"Test accuracy: {100 * result['test_accuracy']:.2f}%"
     assert result["test_accuracy"] >= 0.96
 

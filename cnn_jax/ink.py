@@ -1,0 +1,206 @@
+"""Finds what is drawn on a picture, whatever its colours and its light, and draws it as asked.
+
+What is found rests on three traits of ink. It has one colour, which differs from its background in
+one direction. It is narrow: what goes on for longer than a stroke is wide, such as a shadow, a
+vignette or the edge of the table, is background. And it ends where the picture is steepest.
+"""
+
+import dataclasses
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+_LEAST_CONTRAST = 6.0  # Of 255: compression alone draws as much on an even picture.
+_NEIGHBOURS = np.ones((3, 3), bool)  # Pixels that touch at a corner are of one stroke.
+_LEAST_STRENGTH = 0.1  # What is fainter is paper: the box of the ink must not depend on its noise.
+
+
+@dataclasses.dataclass(frozen=True)
+class Ink:
+    """What is drawn on a picture.
+
+    Attributes:
+      strength: float32 [H, W], 0 (background) to 1 (the middle of a stroke); 1 somewhere.
+      is_dark: whether it is darker than its background.
+    """
+
+    strength: Floats
+    is_dark: bool
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """Its left, upper, right and lower end in pixels, the last two exclusive."""
+        return _box(self.strength)
+
+
+def find(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
+    """Tells ink from background.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3]: red, green and blue. 240 pixels a side are enough, and fast.
+      widest: in pixels: no stroke is wider.
+
+    Returns:
+      Ink of at least one pixel, or None where everything is of one colour.
+    """
+    grain = max(pixels_u8.shape) / 300  # Sensor noise is finer than strokes, on any large picture.
+    pixels = ndimage.gaussian_filter(pixels_u8.astype(np.float32), (grain, grain, 0))
+    size = max(3, round(widest))
+    off = pixels - _background(pixels)
+    direction = _direction(off)
+    # Both polarities are tried. The paper within an 0 is as narrow as the ink around it, but lies
+    # on the background, so that it has no edges left once that is cut off.
+    lighter, darker = (
+        _narrow(np.maximum(tone, 0.0), size) for tone in (off @ direction, -off @ direction)
+    )
+    is_dark = bool(np.sum(_steepness(darker)) > np.sum(_steepness(lighter)))
+    # The surface has served: it passes midway between a sheet and its table, which is no ink.
+    depth = _narrow(pixels @ (-direction if is_dark else direction), size)
+    if np.max(depth) < _LEAST_CONTRAST:
+        return None
+    # Half-way into the ink, however little there is of it: a histogram would not show it. The
+    # square again: noise is everywhere, and faint ink is hardly steeper.
+    edge = np.average(depth, weights=_steepness(depth) ** 2)
+    mask = _without_specks(depth > edge)
+    paper = np.median(depth[depth <= edge])
+    full = np.percentile(depth[mask], 75)
+    strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
+    strength[~ndimage.binary_dilation(mask, _NEIGHBOURS)] = 0.0  # Soft edges are of the stroke.
+    strength[strength < _LEAST_STRENGTH] = 0.0
+    return Ink(strength.astype(np.float32), is_dark)
+
+
+def _background(pixels: Floats) -> Floats:
+    """The smooth surface that most pixels lie near: of second order in x and y, as light is.
+
+    Args:
+      pixels: float32 [H, W, 3].
+
+    Returns:
+      float32 [H, W, 3].
+    """
+    height, width, _ = pixels.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).astype(np.float32)
+    stride = max(1, max(height, width) // 64)  # Six numbers need no more than 64x64 pixels.
+    sample = pixels[::stride, ::stride].reshape(-1, 3)
+    sample_terms = terms[::stride, ::stride].reshape(-1, 6)
+    surface = np.zeros((6, 3), np.float32)
+    surface[0] = np.median(sample, axis=0)
+    # Least squares, reweighted (Cauchy's weights). From the constant over the plane to the curved
+    # surface: curved at once, it would begin by following the ink.
+    for order in (1, 1, 3, 3, 3, 6, 6, 6, 6):
+        distance = np.linalg.norm(sample - sample_terms @ surface, axis=1)
+        scale = max(1.5 * float(np.median(distance)), 1.0)  # Most pixels weigh more than a half.
+        weights = 1 / (1 + (distance / scale) ** 2)[:, np.newaxis]
+        some = sample_terms[:, :order]
+        surface[:order] = np.linalg.lstsq(some.T @ (weights * some), some.T @ (weights * sample))[0]
+    found: Floats = terms @ surface
+    return found
+
+
+def _direction(off: Floats) -> Floats:
+    """The colour, as a unit vector towards light, along which a picture leaves its background."""
+    flat = off.reshape(-1, 3)
+    _, directions = np.linalg.eigh(flat.T @ flat)
+    direction: Floats = directions[:, -1]
+    luma = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's mode L.
+    return direction if direction @ luma > 0 else -direction
+
+
+def _narrow(tone: Floats, size: int) -> Floats:
+    """What of it rises above its surroundings and holds no square of `size` pixels; [H, W]."""
+    found: Floats = ndimage.white_tophat(tone, size=size, mode="nearest")
+    return found
+
+
+def _steepness(tone: Floats) -> Floats:
+    """The squared gradient, [H, W]: strong edges count, noise hardly."""
+    found: Floats = ndimage.gaussian_gradient_magnitude(tone, 0.5) ** 2
+    return found
+
+
+def _without_specks(mask: Mask) -> Mask:
+    """Without what is small, or cut by the border, unless there is nothing else."""
+    labels, _ = ndimage.label(mask, _NEIGHBOURS)
+    least = max(2, 0.04 * max(mask.shape))
+    wanted = np.array(
+        [
+            all(s.start > 0 and s.stop < side for s, side in zip(place, mask.shape, strict=True))
+            and max(s.stop - s.start for s in place) >= least
+            for place in ndimage.find_objects(labels)
+        ]
+    )
+    areas = np.bincount(labels.ravel())[1:] * (wanted if wanted.any() else ~wanted)
+    # The smallest part of a digit, the stroke on top of a 5, is larger than that.
+    found: Mask = np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
+    return found
+
+
+def frame(
+    ink: Ink, shape: tuple[int, int], *, box: int, by_mass: bool, stroke: float
+) -> npt.NDArray[np.uint8]:
+    """Draws ink again, light on black, as large as asked and in the middle.
+
+    Args:
+      ink: what to draw.
+      shape: (height, width) of the result, both at least `box`.
+      box: length of the longer side of the ink in the result, in pixels.
+      by_mass: whether the centre of mass, or else of the box, comes to the middle.
+      stroke: in pixels of the result: thinner strokes become that wide.
+
+    Returns:
+      uint8 [H, W].
+    """
+    strength = _thickened(ink.strength, stroke / box)
+    left, upper, right, lower = ends = _box(strength)
+    scale = box / max(right - left, lower - upper)
+    width, height = (max(1, round(scale * side)) for side in (right - left, lower - upper))
+    # BOX is the area's average where it shrinks, and changes nothing where the size is right.
+    small = Image.fromarray(strength).resize((width, height), Image.Resampling.BOX, box=ends)
+    drawn = np.asarray(small)
+    drawn = drawn / np.max(drawn)
+    middle = ndimage.center_of_mass(drawn) if by_mass else (height / 2, width / 2)
+    top, start = (
+        min(max(round(side / 2 - centre), 0), side - length)  # A skewed mass must not cut the ink.
+        for side, centre, length in zip(shape, middle, drawn.shape, strict=True)
+    )
+    image_u8 = np.zeros(shape, np.uint8)
+    image_u8[top : top + height, start : start + width] = np.rint(255 * drawn)
+    return image_u8
+
+
+def _thickened(strength: Floats, least: float) -> Floats:
+    """Ink whose strokes are at least that wide, as a part of its longer side; maybe a larger array.
+
+    With the strokes' radius, r more pixels, the side grows too: w + 2r = least * (side + 2r).
+    """
+    left, upper, right, lower = _box(strength)
+    side = max(right - left, lower - upper)
+    radius = (least * side - stroke_width(strength)) / (2 * (1 - least))
+    if radius <= 0:
+        return strength
+    padded = np.pad(strength, int(radius) + 2)
+    distance = ndimage.distance_transform_edt(padded < 0.5)
+    # A pixel's middle is 1 away from the first one of the ink: half of it is beyond the outline.
+    thick: Floats = np.maximum(padded, np.clip(radius + 1 - distance, 0, 1)).astype(np.float32)
+    return thick
+
+
+def stroke_width(strength: Floats) -> float:
+    """The mean width of strokes in pixels: twice their area by the length of their outline.
+
+    The outline's length is the total variation (the coarea formula), which needs no threshold.
+    """
+    y, x = np.gradient(np.pad(strength, 1))
+    return float(2 * np.sum(strength) / np.sum(np.hypot(x, y)))
+
+
+def _box(strength: Floats) -> tuple[int, int, int, int]:
+    rows, columns = ndimage.find_objects((strength > 0.0).astype(np.int8))[0]
+    return columns.start, rows.start, columns.stop, rows.stop
