@@ -72,6 +72,8 @@ def run(
                     return result
             resume.take_up(checkpoint, folder, checkpoints, console.warn)
         report.write_json("config.json", {"config": config.to_dict(), **resume.environment()})
+        if data.needs_tfds(**config.dataset):
+            import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
         with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
             compiled = pool.submit(compile_programs, config, info, clock)
             dataset = data.load(**config.dataset, show_progress=console.err.isatty())

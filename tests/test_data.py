@@ -292,6 +292,17 @@ def test_any_prepared_image_classification_set_can_be_read(tmp_path: Path) -> No
     assert sorted(dataset.train.image[:, 4, 3, 2].tolist()) == [0, 1, 2, 3]
 
 
+def test_tfds_is_needed_until_the_arrays_are_cached(tmp_path: Path) -> None:
+    assert data.needs_tfds("mnist", data_dir=str(tmp_path))  # It is to be prepared.
+    prepare(tmp_path)
+    assert data.needs_tfds("flags", data_dir=str(tmp_path))
+    data.load("flags", data_dir=str(tmp_path), test_split="train")
+    assert data.needs_tfds("flags", data_dir=str(tmp_path))  # Its test split is not cached.
+    data.load("flags", data_dir=str(tmp_path))
+    assert not data.needs_tfds("flags", data_dir=str(tmp_path))
+    assert not data.needs_tfds("digits")
+
+
 def test_the_newest_version_is_taken_unless_one_is_named(tmp_path: Path) -> None:
     prepare(tmp_path, version="1.9.0")
     prepare(tmp_path, version="1.10.0", sizes=(3, 2))

@@ -187,7 +187,7 @@ def test_exif_says_where_up_is(
 
 def test_damaged_metadata_does_not_matter(tmp_path: Path) -> None:
     upright = Image.fromarray(letter())
-    found = seen(upright, tmp_path, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x05")
+    found = seen(upright, tmp_path, exif=b"Exif\0\0no TIFF header")
     np.testing.assert_array_equal(found, seen(upright, tmp_path))
 
 

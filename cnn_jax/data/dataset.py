@@ -140,6 +140,28 @@ def load(
     return _load_parts(info, str(folder.resolve()), fingerprint, read)
 
 
+def needs_tfds(
+    name: str,
+    *,
+    data_dir: str = "",
+    train_split: str = "train",
+    test_split: str = "test",
+    **unused: object,
+) -> bool:
+    """Whether `load`, with the same arguments, is going to import TFDS.
+
+    TFDS, while it is imported, replaces Python's own import function for all threads, so no other
+    thread may import anything meanwhile.
+    """
+    if name == "digits":
+        return False
+    if not (folder := prepared.find(_data_path(data_dir), name)):
+        return True
+    info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
+    splits = {part.split for part in info.train + info.test}
+    return not all(_cache_path(str(folder.resolve()), split).exists() for split in splits)
+
+
 def _data_path(data_dir: str) -> Path:
     """TFDS's rule for its data folder, without the cost of importing TFDS."""
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
@@ -211,10 +233,9 @@ def _load_parts(
       fingerprint: changes when the contents may have changed.
       read: decodes a whole split.
     """
-    place = hashlib.sha256(identity.encode()).hexdigest()[:16]
     whole: dict[str, Split] = {}
     for split in sorted({part.split for part in info.train + info.test}):
-        path = cache.folder() / "data" / f"{place}-{split}"
+        path = _cache_path(identity, split)
         found = cache.load(path, fingerprint)
         if found is None:
             found = read(split)
@@ -227,6 +248,11 @@ def _load_parts(
                 f"{part.stop} are promised. Delete it to have it prepared again."
             )
     return Dataset(_cut(whole, info.train), _cut(whole, info.test))
+
+
+def _cache_path(identity: str, split: str) -> Path:
+    place = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return cache.folder() / "data" / f"{place}-{split}"
 
 
 def _cut(whole: Mapping[str, Split], parts: Sequence[Part]) -> Split:
