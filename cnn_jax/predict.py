@@ -152,7 +152,7 @@ def _note(network: Trained, ranking: Sequence[tuple[str, float]]) -> str:
     if ranking[0][1] >= LOW_PROBABILITY:
         return ""
     digits = all(name.isdigit() for name in network.class_names)
-    return f"unsure: looks like no {'digit' if digits else 'class of its training set'}"
+    return f"unsure: perhaps no {'digit' if digits else 'class of its training set'}"
 
 
 def _draw(predictions: Sequence[Prediction], path: Path) -> None:

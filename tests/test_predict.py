@@ -113,7 +113,7 @@ def test_a_low_probability_is_said(
         trained.Trained, "probabilities", lambda self, image: np.tile(row, (len(image), 1))
     )
     (line,) = say(workdir, pictures[0])
-    assert line.endswith("looks like no digit") is said
+    assert line.endswith("unsure: perhaps no digit") is said
     assert json.loads(say(workdir, pictures[0], as_json=True)[0])["unsure"] is said
 
 
