@@ -17,9 +17,9 @@ from cnn_jax.errors import UserError
 from cnn_jax.pictures import calibration, confusion, figure, mistakes
 from cnn_jax.result import versions
 from cnn_jax.scores import NUM_BINS, Scores
+from cnn_jax.scoring import score_test
 from cnn_jax.table import format_table
 from cnn_jax.trained import Trained
-from cnn_jax.trainer import score_test
 from cnn_jax.workdir import write_whole
 
 

@@ -15,7 +15,8 @@ from cnn_jax.console import Console
 from cnn_jax.programs import compile_programs
 from cnn_jax.report import Report
 from cnn_jax.result import Result, devices
-from cnn_jax.trainer import Trainer, score_test
+from cnn_jax.scoring import score_test
+from cnn_jax.trainer import Trainer
 from cnn_jax.workdir import Workdir, read_metrics
 
 if TYPE_CHECKING:

@@ -10,24 +10,8 @@ import numpy.typing as npt
 from jax import Array
 
 from cnn_jax.model import ConvNet, normalize
-from cnn_jax.shapes import Layer, walk_layers
 
 Floats = npt.NDArray[np.float32]
-
-
-def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
-    """The rows of `--mode=describe`, from the image to the logits."""
-    walk = walk_layers(
-        image_shape,
-        model.num_classes,
-        features=model.features,
-        kernel_size=model.kernel_size,
-        strides=model.strides,
-        padding=model.padding,
-        activation=model.activation,
-        pool=model.pool,
-    )
-    return list(walk)
 
 
 def feature_maps(model: ConvNet, params: Any, image_u8: npt.NDArray[np.uint8]) -> dict[str, Floats]:
@@ -39,8 +23,8 @@ def feature_maps(model: ConvNet, params: Any, image_u8: npt.NDArray[np.uint8]) -
       image_u8: uint8 [N, H, W, C], 0..255.
 
     Returns:
-      A float32 [N, H', W', C'] for each layer, by the names and in the order of `layers_of`; in the
-      end the logits [N, K].
+      A float32 [N, H', W', C'] for each layer, by the names and in the order of `model.layers_of`;
+      in the end the logits [N, K].
     """
     seen = _intermediates(model, params, image_u8)
     maps: dict[str, Array] = {}

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, inside, trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
+from cnn_jax.model import layers_of
 from cnn_jax.photo import PhotoError, conventions_of, read_photos
 from cnn_jax.picture_files import find_pictures
 from cnn_jax.pictures import (
@@ -147,7 +148,7 @@ def draw(
       names: of the images, for the files' names.
       titles: of the images, for people.
     """
-    layers = inside.layers_of(network.model, network.image_shape)
+    layers = layers_of(network.model, network.image_shape)
     yield from _filters(network, layers)
     yield from _maps(network, layers, image_u8, names, titles)
     yield _saliency(network, image_u8, titles)

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax import Array
 
 from cnn_jax import conv
+from cnn_jax.shapes import Layer, walk_layers
 
 
 class ConvStage(nn.Module):
@@ -139,6 +140,21 @@ class Linear(nn.Module):
         )
         logits: Array = jax.lax.optimization_barrier(product + bias[:, None])
         return logits.T
+
+
+def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
+    """The rows of `--mode=describe`, from the image to the logits."""
+    walk = walk_layers(
+        image_shape,
+        model.num_classes,
+        features=model.features,
+        kernel_size=model.kernel_size,
+        strides=model.strides,
+        padding=model.padding,
+        activation=model.activation,
+        pool=model.pool,
+    )
+    return list(walk)
 
 
 def _kernel_init(stddev: float, shape: tuple[int, ...]) -> nn.initializers.Initializer:

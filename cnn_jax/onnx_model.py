@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
-from cnn_jax.model import ConvNet
-from cnn_jax.shapes import POOL_SIZE, padding_amounts, walk_layers
+from cnn_jax.model import ConvNet, layers_of
+from cnn_jax.shapes import POOL_SIZE, padding_amounts
 
 # Those of ONNX 1.8, of 2020, so that old runtimes read the model as well. Older yet, before opset
 # 13, Softmax meant something else.
@@ -28,7 +28,7 @@ def build(
 
     Its input is `image`, uint8 [batch, H, W, C], 0..255, for any batch; its outputs are `logits`
     and `probabilities`, float32 [batch, K]. Values and parameters have the names of
-    `shapes.walk_layers` and of the parameter tree.
+    `model.layers_of` and of the parameter tree.
 
     Args:
       model: the network.
@@ -96,16 +96,7 @@ def build(
 
 def _channels_first(model: ConvNet, kernel: Any, image_shape: tuple[int, int, int]) -> Any:
     """The linear layer's rows, in the order h, w, c, in the order c, h, w of a flat map of ONNX."""
-    *_, last, _ = walk_layers(
-        image_shape,
-        model.num_classes,
-        features=model.features,
-        kernel_size=model.kernel_size,
-        strides=model.strides,
-        padding=model.padding,
-        activation=model.activation,
-        pool=model.pool,
-    )
+    *_, last, _ = layers_of(model, image_shape)
     rows = np.reshape(kernel, (*last.output_shape, model.num_classes))
     return rows.transpose(2, 0, 1, 3).reshape(-1, model.num_classes)
 

@@ -7,6 +7,7 @@ import pytest
 from jax import Array
 
 from cnn_jax import inside
+from cnn_jax.model import layers_of
 from cnn_jax.shapes import Layer
 from cnn_jax.trained import Trained
 from tests.untrained import untrained
@@ -28,7 +29,7 @@ def test_every_layer_of_the_table_has_its_map(model: dict[str, Any]) -> None:
     network = untrained((12, 10, 3), **model)
     image_u8 = random_images(network)
     maps = inside.feature_maps(network.model, network.params, image_u8)
-    _, *layers = inside.layers_of(network.model, network.image_shape)
+    _, *layers = layers_of(network.model, network.image_shape)
     assert list(maps) == [layer.name for layer in layers]
     for layer in layers:
         assert maps[layer.name].shape == (2, *layer.output_shape)
@@ -97,7 +98,7 @@ def test_receptive_fields_are_where_the_gradient_is_not_zero(
     smooth = {"features": (1, 1), "pool": "avg", "activation": "sigmoid"}
     network = untrained(image_shape, **smooth | model)
     params = jax.tree.map(lambda array: np.abs(array) + 0.01, network.params)
-    _, *layers, _ = inside.layers_of(network.model, image_shape)
+    _, *layers, _ = layers_of(network.model, image_shape)
 
     def corners_and_middles(image: Array) -> dict[str, Array]:
         _, seen = network.model.apply(
