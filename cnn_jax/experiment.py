@@ -68,6 +68,8 @@ def run(
                 result = Result.from_json(folder.read_json("result.json"), state.params)
                 if result and result.steps == checkpoint.step:
                     report.line(f"This run is finished after {config.num_epochs} epochs.")
+                    if profile:
+                        report.line("No profile: nothing is left to train")
                     test = score_test(config, info, state, data.load(**config.dataset), clock)
                     report.test_accuracy(test["accuracy"])
                     return result

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_jax.array_tree import flatten
+from cnn_jax.errors import UserError
 from cnn_jax.workdir import said
 
 
@@ -34,11 +35,17 @@ class TensorBoard:
           clock: seconds since 1970.
 
         Raises:
-          UserError: when it cannot be written, as by all other functions here.
+          UserError: when it cannot be written, as by all other functions here, or tensorboardX
+            is damaged.
         """
-        from tensorboardX import event_file_writer, summary  # 0.3 s, and torch where it is.
-        from tensorboardX.proto import event_pb2, summary_pb2
-
+        try:
+            from tensorboardX import event_file_writer, summary  # 0.3 s, and torch where it is.
+            from tensorboardX.proto import event_pb2, summary_pb2
+        except Exception as error:  # Such as another version of protobuf than its own.
+            raise UserError(
+                f"tensorboardX is installed and cannot be imported ({error}): allowed is one that "
+                "can be, or none. Use pip install -e '.[tensorboard]', or uninstall it."
+            ) from error
         self._summary, self._event, self._message = summary, event_pb2, summary_pb2
         self._folder, self._clock = folder, clock
         with self._said():

@@ -109,6 +109,8 @@ class Trainer:
             if progress:
                 self._save(progress)
         self._report.training_time(self._elapsed())
+        if self._profile_folder:
+            self._report.line("No profile: the compiled loop was called less than twice")
         if self._checkpoints:
             self._checkpoints.wait()
         return self._finish(train_values)

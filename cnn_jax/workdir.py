@@ -101,10 +101,14 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     unfinished = path.with_name(path.name + ".tmp")
     with said(path):
-        with unfinished.open("wb") as file:
-            file.write(content)
-            _to_disk(file)
-        unfinished.replace(path)
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                _to_disk(file)
+            unfinished.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # It is there only where it could not be written.
+                unfinished.unlink()
 
 
 def _lock(folder: Path) -> TextIO:

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,18 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         TensorBoard(tmp_path / "tensorboard", 0)
 
 
+def test_a_damaged_extra_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX.proto", None)
+    with pytest.raises(UserError, match="tensorboardX is installed and cannot be imported"):
+        TensorBoard(tmp_path, 0)
+
+
 def test_a_profile_of_the_second_call_is_written(tmp_path: Path) -> None:
     out = io.StringIO()
     experiment.run(small_config(), str(tmp_path), profile=True, out=out, err=io.StringIO())
     assert "Profile of steps 2 to 2: " in out.getvalue()
     (trace,) = tmp_path.glob("tensorboard/plugins/profile/*/perfetto_trace.json.gz")
     assert b"train_step" in gzip.decompress(trace.read_bytes())
+    again = io.StringIO()
+    experiment.run(small_config(), str(tmp_path), profile=True, out=again, err=io.StringIO())
+    assert "No profile: nothing is left to train" in again.getvalue()
