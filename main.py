@@ -13,9 +13,10 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app
+from absl import app, flags
 
 from cnn_jax import command_line, signals
+from cnn_jax.console import printable
 from cnn_jax.errors import Stopped, UserError
 
 
@@ -63,12 +64,14 @@ def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 if __name__ == "__main__":
+    flags.adopt_module_key_flags(command_line)  # Or --help would not name them.
     sys.unraisablehook = _unraisable
     signals.install(signals.obey)
     try:
         app.run(_main, flags_parser=command_line.parse)
     except UserError as user_error:
-        print("error:", *str(user_error).split(), file=sys.stderr)  # On one line.
+        words = " ".join(str(user_error).split())  # On one line.
+        print("error:", printable(words), file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # The reader went away, as in `main.py | head`.
         # Only now, since Orbax's threads write to pipes that are closed already.

@@ -83,9 +83,9 @@ class Checkpoints:
         self._read_only = read_only
         self._manager: ocp.CheckpointManager | None = None
         self._writing: int | None = None
-        if read_only and not self.folder.is_dir():
-            return
         with said(f"{self.folder} cannot be used", "Choose another --workdir"):
+            if read_only and not self.folder.is_dir():
+                return
             if not read_only:
                 self.folder.mkdir(exist_ok=True)
             for attempt in range(_TRIES):

@@ -23,7 +23,10 @@ STEP = flags.DEFINE_integer(
     "step", None, "The checkpoint to take; the newest without it.", lower_bound=0
 )
 IMAGES = flags.DEFINE_list(
-    "images", None, "Your own pictures: files, folders, patterns such as '*.jpg'."
+    "images",
+    None,
+    "Your own pictures: files, folders, patterns such as '*.jpg'. A name with a comma goes into "
+    """double quotes of its own, as in '"a,b.png"'.""",
 )
 JSON = flags.DEFINE_boolean("json", False, "Print an object a line, for machines.")
 SHOW = flags.DEFINE_boolean("show", False, "Write what the network saw, beside the originals.")
@@ -79,7 +82,7 @@ def _check_together() -> None:
         raise UserError("no --workdir given: allowed is that of a training run. Use --workdir=DIR.")
     if WORKDIR.value is None and PROFILE.value:
         raise UserError("--profile needs a place: allowed is it with a --workdir. Add one.")
-    if mode == "predict" and not IMAGES.value:
+    if not IMAGES.value and (mode == "predict" or flags.FLAGS["images"].present):
         raise UserError(
             "no --images given: allowed are files, folders and patterns. Use "
             "--images=FILE,FOLDER,'*.jpg'."

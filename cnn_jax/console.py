@@ -7,6 +7,11 @@ from typing import TextIO
 from cnn_jax.errors import UserError
 
 
+def printable(text: str) -> str:
+    """The text on one line, in which nothing commands a terminal: names of files may hold both."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 class Console:
     """Where lines and warnings go.
 
@@ -28,14 +33,17 @@ class Console:
           UserError: when there is no room for it.
           BrokenPipeError: when the reader went away, which is no error.
         """
+        # A file's name may hold what the stream cannot show.
+        encoding = getattr(self.out, "encoding", None) or "utf-8"
+        shown = text.encode(encoding, "backslashreplace").decode(encoding)
         try:
-            print(text, file=self.out, flush=True)
+            print(shown, file=self.out, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
             raise UserError(
                 f"the console's lines cannot be written ({error.strerror}): allowed is an output "
-                "with room. Send them elsewhere; with a --workdir the same command goes on."
+                "with room. Send them elsewhere; a training with a --workdir goes on from there."
             ) from error
 
     def warn(self, text: str) -> None:

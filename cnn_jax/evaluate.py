@@ -70,7 +70,9 @@ def evaluate(
     for line in _lines(report):
         console.line(line)
     try:
-        write_whole(path / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+        write_whole(
+            path / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+        )
         written = _draw(network, scores, dataset.test.image, total["accuracy"])
         console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
     finally:  # Where the folder can only be read, the result is known all the same.
@@ -155,9 +157,10 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
                 f"{names[often]} ({taken[often]} times)" if taken[often] else "",
             )
         )
+    # Over the classes that have examples; one that is never predicted counts as 0.
+    there = [row for row in report["classes"] if row["num_examples"]]
     means = [
-        np.nanmean([math.nan if row[key] is None else row[key] for row in report["classes"]])
-        for key in ("precision", "recall", "f1")
+        sum(r[key] or 0.0 for r in there) / len(there) for key in ("precision", "recall", "f1")
     ]
     rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
     low, high = report["test_accuracy_interval_95_wilson"]
@@ -177,21 +180,20 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.2f} %"
+    return "-" if value is None else f"{100 * value:.2f} %"
 
 
 def _draw(
     network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8], accuracy: float
 ) -> list[str]:
     """Draws what the report says; returns the files, as seen from the workdir."""
-    name = network.config.dataset.name
-    about = f"{name}, step {network.step}, {len(scores.label):,} test pictures"
+    about = f"{network.about}, {len(scores.label):,} test pictures"
     right = f"{100 * accuracy:.2f} % right"
     pictures = {
         "confusion_matrix": confusion.draw(
             scores.confusion, network.class_names, f"What is taken for what\n{about}, {right}"
         ),
-        "mistakes": mistakes.draw(scores, image_u8, network.class_names),
+        "mistakes": mistakes.draw(scores, image_u8, network.class_names, network.about),
         "calibration": calibration.draw(
             scores.bins,
             f"Is it right as often as it says?\n{about}, "

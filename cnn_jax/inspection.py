@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
 from cnn_jax import data, inside, trained
-from cnn_jax.console import Console
+from cnn_jax.console import Console, printable
 from cnn_jax.errors import UserError
 from cnn_jax.model import layers_of
 from cnn_jax.photo import PhotoError, conventions_of, read_photos
@@ -81,20 +81,22 @@ def inspect(
     network = trained.load(workdir, step, console.warn, config)
     folder = network.workdir / "pictures"
     written = []
-    for picture in _own(network, images) if images else _of_test_set(network, console):
+    for picture in _own(network, images, console) if images else _of_test_set(network, console):
         path = folder / f"{picture.stem}.png"
         figure.save(picture.figure, path)
-        console.line(f"{path}: {picture.shows}")
+        console.line(f"{printable(str(path))}: {picture.shows}")
         written.append(path)
-    for old in set(folder.glob("feature_maps_*.png")) - set(written):  # Of other images.
-        old.unlink()
+    figure.remove(set(folder.glob("feature_maps_*.png")) - set(written))
     return written
 
 
-def _own(network: Trained, images: Sequence[str]) -> Iterator[Picture]:
+def _own(network: Trained, images: Sequence[str], console: Console) -> Iterator[Picture]:
     """What is drawn of people's own pictures."""
     conventions = conventions_of(network.config.dataset.name, network.image_shape)
     paths = find_pictures(images)
+    if len(paths) > saliency.MOST:
+        console.line(f"The first {saliency.MOST} of {len(paths)} pictures are drawn")
+        paths = paths[: saliency.MOST]
     image_u8 = []
     for path, photo in zip(
         paths, read_photos(paths, network.image_shape, conventions), strict=True
@@ -106,7 +108,10 @@ def _own(network: Trained, images: Sequence[str]) -> Iterator[Picture]:
             )
         image_u8.append(photo.image_u8)
     yield from draw(
-        network, np.array(image_u8), [path.stem for path in paths], [path.name for path in paths]
+        network,
+        np.array(image_u8),
+        [path.stem for path in paths],
+        [printable(p.name) for p in paths],
     )
 
 
@@ -118,7 +123,7 @@ def _of_test_set(network: Trained, console: Console) -> Iterator[Picture]:
     names = [network.class_names[label] for label in labels]
     yield from draw(network, test.image[first], names, [f"label {name}" for name in names])
     scores = Scores(network.probabilities(test.image), test.label)
-    drawn = mistakes.draw(scores, test.image, network.class_names)
+    drawn = mistakes.draw(scores, test.image, network.class_names, network.about)
     yield Picture("mistakes", "what it was most sure of on the test set, and wrong about", drawn)
 
 
@@ -205,7 +210,9 @@ def _saliency(network: Trained, image_u8: npt.NDArray[np.uint8], titles: Sequenc
         for title, row in zip(titles, network.probabilities(shown), strict=False)
     ]
     gradient = inside.saliency(network.model, network.params, shown)
-    drawn = saliency.draw(shown, gradient, answers, "Which pixels the answer hangs on")
+    drawn = saliency.draw(
+        shown, gradient, answers, f"Which pixels the answer hangs on: {network.about}"
+    )
     return Picture("saliency", "the pixels that each answer hangs on", drawn)
 
 

@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -14,32 +14,43 @@ def find_pictures(images: Sequence[str]) -> list[Path]:
     """The files that `--images` names, each once.
 
     Args:
-      images: files, folders, of which those files are taken whose suffix Pillow knows, and
-        patterns. What is not there is taken for a file, so that reading it says so.
+      images: files, folders, of which those files are taken whose suffix Pillow reads, and
+        patterns. What is not there, or has no picture in it, is taken for a file, so that reading
+        it says so.
 
     Raises:
-      UserError: when there is none.
+      UserError: when no name is given.
     """
-    found: list[Path] = []
-    suffixes = Image.registered_extensions()
-    for name in images:
-        path = os.path.expanduser(name)
-        if os.path.isdir(path):  # pathlib's form raises where a path is too long.
-            inside = sorted(p for p in Path(path).iterdir() if p.suffix.lower() in suffixes)
-            if not inside:
-                raise UserError(
-                    f"--images={name} is a folder without pictures: allowed are files that Pillow "
-                    "opens, folders of them, and patterns. Name another one."
-                )
-            found += inside
-        elif os.path.lexists(path) or not glob.has_magic(path):
-            found += [Path(path)] if path else []
-        else:
-            matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - May be absolute.
-            found += [Path(match) for match in matches if not os.path.isdir(match)]
+    found: dict[str, Path] = {}
+    for name in filter(None, images):
+        for path in _files(os.path.expanduser(name)):
+            found.setdefault(os.path.realpath(path), path)  # A link may lead to the same file.
     if not found:
         raise UserError(
             f"--images={','.join(images)} names no picture: allowed are files that Pillow opens, "
             "folders of them, and patterns. Use --images=FILE,FOLDER,'*.jpg'."
         )
-    return list(dict.fromkeys(found))
+    return list(found.values())
+
+
+def _files(name: str) -> Iterator[Path]:
+    matches: list[str] = []
+    if os.path.isdir(name):  # pathlib's form raises where a path is too long.
+        matches = list(map(str, _pictures(Path(name))))
+    elif not os.path.lexists(name):
+        matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - May be absolute.
+    yield from [Path(match) for match in matches if not os.path.isdir(match)] or [Path(name)]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    Image.init()
+    readable = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(
+            f"--images={folder} cannot be listed ({error.strerror}): allowed is a folder that can "
+            "be read. Change its permissions, or name another one."
+        ) from error
+    # Hidden files are none: macOS puts one beside every picture on foreign disks.
+    return [p for p in entries if p.suffix.lower() in readable and not p.name.startswith(".")]

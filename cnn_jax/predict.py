@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from cnn_jax import trained
-from cnn_jax.console import Console
+from cnn_jax.console import Console, printable
 from cnn_jax.errors import UserError
 from cnn_jax.photo import Photo, PhotoError, conventions_of, read_photos
 from cnn_jax.picture_files import find_pictures
@@ -20,7 +20,9 @@ from cnn_jax.trained import Trained
 
 # Of MNIST's test pictures, under the reference network, 3 % are below, and half of its mistakes.
 LOW_PROBABILITY = 0.7
+_TOGETHER = 100  # Pictures read before their lines appear: some two seconds.
 _NEXT = 2  # Classes named after the most probable one.
+_WIDEST = 60  # Characters of a path; a longer one moves the rest of its own line.
 _NAMED = 5  # Files in an error; the lines name them all.
 
 
@@ -44,7 +46,7 @@ class Prediction:
 
     def text(self, width: int) -> str:
         """One line for people; `width`: of the longest path."""
-        start = f"{self.path!s:<{width}}"
+        start = f"{printable(str(self.path)):<{width}}"
         if not self.photo:
             return f"{start}  not read: it {self.problem}"
         (name, probability), *others = self.ranking
@@ -70,7 +72,7 @@ class Prediction:
             "polarity": self.photo.polarity,
             "unsure": probability < LOW_PROBABILITY,
         }
-        return json.dumps(content)
+        return json.dumps(content, allow_nan=False)
 
 
 def predict(
@@ -102,24 +104,26 @@ def predict(
     console = Console(out, err)
     paths = find_pictures(images)
     network = trained.load(workdir, step, console.warn, config)
-    width = max(len(str(path)) for path in paths)
+    width = min(_WIDEST, max(len(printable(str(path))) for path in paths))
     folder = network.workdir / "pictures"
-    if show:
-        for old in folder.glob("predicted_*.png"):
-            old.unlink()
     failed: list[Prediction] = []
+    sheets: list[Path] = []
     bar = tqdm(total=len(paths), unit=" pictures", file=console.err, leave=False, disable=None)
-    for start in range(0, len(paths), seen.MOST):
-        predictions = predict_files(network, paths[start : start + seen.MOST])
+    for start in range(0, len(paths), _TOGETHER):
+        predictions = predict_files(network, paths[start : start + _TOGETHER])
         bar.clear()
         for prediction in predictions:
             console.line(prediction.json() if as_json else prediction.text(width))
         bar.update(len(predictions))
         failed += [p for p in predictions if not p.photo]
-        if show:
-            _draw(predictions, folder / f"predicted_{start // seen.MOST + 1:03d}.png")
+        good = [p for p in predictions if p.photo] if show else []
+        for first in range(0, len(good), seen.MOST):
+            sheets.append(folder / f"predicted_{len(sheets) + 1:03d}.png")
+            _draw(good[first : first + seen.MOST], sheets[-1])
     bar.close()
-    if show and not as_json:
+    if show:
+        figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of other pictures.
+    if sheets and not as_json:
         console.line(f"What the network saw: {folder}/predicted_*.png")
     if failed:
         named = ", ".join(f"{p.path} {p.problem}" for p in failed[:_NAMED])
@@ -155,15 +159,12 @@ def _note(network: Trained, ranking: Sequence[tuple[str, float]]) -> str:
     return f"unsure: perhaps no {'digit' if digits else 'class of its training set'}"
 
 
-def _draw(predictions: Sequence[Prediction], path: Path) -> None:
-    good = [p for p in predictions if p.photo]
+def _draw(good: Sequence[Prediction], path: Path) -> None:
     photos = [p.photo for p in good if p.photo]
-    if not photos:
-        return
     drawn = seen.draw(
         [photo.original for photo in photos],
         np.array([photo.image_u8 for photo in photos]),
-        [p.path.name for p in good],
+        [printable(p.path.name) for p in good],
         [f"{p.ranking[0][0]} ({100 * p.ranking[0][1]:.0f} %)" for p in good],
         "The pictures, and what the network saw of them\nlabel and its probability",
     )

@@ -111,6 +111,7 @@ def saved_form(
     try:
         height, width, channels = map(int, content["image_shape"])
         class_names = tuple(map(str, content["class_names"]))
+        "".join(class_names).encode()  # A ValueError where a name is no text.
         if min(height, width, channels, len(class_names)) < 1:
             raise ValueError
     except (TypeError, ValueError, KeyError) as error:

@@ -48,6 +48,11 @@ class Trained:
         """The network, without parameters."""
         return ConvNet(num_classes=len(self.class_names), **self.config.model)
 
+    @property
+    def about(self) -> str:
+        """Which network it is, for titles."""
+        return f"{self.config.dataset.name}, step {self.step}"
+
     def logits(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """What the network says to any number of images, always in batches of one size.
 
@@ -98,7 +103,7 @@ def open_checkpoint(
       warn: takes a line about damaged ones that are passed over.
 
     Raises:
-      UserError: when there is no such checkpoint.
+      UserError: when there is no such checkpoint, or its parameters are no numbers.
     """
     path = Path(os.path.expanduser(workdir))
     with Checkpoints(path, read_only=True) as checkpoints:
@@ -107,6 +112,12 @@ def open_checkpoint(
         raise UserError(
             f"workdir {path} has no checkpoint: allowed is the --workdir of a training run. Train "
             "first, with the same --workdir."
+        )
+    params = [array for name, array in checkpoint.arrays.items() if name.startswith("params.")]
+    if not all(np.isfinite(array).all() for array in params):
+        raise UserError(
+            f"checkpoint {checkpoint.step} of {path} has parameters that are no numbers: allowed "
+            "are finite ones. Choose another --step or --workdir."
         )
     return path, checkpoint
 

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -84,12 +85,15 @@ class Workdir:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The rows of a workdir's `metrics.jsonl`; half a row, as yet, is left out."""
+    """The rows of a workdir's `metrics.jsonl`; what is none, such as half a row, is left out."""
     rows = []
     with contextlib.suppress(OSError):
         for line in (workdir / "metrics.jsonl").read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+            with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+                row = json.loads(line)
+                numbers = [float(row[name]) for name in ("step", "loss", "accuracy")]
+                if isinstance(row["split"], str) and all(map(math.isfinite, numbers)):
+                    rows.append(row)
     return rows
 
 

@@ -10,9 +10,12 @@ import pytest
 from PIL import Image
 
 from cnn_jax import evaluate as evaluate_mode
+from cnn_jax.checkpoint import Checkpoints
 from cnn_jax.errors import UserError
 from cnn_jax.result import Result
+from cnn_jax.scores import Scores
 from tests.small import run, small_config
+from tests.untrained import untrained
 
 pytestmark = pytest.mark.durability
 
@@ -55,6 +58,36 @@ def test_evaluate_takes_the_data_set_of_a_config(straight: tuple[Path, Result]) 
 def test_evaluate_refuses_another_network(straight: tuple[Path, Result]) -> None:
     with pytest.raises(UserError, match=r"another network: model\.activation was relu and is sig"):
         evaluate(straight[0], small_config(**{"model.activation": "sigmoid"}))
+
+
+def test_the_mean_counts_a_class_that_is_never_predicted_as_nothing() -> None:
+    # Both classes are taken for the first: its precision is 1 / 2, its recall 1, its F1 2 / 3; of
+    # the second nothing is found; a third has no example, and is left out.
+    scores = Scores(np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]]), np.array([0, 1]))
+    total = {"loss": 0.5, "accuracy": 0.5}
+    report = evaluate_mode._report(untrained(class_names=("a", "b", "c")), total, scores)
+    table = evaluate_mode._lines(report)[2].splitlines()
+    assert table[2].split()[:8] == ["a", "50.00", "%", "100.00", "%", "66.67", "%", "1"]
+    assert table[3].split()[:7] == ["b", "-", "0.00", "%", "0.00", "%", "1"]
+    assert table[5].split() == ["mean", "25.00", "%", "50.00", "%", "33.33", "%", "2"]
+    assert json.loads(json.dumps(report, allow_nan=False))["classes"][2]["recall"] is None
+
+
+def test_parameters_that_are_no_numbers_are_refused(
+    straight: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newest = Checkpoints.newest
+
+    def spoilt(self: Checkpoints, warn: Any) -> Any:
+        checkpoint = newest(self, warn)
+        assert checkpoint
+        name = "params.conv_1.bias"
+        checkpoint.arrays[name] = np.full_like(checkpoint.arrays[name], np.nan)
+        return checkpoint
+
+    monkeypatch.setattr(Checkpoints, "newest", spoilt)
+    with pytest.raises(UserError, match="has parameters that are no numbers"):
+        evaluate(straight[0])
 
 
 def test_evaluate_says_where_there_is_nothing(tmp_path: Path) -> None:

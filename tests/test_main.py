@@ -1,6 +1,7 @@
 """The command line, as somebody would use it: in a process of its own."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,8 @@ def test_help_is_no_error() -> None:
     done = main("--help")
     assert done.returncode == 0
     assert "--config=configs/mnist.py" in done.stdout
+    for name in ("config", "workdir", "mode", "step", "images", "json", "show", "profile"):
+        assert re.search(rf"^  --(\[no\])?{name}: ", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_gallery_shows_the_most_confident_mistakes(count: int, names: list[str
     probability = np.zeros((60, 10))
     probability[:, 2], probability[:, 1] = sure, 1 - sure
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8)
-    drawn = mistakes.draw(Scores(probability, np.ones(60, int)), images, names)
+    drawn = mistakes.draw(Scores(probability, np.ones(60, int)), images, names, "mnist, step 5")
     shown = [axes for axes in drawn.axes if axes.get_images()]
     examples = range(count - 1, max(-1, count - 1 - mistakes.MOST), -1)
     for axes, example in zip(shown, examples, strict=True):

@@ -45,28 +45,36 @@ def test_files_folders_and_patterns_are_found_once_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("folder/b.png", "folder/a.JPG", "folder/notes.txt", "c.png", "x[1].png", "no.py"):
-        path = Path(name)
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    found = find_pictures(["c.png", "folder", "*.png", "gone.png"])
+    for name in ("b.png", "a.JPG", "notes.txt", "report.pdf", "._b.png"):
+        Path("folder").mkdir(exist_ok=True)
+        Path("folder", name).touch()
+    for name in ("c.png", "x[1].png", "no.py"):
+        Path(name).touch()
+    Path("same.png").symlink_to("c.png")
+    found = find_pictures(["c.png", "folder", "*.png", "gone.png", "*.gone"])
     assert [str(path) for path in found] == [
         *("c.png", "folder/a.JPG", "folder/b.png"),
         "x[1].png",  # c.png is there already.
-        "gone.png",  # Reading it will say that it is not there.
+        *("gone.png", "*.gone"),  # Reading them will say that they are not there.
     ]
     assert find_pictures(["x[1].png"]) == [Path("x[1].png")]  # A name, although a pattern too.
     assert find_pictures(["no.py"]) == [Path("no.py")]  # Who names a file means it.
 
 
-@pytest.mark.parametrize("images", [["empty"], ["*.nothing"], [""]])
 def test_where_no_picture_is_meant_it_is_said(
-    images: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    with pytest.raises(UserError, match=f"--images={images[0]}".replace("*", r"\*")):
-        find_pictures(images)
+    with pytest.raises(UserError, match="--images= names no picture: allowed are"):
+        find_pictures([""])
+    # A folder without pictures is like a file that is none: the others go on.
+    assert find_pictures([str(tmp_path)]) == [tmp_path]
+
+    def refuse(_: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot be listed \(Permission denied\): allowed is"):
+        find_pictures([str(tmp_path)])
 
 
 def test_a_line_has_path_label_probability_and_the_next_two(
@@ -123,10 +131,13 @@ def test_what_the_network_saw_is_shown_beside_the_originals(
     old = workdir / "pictures" / "predicted_009.png"
     old.touch()  # Of an earlier call, with more pictures.
     monkeypatch.setattr(seen, "MOST", 2)
+    pictures.append(pictures[0].with_name("two\nlines and \udcff.png"))
+    shutil.copy(pictures[0], pictures[-1])
     lines = say(workdir, *pictures, show=True)
-    assert len(lines) == 4
+    assert len(lines) == 5
+    assert "two\\nlines and \\udcff.png  " in lines[3]
     sheets = sorted(path.name for path in (workdir / "pictures").glob("predicted_*.png"))
-    assert sheets == ["predicted_001.png", "predicted_002.png"]  # Two pictures, and one.
+    assert sheets == ["predicted_001.png", "predicted_002.png"]  # Two pictures each.
 
 
 def test_any_number_of_images_runs_one_program(straight: tuple[Path, Result]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.errors import UserError
-from cnn_jax.workdir import Workdir
+from cnn_jax.workdir import Workdir, read_metrics
 
 pytestmark = pytest.mark.durability
 
@@ -68,6 +68,22 @@ def test_a_disk_that_refuses_is_said(tmp_path: Path) -> None:
             workdir.add_metrics({"step": 1})
         with pytest.raises(UserError, match=r"result\.json cannot be written"):
             workdir.write_json("result.json", {})
+
+
+def test_what_is_no_row_of_metrics_is_left_out(tmp_path: Path) -> None:
+    row = {"step": 1, "split": "test", "loss": 0.5, "accuracy": 0.5}
+    lines = [
+        json.dumps(row),
+        "5",
+        "null",
+        "[]",
+        '{"split": "train"}',
+        '{"step": 2, "spl',
+        "{" * 9999,
+    ]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert read_metrics(tmp_path) == [row]
+    assert read_metrics(tmp_path / "nowhere") == []
 
 
 def test_a_workdir_that_is_a_file_is_refused(tmp_path: Path) -> None:

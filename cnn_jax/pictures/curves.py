@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from cnn_jax.pictures import figure
 
 _SERIES = (
-    ("train", "-", "the last batches, as trained on"),
+    ("train", ".-", "the last batches, as trained on"),
     ("train_eval", "o-", "training set, after each epoch"),
     ("test", "*", "test set, at the end"),
 )
@@ -28,7 +28,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     for split, style, label in _SERIES:
         chosen = [row for row in rows if row["split"] == split]
         steps = [row["step"] for row in chosen]
-        size = {"-": None, "o-": 4.0, "*": 12.0}[style]
+        size = {".-": 3.0, "o-": 4.0, "*": 12.0}[style]
         left.plot(steps, [r["loss"] for r in chosen], style, markersize=size, label=label)
         right.plot(steps, [100 * r["accuracy"] for r in chosen], style, markersize=size)
     left.set_ylabel("loss: mean cross-entropy (nats)")
@@ -41,6 +41,7 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     right.set_ylabel("accuracy (%)")
     for axes in (left, right):
         axes.set_xlabel("steps (batches trained on)")
+        axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
     drawn.legend(loc="outside lower center", ncols=3)
     return drawn

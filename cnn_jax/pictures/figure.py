@@ -1,7 +1,8 @@
 """What all pictures have in common: how they look, and how they come onto the disk."""
 
 import io
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,10 @@ def short(name: str, letters: int = 14) -> str:
 def png(figure: Figure) -> bytes:
     """The picture as a PNG file."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    with warnings.catch_warnings():
+        # A file's or class's name may be written in letters that the font has not: boxes, then.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
@@ -68,6 +72,17 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
       UserError: when it cannot be written.
     """
-    with said(path):
+    with said(path.parent):
         path.parent.mkdir(exist_ok=True)
     write_whole(path, png(figure))
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Deletes pictures of before, such as those of other images.
+
+    Raises:
+      UserError: when one cannot be deleted.
+    """
+    for path in paths:
+        with said(path):
+            path.unlink(missing_ok=True)

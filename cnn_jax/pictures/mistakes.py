@@ -14,13 +14,16 @@ _COLUMNS = 8
 
 
 @figure.styled
-def draw(scores: Scores, image_u8: npt.NDArray[np.uint8], class_names: Sequence[str]) -> Figure:
+def draw(
+    scores: Scores, image_u8: npt.NDArray[np.uint8], class_names: Sequence[str], about: str
+) -> Figure:
     """Draws the most confident mistakes, row by row, each with what it is and was taken for.
 
     Args:
       scores: of N examples.
       image_u8: uint8 [N, H, W, C], all of them.
       class_names: of the K classes.
+      about: says which network it is.
     """
     wrong = scores.mistakes()
     shown = wrong[:MOST]
@@ -30,7 +33,7 @@ def draw(scores: Scores, image_u8: npt.NDArray[np.uint8], class_names: Sequence[
         1.2 * _COLUMNS,
         1.5 * rows + 0.6,
         f"{title if len(wrong) else 'No mistakes'} among {len(scores.label):,} test pictures\n"
-        "true class, prediction and its probability",
+        f"{about}: true class, prediction and its probability",
     )
     for axes in drawn.subplots(rows, _COLUMNS, squeeze=False).flat:
         axes.set_axis_off()
