@@ -1,6 +1,8 @@
 """Networks of every kind with random parameters, for what must work with any of them."""
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +30,21 @@ CHOICES: list[dict[str, Any]] = [
 
 
 def random_network(
-    choice: dict[str, Any],
     image_shape: tuple[int, int, int] = (17, 14, 3),
-    num_classes: int = 5,
+    class_names: Sequence[str] = ("cat", "dog", "cow", "hen", "pig"),
     scale: float = 1.0,
+    **model: Any,
 ) -> Trained:
     """A network of whose parameters none is zero, and with values that stay near 1.
 
     Args:
-      choice: fields of `config.model` that are not the reference's.
       image_shape: (height, width, channels).
-      num_classes: number of logits.
+      class_names: what each logit stands for.
       scale: of the parameters.
+      model: fields of `config.model` that are not the reference's.
     """
-    config = small_config(**{f"model.{name}": value for name, value in choice.items()})
-    names = tuple(f"class {number}" for number in range(num_classes))
-    network = Trained(Path(), 0, config, image_shape, names, None)
+    config = small_config(**{f"model.{name}": value for name, value in model.items()})
+    network = Trained(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
     image = jnp.zeros((1, *image_shape))
     shapes = jax.eval_shape(network.model.init, jax.random.key(0), image)["params"]
     generator = np.random.default_rng(0)
@@ -53,7 +54,7 @@ def random_network(
         return generator.normal(0, stddev, leaf.shape).astype(np.float32)
 
     params = jax.tree.map(draw, shapes)
-    return Trained(Path(), 0, config, image_shape, names, params)
+    return dataclasses.replace(network, params=params)
 
 
 def random_images(network: Trained, batch: int) -> Any:

@@ -14,8 +14,8 @@ from cnn_jax.checkpoint import Checkpoints
 from cnn_jax.errors import UserError
 from cnn_jax.result import Result
 from cnn_jax.scores import Scores
+from tests.networks import random_network
 from tests.small import run, small_config
-from tests.untrained import untrained
 
 pytestmark = pytest.mark.durability
 
@@ -65,7 +65,7 @@ def test_the_mean_counts_a_class_that_is_never_predicted_as_nothing() -> None:
     # the second nothing is found; a third has no example, and is left out.
     scores = Scores(np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]]), np.array([0, 1]))
     total = {"loss": 0.5, "accuracy": 0.5}
-    report = evaluate_mode._report(untrained(class_names=("a", "b", "c")), total, scores)
+    report = evaluate_mode._report(random_network(class_names=("a", "b", "c")), total, scores)
     table = evaluate_mode._lines(report)[2].splitlines()
     assert table[2].split()[:8] == ["a", "50.00", "%", "100.00", "%", "66.67", "%", "1"]
     assert table[3].split()[:7] == ["b", "-", "0.00", "%", "0.00", "%", "1"]

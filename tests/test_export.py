@@ -170,7 +170,7 @@ def test_files_name_no_folder_of_this_machine(exported: tuple[Path, list[str]]) 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_choice_has_its_lines_in_numpy(choice: dict[str, Any]) -> None:
-    network = random_network(choice)
+    network = random_network(**choice)
     image = random_images(network, 3)
     found = export.run_safetensors(network, export.to_safetensors(network), image)
     np.testing.assert_allclose(found["logits"], network.logits(image), rtol=0, atol=1e-4)
@@ -178,7 +178,7 @@ def test_every_choice_has_its_lines_in_numpy(choice: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("choice", CHOICES[2:4], ids=str)
 def test_the_jax_program_of_unusual_stages(choice: dict[str, Any]) -> None:
-    export.try_form(FILES[0], random_network(choice))
+    export.try_form(FILES[0], random_network(**choice))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -204,14 +204,14 @@ def test_a_file_that_says_something_else_is_refused_and_all_stays_as_it_was(
 
 @pytest.mark.parametrize("name", FILES[1:])
 def test_large_logits_may_differ_by_more(name: str) -> None:
-    network = random_network({}, scale=30.0)
+    network = random_network(scale=30.0)
     # Their rounding alone is beyond 1e-4: half a unit of 2^-24 of more than 1e4 is 6e-4.
     assert np.abs(network.logits(random_images(network, 3))).max() > 1e4
     export.try_form(name, network)
 
 
 def test_what_is_no_number_is_refused() -> None:
-    network = random_network({})
+    network = random_network()
     network.params["linear_1"]["bias"][0] = np.nan
     with pytest.raises(UserError, match="differs from the network by nan"):
         export.try_form(FILES[2], network)

@@ -10,7 +10,7 @@ from cnn_jax import inside
 from cnn_jax.model import layers_of
 from cnn_jax.shapes import Layer
 from cnn_jax.trained import Trained
-from tests.untrained import untrained
+from tests.networks import random_network
 
 
 def random_images(network: Trained, count: int = 2) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -26,7 +26,7 @@ def random_images(network: Trained, count: int = 2) -> np.ndarray[Any, np.dtype[
     ],
 )
 def test_every_layer_of_the_table_has_its_map(model: dict[str, Any]) -> None:
-    network = untrained((12, 10, 3), **model)
+    network = random_network((12, 10, 3), **model)
     image_u8 = random_images(network)
     maps = inside.feature_maps(network.model, network.params, image_u8)
     _, *layers = layers_of(network.model, network.image_shape)
@@ -37,7 +37,7 @@ def test_every_layer_of_the_table_has_its_map(model: dict[str, Any]) -> None:
 
 
 def test_maps_are_what_the_layers_make_of_each_other() -> None:
-    network = untrained((6, 6, 1), features=(2,), padding="VALID")
+    network = random_network((6, 6, 1), features=(2,), padding="VALID")
     bias = np.array([0.1, -0.1], np.float32)
     network.params["conv_1"]["bias"] = bias
     image_u8 = random_images(network, 1)
@@ -53,7 +53,7 @@ def test_maps_are_what_the_layers_make_of_each_other() -> None:
 
 def test_saliency_is_the_slope_of_the_winning_logit() -> None:
     # Smooth everywhere, so that a difference tells the slope.
-    network = untrained((6, 6, 1), pool="avg", activation="sigmoid", features=(3,))
+    network = random_network((6, 6, 1), pool="avg", activation="sigmoid", features=(3,))
     image_u8 = random_images(network)
     image_u8[:, 2, 3] = 100
     found = inside.saliency(network.model, network.params, image_u8)
@@ -71,7 +71,7 @@ def test_saliency_is_the_slope_of_the_winning_logit() -> None:
 def test_saliency_of_colours_is_the_largest_of_them() -> None:
     # A 1x1 filter with the weights 1, -3 and 2, a network that is linear for bright images, and
     # a pixel that counts 5 times as much as all others for the winner, class 0.
-    network = untrained((2, 2, 3), features=(1,), kernel_size=1, pool="none")
+    network = random_network((2, 2, 3), "abc", features=(1,), kernel_size=1, pool="none")
     network.params["conv_1"] = {
         "kernel": np.array([1, -3, 2], np.float32).reshape(1, 1, 3, 1),
         "bias": np.array([10], np.float32),
@@ -96,7 +96,7 @@ def test_receptive_fields_are_where_the_gradient_is_not_zero(
 ) -> None:
     # Average pooling, a smooth activation and weights above zero let every pixel's part through.
     smooth = {"features": (1, 1), "pool": "avg", "activation": "sigmoid"}
-    network = untrained(image_shape, **smooth | model)
+    network = random_network(image_shape, **smooth | model)
     params = jax.tree.map(lambda array: np.abs(array) + 0.01, network.params)
     _, *layers, _ = layers_of(network.model, image_shape)
 

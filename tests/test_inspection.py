@@ -11,7 +11,7 @@ from cnn_jax import data, inspection
 from cnn_jax.errors import UserError
 from cnn_jax.result import Result
 from tests.legible import assert_legible
-from tests.untrained import untrained
+from tests.networks import random_network
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_a_data_set_of_another_form_is_refused(
 def test_pictures_of_a_network_with_colours_long_names_and_many_filters_are_legible() -> None:
     shape = (16, 12, 3)
     names = [f"a species with a long name, {k}" for k in range(12)]
-    network = untrained(shape, names, features=(18, 4), activation="leaky_relu", pool="none")
+    network = random_network(shape, names, features=(18, 4), activation="leaky_relu", pool="none")
     image_u8 = np.random.default_rng(0).integers(0, 256, (12, *shape), dtype=np.uint8)
     pictures = list(inspection.draw(network, image_u8, names, [f"label {name}" for name in names]))
     assert len({picture.stem for picture in pictures}) == len(pictures) == 8
@@ -103,7 +103,7 @@ def test_pictures_of_a_network_with_colours_long_names_and_many_filters_are_legi
 
 
 def test_what_is_drawn_is_what_the_network_has_and_says() -> None:
-    network = untrained()
+    network = random_network((8, 8, 1))
     image_u8 = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 1), dtype=np.uint8)
     drawn = {p.stem: p.figure for p in inspection.draw(network, image_u8, ["x"], ["mine.png"])}
     weights = network.params["linear_1"]["kernel"]

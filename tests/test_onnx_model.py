@@ -33,11 +33,11 @@ def agrees(network: Trained) -> None:
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_every_choice_says_what_the_network_says(choice: dict[str, Any]) -> None:
-    agrees(random_network(choice))
+    agrees(random_network(**choice))
 
 
 def test_grey_images_and_two_classes() -> None:
-    agrees(random_network({}, image_shape=(8, 11, 1), num_classes=2))
+    agrees(random_network(image_shape=(8, 11, 1), class_names=("no", "yes")))
 
 
 def test_values_that_are_known_by_arithmetic() -> None:
@@ -56,7 +56,7 @@ def test_values_that_are_known_by_arithmetic() -> None:
 
 
 def test_what_goes_in_and_comes_out_is_declared() -> None:
-    content = build(random_network({}))
+    content = build(random_network())
     runtime = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     (image,) = runtime.get_inputs()
     assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["batch", 17, 14, 3])
@@ -68,13 +68,13 @@ def test_what_goes_in_and_comes_out_is_declared() -> None:
 
 
 def test_pixels_that_are_scaled_already_are_refused() -> None:
-    content = build(random_network({}))
+    content = build(random_network())
     with pytest.raises(Exception, match="Unexpected input data type"):
         run(content, np.zeros((1, 17, 14, 3), np.float32))
 
 
 def test_it_is_for_old_runtimes_too() -> None:
-    loaded = onnx.load_from_string(build(random_network({})))
+    loaded = onnx.load_from_string(build(random_network()))
     # ONNX 1.8, https://onnx.ai/onnx/repo-docs/Versioning.html: IR version 7, opset 13.
     assert loaded.ir_version == 7
     assert [(opset.domain, opset.version) for opset in loaded.opset_import] == [("", 13)]
