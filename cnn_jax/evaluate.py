@@ -142,7 +142,7 @@ def _number(value: float) -> float | None:
 def _lines(report: Mapping[str, Any]) -> list[str]:
     """The report as a table for people."""
     dataset = report["dataset"]
-    header = ("class", "precision", "recall", "F1", "pictures", "most often taken for")
+    header = ("class", "precision", "recall", "F1", "examples", "most often taken for")
     names = [row["name"] for row in report["classes"]]
     rows = []
     for index, row in enumerate(report["classes"]):
@@ -165,7 +165,7 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
     rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
     low, high = report["test_accuracy_interval_95_wilson"]
     return [
-        f"Test set {dataset['name']} {dataset['test_split']}, {report['num_examples']:,} pictures; "
+        f"Test set {dataset['name']} {dataset['test_split']}: {report['num_examples']:,} examples, "
         f"checkpoint of step {report['checkpoint_step']}",
         "",
         format_table(header, rows, left=(0, 5)),

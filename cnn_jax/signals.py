@@ -28,7 +28,7 @@ def obey(number: int, frame: FrameType | None) -> None:
       Stopped: unless something is being imported. An extension that sees an exception while it
         starts may crash, so the process ends there and then.
     """
-    stopped = _stopped(number, "no training was under way")
+    stopped = _stopped(number, "nothing was to be saved")
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os.write(2, f"{stopped}\n".encode())

@@ -161,7 +161,7 @@ def test_a_signal_before_the_training_is_obeyed_at_once(mode: str, finished_shor
             process.send_signal(number)
             _, err = process.communicate(timeout=60)
         assert process.returncode == 128 + number, err
-        assert err == f"stopped by {number.name}: no training was under way\n"
+        assert err == f"stopped by {number.name}: nothing was to be saved\n"
 
 
 def has_imported_jax(pid: int) -> bool:
