@@ -16,8 +16,12 @@ Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 _LEAST_CONTRAST = 6.0  # Of 255: compression alone draws as much on an even picture.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's mode L.
 _NEIGHBOURS = np.ones((3, 3), bool)  # Pixels that touch at a corner are of one stroke.
 _LEAST_STRENGTH = 0.1  # What is fainter is paper: the box of the ink must not depend on its noise.
+_RECTANGULAR = 0.88  # Of the tightest rectangle: an ellipse fills 0.79, a sheet seen askew 0.9.
+_SHEET = 0.7  # Its paper is at least that much of it, beside the ink.
+_FRAME = 0.5  # Its lines and what it holds are at most that much; a square 0 or 8 is in between.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +79,83 @@ def find(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
     return Ink(strength.astype(np.float32), is_dark)
 
 
+def inside(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
+    """Where to look again: on a sheet that lies on a table, or within a frame.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3].
+      ink: what was found on them: often the sheet, as far as it is narrow, or the frame.
+
+    Returns:
+      bool [H, W], or None where there is neither.
+    """
+    grain = max(pixels_u8.shape) / 300
+    tone = ndimage.gaussian_filter((pixels_u8 @ _LUMA).astype(np.float32), grain)
+    # As in `find`; colours that are equally light have no edge.
+    edge = np.average(tone, weights=_steepness(tone) ** 2 + 1e-9)
+    # A sheet need not be narrow, so that its tone shows all of it; uneven light hides a frame's.
+    for mask in (tone > edge, tone < edge, ink.strength > 0.5):
+        place = _within_rectangle(mask)
+        if place is not None and _holds_ink(tone, place):
+            return place
+    return None
+
+
+def _within_rectangle(mask: Mask) -> Mask | None:
+    """What its largest part covers, if that is a sheet, or encloses, if it is a frame."""
+    labels, _ = ndimage.label(mask, _NEIGHBOURS)
+    sizes = [
+        mask[place].size if _is_whole(place, mask.shape) else 0
+        for place in ndimage.find_objects(labels)
+    ]
+    if not any(sizes):
+        return None
+    part = labels == 1 + np.argmax(sizes)
+    filled = ndimage.binary_fill_holes(part)
+    if _rectangularity(filled) < _RECTANGULAR:
+        return None
+    solid = np.mean(mask[filled])
+    if _FRAME < solid < _SHEET:
+        return None
+    place = filled if solid >= _SHEET else filled & ~part
+    # Clear of the soft edge, with what the blur has spread.
+    found: Mask = ndimage.binary_erosion(place, iterations=3)
+    return found
+
+
+def _holds_ink(tone: Floats, place: Mask) -> bool:
+    """Whether something there stands out that is no speck: a 1 of a fat pen is a rectangle too."""
+    if not place.any():
+        return False
+    off = np.abs(tone - np.median(tone[place])) * place
+    if np.max(off) < 0.2 * np.ptp(tone):
+        return False
+    labels, _ = ndimage.label(off > np.max(off) / 2, _NEIGHBOURS)
+    longest = max(map(_side, ndimage.find_objects(labels)), default=0)
+    return longest >= 0.1 * _side(ndimage.find_objects(place.astype(np.int8))[0])
+
+
+def _is_whole(place: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Whether the border does not cut it."""
+    return all(s.start > 0 and s.stop < side for s, side in zip(place, shape, strict=True))
+
+
+def _side(place: tuple[slice, ...]) -> int:
+    longer: int = max(s.stop - s.start for s in place)
+    return longer
+
+
+def _rectangularity(filled: Mask) -> float:
+    """Which part it is of the tightest rectangle around it, of any direction."""
+    y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
+    angles = np.deg2rad(np.arange(0, 90, 3))[:, np.newaxis]
+    sides = [
+        np.ptp(x * np.cos(turned) + y * np.sin(turned), axis=1) + 1
+        for turned in (angles, angles + np.pi / 2)
+    ]
+    return float(np.sum(filled) / np.min(sides[0] * sides[1]))
+
+
 def _background(pixels: Floats) -> Floats:
     """The smooth surface that most pixels lie near: of second order in x and y, as light is.
 
@@ -109,8 +190,7 @@ def _direction(off: Floats) -> Floats:
     flat = off.reshape(-1, 3)
     _, directions = np.linalg.eigh(flat.T @ flat)
     direction: Floats = directions[:, -1]
-    luma = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's mode L.
-    return direction if direction @ luma > 0 else -direction
+    return direction if direction @ _LUMA > 0 else -direction
 
 
 def _narrow(tone: Floats, size: int) -> Floats:
@@ -131,8 +211,7 @@ def _without_specks(mask: Mask) -> Mask:
     least = max(2, 0.04 * max(mask.shape))
     wanted = np.array(
         [
-            all(s.start > 0 and s.stop < side for s, side in zip(place, mask.shape, strict=True))
-            and max(s.stop - s.start for s in place) >= least
+            _is_whole(place, mask.shape) and _side(place) >= least
             for place in ndimage.find_objects(labels)
         ]
     )

@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from scipy import ndimage
 
 from cnn_jax import ink
 from cnn_jax.errors import UserError
 
 _DECODED = 1200  # Pixels a side: a digit that fills a tenth of them still has plenty.
 _SEARCHED = 240  # Pixels a side in which ink is looked for: more costs time, and finds no more.
+_NESTED = 3  # Most sheets and frames around a digit: a form on a desk, a box on the form.
 _THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
 _SHOWN = 400  # Pixels a side for people.
 
@@ -151,8 +153,19 @@ def _photo(path: Path, image_shape: tuple[int, int, int], conventions: Conventio
 
 
 def _find_ink(picture: Image.Image) -> ink.Ink:
-    """Looks twice: at everything, for where the ink is, and at that place, for what it is."""
+    """Looks twice: at everything, for where the ink is, and at that place, for what it is.
+
+    Where a sheet or a frame was found for ink, everything is what it holds.
+    """
     rough, scale = _look(picture, max(picture.size) / 2)
+    with contextlib.suppress(PhotoError):  # It holds nothing: it is the drawing after all.
+        for _ in range(_NESTED):
+            inside = ink.inside(np.asarray(_within(picture, _SEARCHED)), rough)
+            if inside is None:
+                break
+            held = _only(picture, inside)
+            rough, scale = _look(held, max(held.size) / 2)
+            picture = held
     left, upper, right, lower = (scale * end for end in rough.box)
     longest = max(right - left, lower - upper)
     margin = longest / 2
@@ -184,6 +197,20 @@ def _look(picture: Image.Image, longest: float) -> tuple[ink.Ink, float]:
     return found, scale
 
 
+def _only(picture: Image.Image, place: ink.Mask) -> Image.Image:
+    """That place of a picture, in a box whose rest continues it.
+
+    Args:
+      picture: RGB.
+      place: bool [H, W], of a reduced view.
+    """
+    view = np.asarray(picture.resize(place.shape[::-1], Image.Resampling.BOX))
+    nearest = ndimage.distance_transform_edt(~place, return_distances=False, return_indices=True)
+    ground = Image.fromarray(view[tuple(nearest)]).resize(picture.size)
+    mask = Image.fromarray(place).resize(picture.size)
+    return Image.composite(picture, ground, mask).crop(mask.getbbox())
+
+
 def _within(picture: Image.Image, side: int) -> Image.Image:
     """A copy whose longer side is at most that many pixels, each the average of an area."""
     small = picture.copy()
@@ -201,12 +228,14 @@ def _read(path: Path) -> Image.Image:
             raise PhotoError("is no regular file")
         if status.st_size == 0:
             raise PhotoError("is empty")
-        with Image.open(path) as image:
+        Image.init()
+        # For EPS Pillow starts another program on what the file says, whatever the file's name.
+        with Image.open(path, formats=[kind for kind in Image.OPEN if kind != "EPS"]) as image:
             return _upright_rgb(image)
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError("holds no picture that Pillow knows") from error
+        raise PhotoError("holds no picture that Pillow knows; save it as JPEG or PNG") from error
     except (Image.DecompressionBombError, MemoryError) as error:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise PhotoError(f"is too large: allowed are {most:,} pixels, in memory") from error

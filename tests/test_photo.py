@@ -256,6 +256,59 @@ def test_paper_is_neither_even_nor_clean(tmp_path: Path) -> None:
     assert np.minimum(found, clean).sum() > 0.75 * np.maximum(found, clean).sum()
 
 
+def surrounded(table: int, line: int, turned: float) -> Image.Image:
+    """The letter on a sheet of 160x180, within a line of that width, on a table of 400x400."""
+    sheet = np.full((180, 160), 235, np.uint8)
+    sheet[15:165, 15:145] = 20
+    sheet[15 + line : 165 - line, 15 + line : 145 - line] = 235
+    sheet[35:145, 35:125] = letter(paper=235, strokes=20)[5:115, 5:95]
+    large = Image.fromarray(sheet)
+    picture = Image.new("L", (400, 400), table)
+    kind = Image.Resampling.BICUBIC
+    cover = Image.new("L", large.size, 255).rotate(turned, kind, expand=True)
+    picture.paste(large.rotate(turned, kind, expand=True), (90, 120), cover)
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("table", "line", "turned"),
+    [(60, 0, 0), (120, 0, 4), (255, 0, 0), (235, 3, 0), (235, 6, 4), (60, 3, -4)],
+)
+def test_neither_a_sheet_nor_a_frame_is_ink(
+    table: int, line: int, turned: float, tmp_path: Path
+) -> None:
+    photo = read(surrounded(table, line, turned), tmp_path)
+    clean = Image.fromarray(letter(paper=235, strokes=20)).rotate(
+        turned, Image.Resampling.BICUBIC, fillcolor=235
+    )
+    assert photo.polarity == "dark on light"
+    found, alone = photo.image_u8[..., 0], seen(clean, tmp_path)
+    # As on uneven paper: a box that is wrong by a pixel of 80 changes a fifth.
+    assert np.minimum(found, alone).sum() > 0.75 * np.maximum(found, alone).sum()
+
+
+def test_colours_that_are_equally_light_differ(tmp_path: Path) -> None:
+    # 0.299 * 76 = 22.7 = 0.114 * 199.
+    mask = letter()[..., np.newaxis] == 0
+    picture = Image.fromarray(np.where(mask, (76, 0, 0), (0, 0, 199)).astype(np.uint8))
+    assert ends(seen(picture, tmp_path)) == ends(seen(Image.fromarray(letter()), tmp_path))
+
+
+@pytest.mark.parametrize("hole", [0, 20, 35])
+def test_a_rectangle_that_holds_nothing_is_ink(hole: int, tmp_path: Path) -> None:
+    # A 1 of a fat pen, and square 0s of a fat and of a thin one: 40 or 80 pixels by 120.
+    side = 20 if hole == 0 else 40
+    pixels = np.full((240, 240), 255, np.uint8)
+    pixels[60:180, 120 - side : 120 + side] = 0
+    pixels[100 - hole : 140 + hole, 120 - hole : 120 + hole] = 255 if hole else 0
+    photo = read(Image.fromarray(pixels), tmp_path)
+    left, upper, right, lower = ends(photo.image_u8[..., 0])
+    assert photo.polarity == "dark on light"
+    # 20 by 2 * side / 120 of it: 6.7 or 13.3.
+    assert lower - upper == 20
+    assert right - left == pytest.approx(20 * 2 * side / 120, abs=1)
+
+
 @pytest.mark.parametrize(
     ("paper", "strokes", "is_dark"),
     [
@@ -314,7 +367,9 @@ def whole(suffix: str, folder: Path) -> bytes:
 def test_a_file_that_is_no_picture_says_so(tmp_path: Path) -> None:
     contents = {
         b"": "is empty",
-        b"no picture at all\n": "holds no picture that Pillow knows",
+        b"no picture at all\n": "holds no picture that Pillow knows; save it as JPEG or PNG",
+        # A program in PostScript, which Pillow would hand to Ghostscript.
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n": "holds no picture .*",
         png_header(60_000, 60_000): "is too large: allowed are [0-9,]+ pixels, in memory",
         whole(".png", tmp_path)[:-40]: "is truncated",
         whole(".jpg", tmp_path)[:-200]: "is truncated",
