@@ -134,6 +134,7 @@ def read_photos(
         except PhotoError as error:
             return error
 
+    Image.init()  # Pillow learns of its formats: here, since it is not made for threads.
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
         warnings.simplefilter("ignore")  # Of odd metadata, and of sizes below Pillow's limit.
         return list(threads.map(read, paths))
@@ -228,7 +229,6 @@ def _read(path: Path) -> Image.Image:
             raise PhotoError("is no regular file")
         if status.st_size == 0:
             raise PhotoError("is empty")
-        Image.init()
         # For EPS Pillow starts another program on what the file says, whatever the file's name.
         with Image.open(path, formats=[kind for kind in Image.OPEN if kind != "EPS"]) as image:
             return _upright_rgb(image)
