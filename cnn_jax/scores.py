@@ -28,7 +28,7 @@ class Scores:
     @functools.cached_property
     def prediction(self) -> Ints:
         """The class with the largest probability, the first of equal ones: [N]."""
-        return self.probability.argmax(axis=1)
+        return np.asarray(self.probability.argmax(axis=1))
 
     @functools.cached_property
     def confidence(self) -> Floats:

@@ -116,7 +116,7 @@ def test_receptive_fields_are_where_the_gradient_is_not_zero(
     gradients = jax.jit(jax.jacrev(corners_and_middles))(image)
     for layer in layers:
         for place, gradient in zip(_places(layer), gradients[layer.name], strict=True):
-            seen = np.asarray(gradient[0] != 0).any(axis=-1)
+            seen: Any = np.asarray(gradient[0] != 0).any(axis=-1)
             rows, columns = layer.field_of(*place)
             assert (len(rows), len(columns)) == layer.receptive_field
             if network.model.strides > network.model.kernel_size:  # Between pixels some are unseen.
