@@ -3,8 +3,9 @@
     python main.py --config=configs/mnist.py [--workdir=DIR] [--mode=MODE] [--config.KEY=VALUE ...]
 
 MODE is `train` (default) or `describe`, which need a --config, or one of `evaluate`, `predict`,
-`inspect` and `export`, which need the --workdir of a training run and nothing else. Exit status: 0;
-2 for anything that you can mend, with one line that says how; 128 + n after signal n.
+`inspect` and `export`, which need the --workdir of a training run instead, and `predict` your own
+pictures as --images=FILE,FOLDER,'*.jpg'. Exit status: 0; 2 for anything that you can mend, with one
+line that says how; 128 + n after signal n.
 """
 
 import gc

@@ -73,7 +73,7 @@ def evaluate(
         write_whole(
             path / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
         )
-        written = _draw(network, scores, dataset.test.image, total["accuracy"])
+        written = _draw(network, scores, dataset.test.image)
         console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
     finally:  # Where the folder can only be read, the result is known all the same.
         console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
@@ -183,22 +183,13 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
-def _draw(
-    network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8], accuracy: float
-) -> list[str]:
+def _draw(network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8]) -> list[str]:
     """Draws what the report says; returns the files, as seen from the workdir."""
-    about = f"{network.about}, {len(scores.label):,} test pictures"
-    right = f"{100 * accuracy:.2f} % right"
+    names, about = network.class_names, network.about
     pictures = {
-        "confusion_matrix": confusion.draw(
-            scores.confusion, network.class_names, f"What is taken for what\n{about}, {right}"
-        ),
-        "mistakes": mistakes.draw(scores, image_u8, network.class_names, network.about),
-        "calibration": calibration.draw(
-            scores.bins,
-            f"Is it right as often as it says?\n{about}, "
-            f"expected calibration error {100 * scores.calibration_error():.2f} %",
-        ),
+        "confusion_matrix": confusion.draw(scores.confusion, names, about),
+        "mistakes": mistakes.draw(scores, image_u8, names, about),
+        "calibration": calibration.draw(scores, about),
     }
     for stem, drawn in pictures.items():
         figure.save(drawn, network.workdir / "pictures" / f"{stem}.png")

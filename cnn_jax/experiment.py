@@ -4,8 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TextIO
 
 from ml_collections import ConfigDict
 
@@ -18,9 +17,6 @@ from cnn_jax.result import Result, devices
 from cnn_jax.scoring import score_test
 from cnn_jax.trainer import Trainer
 from cnn_jax.workdir import Workdir, read_metrics
-
-if TYPE_CHECKING:
-    from cnn_jax.checkpoint import Checkpoints
 
 __all__ = ["Result", "run"]
 
@@ -61,7 +57,9 @@ def run(
         stack.callback(report.close)
         checkpoints = checkpoint = None
         if folder:
-            checkpoints = stack.enter_context(_checkpoints(folder.path, read_only=False))
+            from cnn_jax.checkpoint import Checkpoints  # Orbax takes 0.3 s: not without a workdir.
+
+            checkpoints = stack.enter_context(Checkpoints(folder.path, read_only=False))
             checkpoint = resume.find_start(config, info, folder, checkpoints, console.warn)
             if checkpoint and checkpoint.step == config.num_epochs * num_batches:
                 state, _ = resume.restore(config, info, checkpoint)
@@ -106,12 +104,6 @@ def run(
         return result
 
 
-def _checkpoints(workdir: Path, *, read_only: bool) -> "Checkpoints":
-    from cnn_jax.checkpoint import Checkpoints  # Orbax takes 0.3 s, and only a workdir needs it.
-
-    return Checkpoints(workdir, read_only=read_only)
-
-
 def _draw(
     folder: Workdir,
     config: ConfigDict,
@@ -133,8 +125,7 @@ def _draw(
             folder.path, result.steps, config, info.image_shape, info.class_names, result.params
         )
         scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
-        title = f"What is taken for what\n{config.dataset.name}, {info.num_test:,} test pictures"
-        drawn = confusion.draw(scores.confusion, info.class_names, title)
+        drawn = confusion.draw(scores.confusion, info.class_names, network.about)
         report.board.image(
             result.steps, "confusion_matrix", figure.png(drawn), drawn.canvas.get_width_height()
         )

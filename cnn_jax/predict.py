@@ -35,14 +35,17 @@ class Prediction:
       photo: what was read from it; None where it is no picture.
       problem: why it is none.
       ranking: (class name, probability 0..1) of every class, the most probable first.
-      note: what else there is to say, or an empty text.
     """
 
     path: Path
     photo: Photo | None
     problem: str = ""
     ranking: Sequence[tuple[str, float]] = ()
-    note: str = ""
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the picture looks like none of the classes."""
+        return self.ranking[0][1] < LOW_PROBABILITY
 
     def text(self, width: int) -> str:
         """One line for people; `width`: of the longest path."""
@@ -51,7 +54,9 @@ class Prediction:
             return f"{start}  not read: it {self.problem}"
         (name, probability), *others = self.ranking
         then = ", ".join(f"{n} {100 * p:.1f} %" for n, p in others[:_NEXT])
-        remarks = "; ".join(filter(None, (self.photo.polarity, self.note)))
+        noun = "digit" if all(n.isdigit() for n, _ in self.ranking) else "class of its training set"
+        note = f"unsure: perhaps no {noun}" if self.unsure else None
+        remarks = "; ".join(filter(None, (self.photo.polarity, note)))
         return f"{start}  {name}  {100 * probability:5.1f} %  then {then}  {remarks}".rstrip()
 
     def json(self) -> str:
@@ -70,7 +75,7 @@ class Prediction:
             "next": [{"label": n, "probability": p} for n, p in others[:_NEXT]],
             "probabilities": dict(self.ranking),
             "polarity": self.photo.polarity,
-            "unsure": probability < LOW_PROBABILITY,
+            "unsure": self.unsure,
         }
         return json.dumps(content, allow_nan=False)
 
@@ -148,15 +153,8 @@ def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:
             continue
         row = next(rows)
         ranking = [(network.class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
-        predictions.append(Prediction(path, photo, "", ranking, _note(network, ranking)))
+        predictions.append(Prediction(path, photo, "", ranking))
     return predictions
-
-
-def _note(network: Trained, ranking: Sequence[tuple[str, float]]) -> str:
-    if ranking[0][1] >= LOW_PROBABILITY:
-        return ""
-    digits = all(name.isdigit() for name in network.class_names)
-    return f"unsure: perhaps no {'digit' if digits else 'class of its training set'}"
 
 
 def _draw(good: Sequence[Prediction], path: Path) -> None:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,12 @@ def installed() -> bool:
 class TensorBoard:
     """What TensorBoard shows of one run: the events of this process, in a file of its own."""
 
-    def __init__(self, folder: Path, step: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, folder: Path, step: int) -> None:
         """Begins a file.
 
         Args:
           folder: for the files of all processes of the run; made if need be.
           step: from which the run goes on; what an earlier process wrote of later ones is hidden.
-          clock: seconds since 1970.
 
         Raises:
           UserError: when it cannot be written, as by all other functions here, or tensorboardX
@@ -47,7 +46,7 @@ class TensorBoard:
                 "can be, or none. Use pip install -e '.[tensorboard]', or uninstall it."
             ) from error
         self._summary, self._event, self._message = summary, event_pb2, summary_pb2
-        self._folder, self._clock = folder, clock
+        self._folder = folder
         with self._said():
             folder.mkdir(parents=True, exist_ok=True)
             # Two processes may begin within a second, which is all that its own name tells.
@@ -99,7 +98,7 @@ class TensorBoard:
             self._writer.close()
 
     def _write(self, step: int, **content: Any) -> None:
-        event = self._event.Event(step=step, wall_time=self._clock(), **content)
+        event = self._event.Event(step=step, wall_time=time.time(), **content)
         with self._said():
             self._writer.write_event(event)
 

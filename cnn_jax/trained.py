@@ -63,15 +63,14 @@ class Trained:
           float32 [N, K].
         """
         size = train.EVAL_BATCH_SIZE  # The last batch is filled up: one program serves any N.
-        program = _compiled(self.config.deterministic)
+        program = _program(self.model, self.image_shape, self.config.deterministic)
         params = jax.device_put(self.params)
         found = np.empty((len(image_u8), len(self.class_names)), np.float32)
-        with program_cache.in_use():
-            for start in range(0, len(image_u8), size):
-                batch = np.zeros((size, *self.image_shape), np.uint8)
-                part = image_u8[start : start + size]
-                batch[: len(part)] = part
-                found[start : start + size] = program(self.model, params, batch)[: len(part)]
+        for start in range(0, len(image_u8), size):
+            batch = np.zeros((size, *self.image_shape), np.uint8)
+            part = image_u8[start : start + size]
+            batch[: len(part)] = part
+            found[start : start + size] = program(params, batch)[: len(part)]
         return found
 
     def probabilities(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -82,14 +81,23 @@ class Trained:
 
 
 @functools.cache
-def _compiled(deterministic: bool) -> jax.stages.Wrapped:
-    """(model, params, uint8 [B, H, W, C]) -> float32 logits [B, K]."""
+def _program(
+    model: ConvNet, image_shape: tuple[int, int, int], deterministic: bool
+) -> jax.stages.Compiled:
+    """(params, uint8 [B, H, W, C]) -> float32 logits [B, K], B being `train.EVAL_BATCH_SIZE`."""
 
-    def logits(model: ConvNet, params: Any, image_u8: jax.Array) -> jax.Array:
+    def logits(params: Any, image_u8: jax.Array) -> jax.Array:
         return cast(jax.Array, model.apply({"params": params}, normalize(image_u8)))
 
-    options = train.compiler_options(deterministic)
-    return jax.jit(logits, static_argnums=0, compiler_options=options)
+    image_u8 = jax.ShapeDtypeStruct((train.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
+    program = jax.jit(logits, compiler_options=train.compiler_options(deterministic))
+    with program_cache.in_use():
+        return program.lower(_shapes(model, image_shape), image_u8).compile()
+
+
+def _shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
+    """The parameters with shapes instead of arrays."""
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
 
 
 def open_checkpoint(
@@ -173,8 +181,7 @@ def load(
 
 
 def _check_params(trained: Trained, flat: Mapping[str, Any]) -> None:
-    image = jnp.zeros((1, *trained.image_shape))
-    shapes = jax.eval_shape(trained.model.init, jax.random.key(0), image)["params"]
+    shapes = _shapes(trained.model, trained.image_shape)
     if array := difference({name: form(array) for name, array in flat.items()}, shapes):
         raise UserError(
             f"checkpoint {trained.step} of {trained.workdir} is of another network than its "

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax.pictures import calibration, confusion, curves, mistakes, seen
-from cnn_jax.scores import Bins, Scores
+from cnn_jax.scores import Scores
 from tests.legible import assert_legible
 
 DIGITS = list("0123456789")
@@ -18,7 +18,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uin
 def test_a_confusion_matrix_colours_the_mistakes_alone(names: list[str]) -> None:
     size = len(names)
     counts = np.random.default_rng(0).integers(0, 5, (size, size)) + 100 * np.eye(size, dtype=int)
-    drawn = confusion.draw(counts, names, "What is taken for what")
+    drawn = confusion.draw(counts, names, "mnist, step 5")
     axes, bar = drawn.axes
     coloured = axes.get_images()[0]
     np.testing.assert_array_equal(coloured.get_array(), counts * (1 - np.eye(size, dtype=int)))
@@ -29,7 +29,8 @@ def test_a_confusion_matrix_colours_the_mistakes_alone(names: list[str]) -> None
 
 
 def test_a_confusion_matrix_without_mistakes_has_no_colour() -> None:
-    drawn = confusion.draw(np.diag([3, 4]), ["no", "yes"], "All right")
+    drawn = confusion.draw(np.diag([3, 4]), ["no", "yes"], "mnist, step 5")
+    assert drawn.get_suptitle().endswith("mnist, step 5, 7 test pictures, 100.00 % right")
     coloured = drawn.axes[0].get_images()[0]
     assert coloured.get_clim() == (0, 1)
     assert not np.any(coloured.get_array())
@@ -56,14 +57,19 @@ def test_a_gallery_shows_the_most_confident_mistakes(count: int, names: list[str
 
 
 def test_a_reliability_diagram_has_a_bar_a_bin() -> None:
-    nothing = np.nan  # A bin without examples.
-    drawn = calibration.draw(
-        Bins(np.array([0, 3, 50_000]), np.array([nothing, 0.5, 0.9]), np.array([nothing, 0.4, 1])),
-        "Is it right as often as it says?",
-    )
+    # Of 15 bins, 0.62 is in number 9, from 9 / 15 = 0.6 on, and 0.9 in number 13, from 0.867 on.
+    # Of 5 examples two are right, of 50 all: 40 and 100 %. The error is (3 * |0.4 - 0.62| +
+    # 2 * |0.4 - 0.62| + 50 * 0.1) / 55 = 6.1 / 55 = 0.1109.
+    confidence = np.repeat([0.62, 0.9], [5, 50])
+    label = np.repeat([0, 1, 0], [2, 3, 50])
+    scores = Scores(np.stack([confidence, 1 - confidence], axis=1), label)
+    drawn = calibration.draw(scores, "mnist, step 5")
+    assert drawn.get_suptitle().endswith("55 test pictures, expected calibration error 11.09 %")
     above, below = drawn.axes
-    heights = [bar.get_height() for axes in (above, below) for bar in axes.containers[0]]
-    assert heights[1:] == [40, 100, 0, 3, 50_000]
+    heights = np.array([[bar.get_height() for bar in a.containers[0]] for a in (above, below)])
+    np.testing.assert_allclose(heights[0, [9, 13]], [40, 100])
+    np.testing.assert_array_equal(np.flatnonzero(~np.isnan(heights[0])), [9, 13])
+    np.testing.assert_array_equal(heights[1], [5 * (n == 9) + 50 * (n == 13) for n in range(15)])
     assert_legible(drawn)
 
 

@@ -4,17 +4,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cnn_jax.pictures import figure
-from cnn_jax.scores import Bins
+from cnn_jax.scores import Scores
 
 
 @figure.styled
-def draw(bins: Bins, title: str) -> Figure:
+def draw(scores: Scores, about: str) -> Figure:
     """Draws accuracy against confidence, and how many examples stand behind each bar.
 
     Args:
-      bins: examples of similar confidence together.
-      title: above it.
+      scores: of N examples.
+      about: says which network it is.
     """
+    bins = scores.bins
+    error = f"expected calibration error {100 * scores.calibration_error():.2f} %"
+    count = f"{len(scores.label):,} test pictures"
+    title = f"Is it right as often as it says?\n{about}, {count}, {error}"
     edges = np.linspace(0, 100, len(bins.count) + 1)
     width = edges[1]
     drawn = figure.new(6, 6.5, title)

@@ -13,14 +13,17 @@ _MOST_NUMBERS = 30  # Classes; with more of them numbers would not be legible.
 
 
 @figure.styled
-def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], title: str) -> Figure:
+def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], about: str) -> Figure:
     """Draws it: what is right in grey, the mistakes in red.
 
     Args:
       confusion: [K, K]; the rows are the true classes, the columns the predicted ones.
       class_names: of the K classes.
-      title: above it.
+      about: says which network it is.
     """
+    count = confusion.sum()
+    right = f"{100 * np.trace(confusion) / count:.2f} % right"
+    title = f"What is taken for what\n{about}, {count:,} test pictures, {right}"
     size = len(class_names)
     mistakes = np.where(np.eye(size, dtype=bool), 0, confusion)
     with_numbers = size <= _MOST_NUMBERS

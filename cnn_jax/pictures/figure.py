@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 
 from cnn_jax.workdir import said, write_whole
 
-DOTS_PER_INCH = 100
 _STYLE: Mapping[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
@@ -32,7 +31,7 @@ def new(width: float, height: float, title: str) -> Figure:
       height: likewise.
       title: one or two lines above everything.
     """
-    figure = Figure((width, height), DOTS_PER_INCH, layout="constrained")
+    figure = Figure((width, height), dpi=100, layout="constrained")
     figure.suptitle(title)
     return figure
 
