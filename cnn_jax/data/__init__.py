@@ -1,6 +1,22 @@
 """Data sets as uint8 arrays. `dataset.py` is the way in; nothing here knows of a model."""
 
 from cnn_jax.data.dataset import Dataset, Info, Part, describe, load, needs_tfds
+from cnn_jax.data.source import Source, source
 from cnn_jax.data.split import Split
+from cnn_jax.data.stream import stream
 
-__all__ = ["Dataset", "Info", "Part", "Split", "describe", "load", "needs_tfds"]
+Examples = Dataset | Source  # Both are read by index, the training examples first.
+
+__all__ = [
+    "Dataset",
+    "Examples",
+    "Info",
+    "Part",
+    "Source",
+    "Split",
+    "describe",
+    "load",
+    "needs_tfds",
+    "source",
+    "stream",
+]

@@ -5,8 +5,10 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cnn_jax.data import cache, digits, mnist, prepared
 from cnn_jax.data.split import Split
@@ -61,6 +63,19 @@ class Dataset:
     train: Split
     test: Split
 
+    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Split:
+        """Some examples, the training examples first; as `Source.read`."""
+        num_train = len(self.train.label)
+        image = np.empty((len(indices), *self.train.image.shape[1:]), np.uint8)
+        label = np.empty(len(indices), np.int32)
+        for part, chosen, start in (
+            (self.train, indices < num_train, 0),
+            (self.test, indices >= num_train, num_train),
+        ):
+            rows = indices[chosen] - start
+            image[chosen], label[chosen] = part.image[rows], part.label[rows]
+        return Split(image, label)
+
 
 def describe(
     name: str, *, data_dir: str = "", train_split: str = "train", test_split: str = "test"
@@ -98,6 +113,7 @@ def load(
     train_split: str = "train",
     test_split: str = "test",
     show_progress: bool = False,
+    **unused: object,
 ) -> Dataset:
     """Brings a data set into memory.
 
@@ -121,6 +137,22 @@ def load(
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     if name == "digits":
         return _load_parts(info, "digits", digits.fingerprint(), digits.read)
+    folder = prepare(name, data_dir, manual_dir, show_progress)
+
+    def read(split: str) -> Split:
+        return prepared.read(folder, split, show_progress)
+
+    with prepared.damage_said(folder):
+        fingerprint = prepared.fingerprint(folder)
+    return _load_parts(info, str(folder.resolve()), fingerprint, read)
+
+
+def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> Path:
+    """The folder of a data set other than `digits`, prepared if need be; arguments as in `load`.
+
+    Raises:
+      UserError: when the data set cannot be had.
+    """
     data_path = _data_path(data_dir)
     manual_path = Path(os.path.expanduser(manual_dir)) if manual_dir else None
     if manual_path and not os.path.isdir(manual_path):
@@ -130,14 +162,7 @@ def load(
         )
     if name in mnist.ORIGINALS and prepared.find(data_path, name) is None:
         mnist.prepare(name, data_path, manual_path, show_progress)
-    folder = _find(name, data_path)
-
-    def read(split: str) -> Split:
-        return prepared.read(folder, split, show_progress)
-
-    with prepared.damage_said(folder):
-        fingerprint = prepared.fingerprint(folder)
-    return _load_parts(info, str(folder.resolve()), fingerprint, read)
+    return _find(name, data_path)
 
 
 def needs_tfds(
