@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 from absl import app, flags
 
-from cnn_jax import command_line, signals
+from cnn_jax import cluster_join, command_line, signals
 from cnn_jax.console import printable
 from cnn_jax.errors import Stopped, UserError
 
@@ -25,7 +25,8 @@ def _main(argv: Sequence[str]) -> None:
     """Imports what the mode needs, and no more: `describe` starts in half a second without JAX."""
     del argv
     mode, config = command_line.MODE.value, command_line.CONFIG.value
-    workdir, step = command_line.WORKDIR.value, command_line.STEP.value
+    workdir = command_line.WORKDIR.value
+    use = (config, command_line.STEP.value, command_line.NETWORK.value)
     # Imports and traces make a million objects that stay: to look for garbage among them as often
     # as Python would takes a twentieth of a short run.
     gc.set_threshold(100_000)
@@ -37,24 +38,26 @@ def _main(argv: Sequence[str]) -> None:
     elif mode == "evaluate":
         from cnn_jax.evaluate import evaluate
 
-        evaluate(workdir, config, step)
+        evaluate(workdir, *use)
     elif mode == "predict":
         from cnn_jax.predict import predict
 
         as_json, show = command_line.JSON.value, command_line.SHOW.value
-        predict(workdir, command_line.IMAGES.value, config, step, as_json=as_json, show=show)
+        predict(workdir, command_line.IMAGES.value, *use, as_json=as_json, show=show)
     elif mode == "inspect":
         from cnn_jax.inspection import inspect
 
-        inspect(workdir, command_line.IMAGES.value, config, step)
+        inspect(workdir, command_line.IMAGES.value, *use)
     elif mode == "export":
         from cnn_jax.export import export
 
-        export(workdir, config, step)
+        export(workdir, *use)
     else:
-        from cnn_jax.experiment import run
+        coordinator, count = command_line.COORDINATOR.value, command_line.NUM_PROCESSES.value
+        with cluster_join.join(coordinator, count, command_line.PROCESS_ID.value) as cluster:
+            from cnn_jax.experiment import run
 
-        run(config, workdir, profile=command_line.PROFILE.value)
+            run(config, workdir, profile=command_line.PROFILE.value, cluster=cluster)
     signals.install(signal.SIG_DFL)  # The work is done; Python, as it ends, raises no more.
 
 
@@ -73,7 +76,7 @@ if __name__ == "__main__":
     except UserError as user_error:
         words = " ".join(str(user_error).split())  # On one line.
         print("error:", printable(words), file=sys.stderr)
-        sys.exit(2)
+        cluster_join.end_process(2)
     except BrokenPipeError:  # The reader went away, as in `main.py | head`.
         # Only now, since Orbax's threads write to pipes that are closed already.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
+from jax.sharding import Mesh
 
-from cnn_jax import array_tree
+from cnn_jax import array_tree, parallel
 from cnn_jax.errors import UserError
 from cnn_jax.orbax_words import is_passing, names_of_arrays, problem, said
 
@@ -69,18 +70,20 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of a workdir; to be closed, which waits for what is still being written."""
 
-    def __init__(self, workdir: Path, *, read_only: bool) -> None:
+    def __init__(self, workdir: Path, *, read_only: bool, mesh: Mesh | None = None) -> None:
         """Opens them.
 
         Args:
           workdir: whose folder `checkpoints` has them, or will have them.
-          read_only: changes nothing; otherwise what was left half-written is removed.
+          read_only: changes nothing, and knows no other process; otherwise what was left
+            half-written is removed, and all processes have to do the same.
+          mesh: over all processes, where there are several and they write together.
 
         Raises:
           UserError: when the folder cannot be used.
         """
         self.folder = workdir / "checkpoints"
-        self._read_only = read_only
+        self._read_only, self._mesh = read_only, mesh
         self._manager: ocp.CheckpointManager | None = None
         self._writing: int | None = None
         with said(f"{self.folder} cannot be used", "Choose another --workdir"):
@@ -107,6 +110,9 @@ class Checkpoints:
                 max_to_keep=None if self._read_only else KEPT,
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
+                multiprocessing_options=_of_this_process()
+                if self._read_only
+                else ocp.options.MultiprocessingOptions(),
             ),
         )
 
@@ -141,11 +147,14 @@ class Checkpoints:
         whole["sha256"] = array_tree.digest_of(whole, flat)
         self.wait()  # So does Orbax; here it is known which of the two failed.
         self._writing = step
+        # Arrays that all processes have are written by all of them, each a part.
+        everywhere = parallel.replicated(self._mesh) if self._mesh else None
+        saved: Any = parallel.put(flat, everywhere) if everywhere else flat
         with self._written():
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(unflatten_dict(flat, sep=".")),
+                    state=ocp.args.PyTreeSave(unflatten_dict(saved, sep=".")),
                     record=ocp.args.JsonSave(whole),
                 ),
                 force=True,  # Or Orbax would decide whether it is worth saving.
@@ -160,7 +169,7 @@ class Checkpoints:
         assert self._manager
         with self._written():
             self._manager.wait_until_finished()
-            if self._writing is not None:
+            if self._writing is not None and jax.process_index() == 0:
                 for damaged in self.folder.glob("*.damaged"):
                     shutil.rmtree(damaged)
 
@@ -296,7 +305,7 @@ class Checkpoints:
         # A file of another shape, however large it claims to be, is refused before it is read.
         wanted = ocp.ArrayRestoreArgs(
             restore_type=jax.Array,
-            sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0]),
+            sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
             global_shape=array_tree.parse_form(form)[1],
             strict=True,
         )
@@ -314,3 +323,9 @@ class Checkpoints:
         if array_tree.form(array) != form:
             raise _DamagedError(f"{path} is {array_tree.form(array)}")
         return array
+
+
+def _of_this_process() -> ocp.options.MultiprocessingOptions:
+    """Reads as if there were no other process, and so without waiting for one."""
+    me = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=me, active_processes={me})

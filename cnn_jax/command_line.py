@@ -22,6 +22,9 @@ MODE = flags.DEFINE_enum("mode", "train", ["train", *USES, "describe"], "What to
 STEP = flags.DEFINE_integer(
     "step", None, "The checkpoint to take; the newest without it.", lower_bound=0
 )
+NETWORK = flags.DEFINE_integer(
+    "network", None, "Which one of those that were trained at once, from 0.", lower_bound=0
+)
 IMAGES = flags.DEFINE_list(
     "images",
     None,
@@ -31,13 +34,27 @@ IMAGES = flags.DEFINE_list(
 JSON = flags.DEFINE_boolean("json", False, "Print an object a line, for machines.")
 SHOW = flags.DEFINE_boolean("show", False, "Write what the network saw, beside the originals.")
 PROFILE = flags.DEFINE_boolean("profile", False, "Write a trace of some steps into the workdir.")
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "HOST:PORT where process 0 of a training by many processes listens. SLURM, Kubernetes, Open "
+    "MPI and TPU pods say it themselves, and the next two as well.",
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Processes that train together; 1: this one alone.", lower_bound=1
+)
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
 
 _MODES_OF = {  # Elsewhere they would be ignored without a word.
     "step": USES,
+    "network": USES,
     "images": ("predict", "inspect"),
     "json": ("predict",),
     "show": ("predict",),
     "profile": ("train",),
+    "coordinator": ("train",),
+    "num_processes": ("train",),
+    "process_id": ("train",),
 }
 
 

@@ -13,13 +13,14 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from cnn_jax import data, shapes
+from cnn_jax import data, networks, shapes
 from cnn_jax.errors import UserError
 
 MAX_STEPS = 2**31 - 1  # Steps are counted in 32 bits.
 MAX_REAL = 3.4e38  # Of float32.
 MAX_MULTIPLY_ADDS = 10**12  # A thousand times a large network for small images: beyond it, a slip.
 MAX_KERNEL = 15  # Programs grow with its square: at 31 one compiles for minutes.
+MAX_NETWORKS = 2**20  # Trained at once: beyond it, a slip.
 MAX_SEED = 2**32 - 1  # JAX takes the seed modulo 2**32: a larger one would repeat another's run.
 
 
@@ -58,16 +59,29 @@ _NOT_NEGATIVE = Field("a number of at least 0, within float32", lambda v: _is_re
 _PATH = Field("a path or an empty text", lambda v: isinstance(v, str) and "\0" not in v)
 _NAME = Field("a text that is not empty", lambda v: isinstance(v, str) and v != "")
 
+
+def _swept(field: Field) -> Field:
+    """A number, or several that networks trained at once differ in."""
+
+    def is_allowed(value: Any) -> bool:
+        if not isinstance(value, tuple | list):
+            return field.is_allowed(value)
+        return all(map(field.is_allowed, value)) and 0 < len(value) == len(set(value))
+
+    return Field(f"{field.allowed}, or several different ones as in 0.05,0.1", is_allowed)
+
+
 FIELDS: Mapping[str, Field] = {
     "seed": _whole(0, MAX_SEED),
+    "num_models": _whole(1),
     "num_epochs": _whole(1),
     "batch_size": _whole(1),
-    "learning_rate": _POSITIVE,
+    "learning_rate": _swept(_POSITIVE),
     "optimizer": _one_of("sgd", "nesterov", "adam", "adamw"),
-    "momentum": Field(
-        "a number from 0 up to, not including, 1", lambda v: _is_real(v) and 0 <= v < 1
+    "momentum": _swept(
+        Field("a number from 0 up to, not including, 1", lambda v: _is_real(v) and 0 <= v < 1)
     ),
-    "weight_decay": _NOT_NEGATIVE,
+    "weight_decay": _swept(_NOT_NEGATIVE),
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
     "log_every_steps": _whole(1),
@@ -77,6 +91,7 @@ FIELDS: Mapping[str, Field] = {
     "dataset.manual_dir": _PATH,
     "dataset.train_split": _NAME,
     "dataset.test_split": _NAME,
+    "dataset.feed": _one_of("auto", "device", "stream"),
     "model.features": Field(
         "one or more whole numbers of at least 1, as in 8,16",
         lambda v: isinstance(v, tuple) and len(v) > 0 and all(_is_int(n) and n >= 1 for n in v),
@@ -88,6 +103,10 @@ FIELDS: Mapping[str, Field] = {
     "model.pool": _one_of("max", "avg", "none"),
     "model.init_stddev": _NOT_NEGATIVE,
 }
+
+
+# Keys that the first checkpoints do not have yet, with the values by which those runs were made.
+YOUNGER: Mapping[str, Any] = {"num_models": 1, "dataset": {"feed": "auto"}}
 
 
 def check(config: ConfigDict) -> data.Info:
@@ -132,7 +151,8 @@ def from_json(content: Any) -> ConfigDict:
     """
     try:
         model = {**content["model"], "features": tuple(content["model"]["features"])}
-        config = ConfigDict({**content, "model": model}).lock()
+        dataset = {**YOUNGER["dataset"], **content["dataset"]}
+        config = ConfigDict({**YOUNGER, **content, "dataset": dataset, "model": model}).lock()
     except Exception as error:  # ConfigDict raises whatever it likes.
         raise UserError(
             f"what was saved as a config is none ({error}): allowed is what this program saved. "
@@ -173,26 +193,43 @@ def check_fields(config: ConfigDict) -> None:
             raise UserError(f"the config has no {key}: allowed is {field.allowed}. Set it.")
         if not field.is_allowed(values[key]):
             raise not_allowed(key, values[key])
+    _check_networks(config)
     _check_optimizer(config)
 
 
 def _check_optimizer(config: ConfigDict) -> None:
     """A setting that its optimizer would silently ignore is a mistake, so it is refused."""
-    optimizer, momentum = config.optimizer, config.momentum
-    if optimizer in ("adam", "adamw") and momentum != 0:
+    optimizer = config.optimizer
+    for numbers in networks.combinations(config):
+        momentum = numbers.get("momentum", config.momentum)
+        weight_decay = numbers.get("weight_decay", config.weight_decay)
+        if optimizer in ("adam", "adamw") and momentum != 0:
+            raise UserError(
+                f"momentum={momentum} has no effect with optimizer={optimizer}: allowed is 0. "
+                "Use momentum=0, or optimizer=sgd."
+            )
+        if optimizer == "nesterov" and momentum == 0:
+            raise UserError(
+                "momentum=0 leaves optimizer=nesterov nothing to do: allowed is a number above 0 "
+                "and below 1. Use momentum=0.9, or optimizer=sgd."
+            )
+        if optimizer == "adam" and weight_decay != 0:
+            raise UserError(
+                f"weight_decay={weight_decay} has no effect with optimizer=adam: allowed is 0. "
+                "Use optimizer=adamw, or weight_decay=0."
+            )
+
+
+def _check_networks(config: ConfigDict) -> None:
+    if config.seed + config.num_models - 1 > MAX_SEED:
         raise UserError(
-            f"momentum={momentum} has no effect with optimizer={optimizer}: allowed is 0. "
-            "Use momentum=0, or optimizer=sgd."
+            f"num_models={config.num_models} is not allowed: the seeds from seed={config.seed} on "
+            f"would pass {MAX_SEED}. Use fewer, or a smaller seed."
         )
-    if optimizer == "nesterov" and momentum == 0:
+    if (count := networks.count(config)) > MAX_NETWORKS:
         raise UserError(
-            "momentum=0 leaves optimizer=nesterov nothing to do: allowed is a number above 0 and "
-            "below 1. Use momentum=0.9, or optimizer=sgd."
-        )
-    if optimizer == "adam" and config.weight_decay != 0:
-        raise UserError(
-            f"weight_decay={config.weight_decay} has no effect with optimizer=adam: allowed is 0. "
-            "Use optimizer=adamw, or weight_decay=0."
+            f"num_models={config.num_models} is not allowed: it makes {count} networks, allowed "
+            f"are at most {MAX_NETWORKS}. Use fewer."
         )
 
 

@@ -9,8 +9,10 @@ from ml_collections import ConfigDict
 from cnn_jax import config as config_module
 from cnn_jax.errors import UserError
 
-# Where the data lie is no part of what is computed: another machine has them elsewhere.
+# Where the data lie is no part of what is computed: another machine has them elsewhere. Nor is how
+# they come to the devices: it may have more memory.
 _PLACES = ("dataset.data_dir", "dataset.manual_dir")
+_NOT_COMPUTED = (*_PLACES, "dataset.feed")
 
 
 def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
@@ -21,11 +23,13 @@ def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
       before: the other one, as it was written as JSON.
     """
     after = json.loads(json.dumps(config.to_dict()))  # Where tuples are lists, as in `before`.
-    old, new = dict(config_module.leaves(before)), dict(config_module.leaves(after))
+    younger = dict(config_module.leaves(config_module.YOUNGER))
+    old = {**younger, **dict(config_module.leaves(before))}
+    new = dict(config_module.leaves(after))
     changes = []
     for key in sorted(old.keys() | new.keys()):
         was, is_now = old.get(key, "not set"), new.get(key, "not set")
-        if was == is_now or key in _PLACES:
+        if was == is_now or key in _NOT_COMPUTED:
             continue
         text = f"{key} was {config_module.show(was)} and is {config_module.show(is_now)}"
         if key == "num_epochs" and isinstance(was, int) and was < is_now:
@@ -34,6 +38,12 @@ def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
             text += f", which schedule={config.schedule} depends on"
         changes.append(text)
     return changes
+
+
+def same_everywhere(config: ConfigDict) -> str:
+    """What all processes of a run must have in common of a config, as JSON."""
+    found = {k: v for k, v in config_module.leaves(config.to_dict()) if k not in _PLACES}
+    return json.dumps(found, sort_keys=True)
 
 
 def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> None:

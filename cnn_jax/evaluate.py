@@ -2,16 +2,16 @@
 
 import json
 import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TextIO
 
+import jax
 import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
-from cnn_jax import data, resume, trained
+from cnn_jax import data, parallel, trained
 from cnn_jax.console import Console
 from cnn_jax.errors import UserError
 from cnn_jax.pictures import calibration, confusion, figure, mistakes
@@ -27,10 +27,10 @@ def evaluate(
     workdir: str,
     config: ConfigDict | None = None,
     step: int | None = None,
+    number: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
-    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Scores the test set with a checkpoint; writes `report.json` and pictures into the workdir.
 
@@ -38,9 +38,9 @@ def evaluate(
       workdir: of a run, which may go on meanwhile.
       config: names the data set to score, and must have the same `model`; None: that of the run.
       step: of the checkpoint; None: the newest.
+      number: of the network, from 0, where several were trained at once.
       out: takes the table; default: standard output.
       err: takes warnings; default: standard error.
-      clock: seconds as a function of nothing.
 
     Returns:
       What is in `report.json`, see `_report`.
@@ -50,31 +50,31 @@ def evaluate(
         be written there.
     """
     console = Console(out, err)
-    path, checkpoint = trained.open_checkpoint(workdir, step, console.warn)
-    saved = trained.config_of(checkpoint, path, config)
-    info = config_module.check(saved)
-    if array := resume.different_array(saved, info, checkpoint):
+    network = trained.load(workdir, step, console.warn, config, number)
+    info = config_module.check(network.config)
+    there, here = info.image_shape, network.image_shape
+    if there != here or info.num_classes != len(network.class_names):
         raise UserError(
-            f"checkpoint {checkpoint.step} of {path} is of another network: {array}. Choose "
-            "another --workdir, or a --config with a data set of the same form."
+            f"{network.config.dataset.name} has {info.num_classes} classes of images {there}, and "
+            f"checkpoint {network.step} of {network.workdir} is for {len(network.class_names)} of "
+            f"{here}: allowed is a data set of the same form. Use another --config or --workdir."
         )
-    state, _ = resume.restore(saved, info, checkpoint)
-    dataset = data.load(**saved.dataset, show_progress=console.err.isatty())
-    network = Trained(
-        path, checkpoint.step, saved, info.image_shape, info.class_names, state.params
-    )
+    dataset = data.load(**network.config.dataset, show_progress=console.err.isatty())
     # The sums of a training run, so that the result is the same to the last bit.
-    total = score_test(saved, info, state, dataset, clock)
+    params = jax.tree.map(lambda array: array[None], network.params)
+    summed = score_test(network.config, info, parallel.make_mesh(1), params, dataset)
+    (total,) = summed.each.each()
     scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
     report = _report(network, total, scores)
     for line in _lines(report):
         console.line(line)
     try:
         write_whole(
-            path / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode()
+            network.workdir / "report.json",
+            (json.dumps(report, indent=2, allow_nan=False) + "\n").encode(),
         )
         written = _draw(network, scores, dataset.test.image)
-        console.line(f"Written: {', '.join(['report.json', *written])} in {path}")
+        console.line(f"Written: {', '.join(['report.json', *written])} in {network.workdir}")
     finally:  # Where the folder can only be read, the result is known all the same.
         console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
     return report

@@ -1,24 +1,41 @@
 """One training run from start to end: the only module that sees all stages."""
 
 import contextlib
+import dataclasses
+import functools
+import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from cnn_jax import comparison, data, feed, networks, parallel, resume, signals, train
 from cnn_jax import config as config_module
-from cnn_jax import data, resume, signals, train
+from cnn_jax.cluster import Cluster
+from cnn_jax.config_changes import same_everywhere
 from cnn_jax.console import Console
-from cnn_jax.programs import compile_programs
+from cnn_jax.metrics import mean
+from cnn_jax.pace import Pace
+from cnn_jax.programs import Programs, compile_programs
 from cnn_jax.report import Report
 from cnn_jax.result import Result, devices
 from cnn_jax.scoring import score_test
+from cnn_jax.streaming import StreamFeed, chunk_of
 from cnn_jax.trainer import Trainer
 from cnn_jax.workdir import Workdir, read_metrics
 
+if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
+    from cnn_jax.checkpoint import Checkpoint, Checkpoints
+
 __all__ = ["Result", "run"]
+
+_TEST_PART = 10_000  # Test examples that are held at once, where not all are in memory.
 
 
 def run(
@@ -26,6 +43,7 @@ def run(
     workdir: str | None = None,
     *,
     profile: bool = False,
+    cluster: Cluster | None = None,
     out: TextIO | None = None,
     err: TextIO | None = None,
     clock: Callable[[], float] = time.perf_counter,
@@ -39,6 +57,8 @@ def run(
       config: as `configs/mnist.py` makes it; checked before anything else.
       workdir: a folder for checkpoints, metrics, pictures and the result, or None.
       profile: writes a trace of some steps into the workdir, for JAX's profiler.
+      cluster: the processes that run this together, all with the same arguments, and with the
+        workdir on a file system that all of them see; None: this one alone.
       out: takes the console lines; default: standard output.
       err: takes warnings and the progress bar; default: standard error.
       clock: seconds as a function of nothing.
@@ -48,84 +68,216 @@ def run(
       Stopped: after SIGINT, SIGTERM or SIGHUP, when the state is saved.
     """
     started = clock()
+    cluster = cluster or Cluster()
     info = config_module.check(config)
-    console = Console(out, err)
+    cluster.check_same("the config", same_everywhere(config))
+    cluster.check_same("--workdir", str(workdir))
+    cluster.check_same("the software", json.dumps(resume.environment()["versions"]))
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(Workdir(workdir)) if workdir is not None else None
+        console = Console(out, err) if cluster.is_first else stack.enter_context(_silence())
+        folder = None
+        if workdir is not None and cluster.is_first:
+            folder = stack.enter_context(Workdir(workdir))
         report = Report(folder, console, num_epochs=config.num_epochs, num_batches=num_batches)
         stack.callback(report.close)
+        this = _Run(config, info, cluster, console, folder, report, clock, started, stack)
         checkpoints = checkpoint = None
-        if folder:
-            from cnn_jax.checkpoint import Checkpoints  # Orbax takes 0.3 s: not without a workdir.
+        if workdir is not None:
+            path = Path(os.path.expanduser(workdir))
+            checkpoint = this.find_start(path)
+            at_end = checkpoint and checkpoint.step == config.num_epochs * num_batches
+            if checkpoint and at_end and (result := this.finished(checkpoint, profile)):
+                return result
+            checkpoints = this.open_checkpoints(path, checkpoint)
+        return this.train(checkpoints, checkpoint, profile)
 
-            checkpoints = stack.enter_context(Checkpoints(folder.path, read_only=False))
-            checkpoint = resume.find_start(config, info, folder, checkpoints, console.warn)
-            if checkpoint and checkpoint.step == config.num_epochs * num_batches:
-                state, _ = resume.restore(config, info, checkpoint)
-                result = Result.from_json(folder.read_json("result.json"), state.params)
-                if result and result.steps == checkpoint.step:
-                    report.line(f"This run is finished after {config.num_epochs} epochs.")
-                    if profile:
-                        report.line("No profile: nothing is left to train")
-                    test = score_test(config, info, state, data.load(**config.dataset), clock)
-                    report.test_accuracy(test["accuracy"])
-                    return result
-            resume.take_up(checkpoint, folder, checkpoints, console.warn)
+
+@contextlib.contextmanager
+def _silence() -> Iterator[Console]:
+    """The console of a process that leaves it to the first one to speak."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        yield Console(nowhere, nowhere)
+
+
+@dataclasses.dataclass
+class _Run:
+    """A run in this process; what is to be closed at its end goes onto the stack."""
+
+    config: ConfigDict
+    info: data.Info
+    cluster: Cluster
+    console: Console
+    folder: Workdir | None  # Of the first process alone.
+    report: Report
+    clock: Callable[[], float]
+    started: float
+    stack: contextlib.ExitStack
+
+    @functools.cached_property
+    def mesh(self) -> Mesh:
+        """Of all devices of all processes."""
+        return parallel.make_mesh(networks.count(self.config))
+
+    def find_start(self, path: Path) -> "Checkpoint | None":
+        """The checkpoint to go on from; the first process chooses, the others take the same one."""
+        from cnn_jax.checkpoint import Checkpoints
+
+        found = None
+        if self.folder:
+            with Checkpoints(path, read_only=True) as checkpoints:
+                found = resume.find_start(
+                    self.config, self.info, self.folder, checkpoints, self.console.warn
+                )
+        step = self.cluster.from_first(str(found.step) if found else "")
+        if step and not self.folder:
+            with Checkpoints(path, read_only=True) as checkpoints:
+                found = checkpoints.at(int(step))
+        return found
+
+    def finished(self, checkpoint: "Checkpoint", profile: bool) -> Result | None:
+        """The result of a run that is finished, evaluated anew; None where it is not written."""
+        config, info, mesh, report = self.config, self.info, self.mesh, self.report
+        saved = self.folder.read_json("result.json") if self.folder else None
+        content = json.loads(self.cluster.from_first(json.dumps(saved)))
+        state, _ = resume.restore(config, info, mesh, checkpoint)
+        params = parallel.get(state.params)
+        if networks.count(config) == 1:
+            params = resume.without_axis(params)
+        result = Result.from_json(content, params)
+        if result is None or result.steps != checkpoint.step:
+            return None
+        report.line(f"This run is finished after {config.num_epochs} epochs.")
+        if profile:
+            report.line("No profile: nothing is left to train")
+        if self.cluster.count > 1:  # For what is known, nobody reads all data.
+            report.test_accuracy(result.test_accuracy)
+            return result
+        scores = score_test(config, info, mesh, state.params, data.load(**config.dataset))
+        if networks.count(config) > 1:
+            for line in comparison.lines(comparison.compare(config, scores)):
+                report.line(line)
+        report.test_accuracy(mean(scores.each.each(), "accuracy"))
+        return result
+
+    def open_checkpoints(self, path: Path, checkpoint: "Checkpoint | None") -> "Checkpoints":
+        """Clears the way for the checkpoints to come, which all processes write together."""
+        from cnn_jax.checkpoint import Checkpoints
+
+        together = self.mesh if self.cluster.count > 1 else None
+        checkpoints = Checkpoints(path, read_only=False, mesh=together)
+        self.stack.enter_context(checkpoints)
+        if self.folder:
+            resume.take_up(checkpoint, self.folder, checkpoints, self.console.warn)
+        self.cluster.barrier("the workdir is ready")
+        return checkpoints
+
+    def train(
+        self, checkpoints: "Checkpoints | None", checkpoint: "Checkpoint | None", profile: bool
+    ) -> Result:
+        """Trains from a checkpoint, or from the beginning, to the end."""
+        config, info, report = self.config, self.info, self.report
         report.write_json("config.json", {"config": config.to_dict(), **resume.environment()})
-        if data.needs_tfds(**config.dataset):
-            import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
-        with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
-            compiled = pool.submit(compile_programs, config, info, clock)
-            dataset = data.load(**config.dataset, show_progress=console.err.isatty())
-        programs = compiled.result()
+        step = checkpoint.step if checkpoint else 0
+        programs, examples = self._prepare()
         with signals.held() as request:
-            step = checkpoint.step if checkpoint else 0
             shape = (config.batch_size, *info.image_shape)
             report.begin(devices(), programs.seconds, shape, step, config.to_dict())
+            if self.cluster.count > 1:
+                report.line(f"Processes: {self.cluster.count}")
+            if networks.count(config) > 1:
+                report.line(networks.describe(config))
+            tensorboard = self.folder.path / "tensorboard" if self.folder else None
             trainer = Trainer(
                 config,
                 info,
-                dataset,
+                self.mesh,
                 programs,
+                self._feed(programs, examples, step),
                 report,
                 checkpoints,
                 request,
-                clock=clock,
-                started=started,
+                self.cluster,
+                clock=self.clock,
+                started=self.started,
                 checkpoint=checkpoint,
-                profile_folder=folder.path / "tensorboard" if folder and profile else None,
+                profile_folder=tensorboard if profile else None,
             )
+            # Gloo lets processes connect for 30 s from when the first one has something to add up.
+            self.cluster.barrier("the programs are compiled")
             result = trainer.run()
-            if folder:
-                _draw(folder, config, info, dataset, result, report)
+            if self.folder:
+                self._draw(self.folder, examples, result)
             report.write_json("result.json", result.to_json())
             request.answer("when the run was finished")
         return result
 
+    def _prepare(self) -> tuple[Programs, data.Examples]:
+        """Compiles while the data are read: all of them, or where they are to be read from."""
+        config, info, cluster = self.config, self.info, self.cluster
+        streams = self._streams()
+        chunk = chunk_of(config, info, self.mesh) if streams else None
+        if data.needs_tfds(**config.dataset):
+            import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
+        progress = self.console.err.isatty()
+        examples: data.Examples
+        with ThreadPoolExecutor() as pool:
+            compiled = pool.submit(compile_programs, config, info, self.mesh, chunk, self.clock)
+            if cluster.count == 1 and not streams:
+                examples = data.load(**config.dataset, show_progress=progress)
+            else:
+                with cluster.first_then_others():  # One prepares what the others may see as well.
+                    examples = data.source(**config.dataset, show_progress=progress)
+        return compiled.result(), examples
 
-def _draw(
-    folder: Workdir,
-    config: ConfigDict,
-    info: data.Info,
-    dataset: data.Dataset,
-    result: Result,
-    report: Report,
-) -> None:
-    """Draws how the training went and, for TensorBoard, which class is taken for which."""
-    from cnn_jax.pictures import confusion, curves, figure  # Matplotlib takes half a second.
+    def _streams(self) -> bool:
+        """Whether the examples come as they are needed; the same in all processes.
 
-    drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
-    figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
-    if report.board:
+        Raises:
+          UserError: when they are to lie in the devices' memory, and do not fit.
+        """
+        wanted = self.config.dataset.feed
+        if wanted == "device":
+            feed.check_fits(self.info)
+        if wanted == "auto":
+            return bool(self.cluster.largest(int(not feed.fits(self.info))))
+        return bool(wanted == "stream")
+
+    def _feed(self, programs: Programs, examples: data.Examples, step: int) -> feed.Feed:
+        arguments = self.config, self.info, self.mesh, programs
+        if programs.chunk:
+            assert isinstance(examples, data.Source)
+            stream = StreamFeed(*arguments, examples, step)
+            return self.stack.enter_context(contextlib.closing(stream))
+        if isinstance(examples, data.Source):
+            arrays = feed.shared_out(examples, self.mesh)
+        else:
+            arrays = feed.in_memory(examples, self.mesh)
+        pace = functools.partial(Pace, self.clock, self.cluster.smallest)
+        return feed.DeviceFeed(*arguments, arrays, pace)
+
+    def _draw(self, folder: Workdir, examples: data.Examples, result: Result) -> None:
+        """Draws how the training went and, for TensorBoard, which class is taken for which."""
+        from cnn_jax.pictures import confusion, curves, figure  # Matplotlib takes half a second.
+
+        config, info, board = self.config, self.info, self.report.board
+        drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
+        figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
+        if not board or networks.count(config) > 1:
+            return
         from cnn_jax.scores import Scores
         from cnn_jax.trained import Trained
 
         network = Trained(
             folder.path, result.steps, config, info.image_shape, info.class_names, result.params
         )
-        scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
+        rows = np.arange(info.num_train, info.num_train + info.num_test)
+        probabilities, labels = [], []
+        for start in range(0, len(rows), _TEST_PART):
+            part = examples.read(rows[start : start + _TEST_PART])
+            probabilities.append(network.probabilities(part.image))
+            labels.append(part.label)
+        scores = Scores(np.concatenate(probabilities), np.concatenate(labels))
         drawn = confusion.draw(scores.confusion, info.class_names, network.about)
-        report.board.image(
-            result.steps, "confusion_matrix", figure.png(drawn), drawn.canvas.get_width_height()
-        )
+        size = drawn.canvas.get_width_height()
+        board.image(result.steps, "confusion_matrix", figure.png(drawn), size)

@@ -36,6 +36,7 @@ def export(
     workdir: str,
     config: ConfigDict | None = None,
     step: int | None = None,
+    number: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
@@ -48,6 +49,7 @@ def export(
       workdir: of a training run.
       config: must have the network of the run; None: that of the run.
       step: of the checkpoint; None: the newest.
+      number: of the network, from 0, where several were trained at once.
       out: takes the lines; default: standard output.
       err: takes warnings; default: standard error.
 
@@ -56,7 +58,7 @@ def export(
         written.
     """
     console = Console(out, err)
-    network = trained.load(workdir, step, console.warn, config)
+    network = trained.load(workdir, step, console.warn, config, number)
     tried = [(name, *try_form(name, network)) for name in FORMS]
     folder = network.workdir / "export"
     with said(folder):

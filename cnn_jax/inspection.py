@@ -56,6 +56,7 @@ def inspect(
     images: Sequence[str] | None = None,
     config: ConfigDict | None = None,
     step: int | None = None,
+    number: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
@@ -68,6 +69,7 @@ def inspect(
         and then the most confident mistakes on the test set are drawn as well.
       config: names the data set, and must have the same `model`; None: that of the run.
       step: of the checkpoint; None: the newest.
+      number: of the network, from 0, where several were trained at once.
       out: takes a line for each picture; default: standard output.
       err: takes warnings; default: standard error.
 
@@ -78,7 +80,7 @@ def inspect(
       UserError: when there is no such network, data set or picture, or nothing can be written.
     """
     console = Console(out, err)
-    network = trained.load(workdir, step, console.warn, config)
+    network = trained.load(workdir, step, console.warn, config, number)
     folder = network.workdir / "pictures"
     written = []
     for picture in _own(network, images, console) if images else _of_test_set(network, console):

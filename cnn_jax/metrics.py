@@ -1,13 +1,19 @@
 """Loss and accuracy as sums and counts: merged by adding, divided once, at the end."""
 
+import math
+from collections.abc import Sequence
+
 import flax.struct
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
+Values = dict[str, float | int]  # What `Metrics.compute` says.
+
 
 class Metrics(flax.struct.PyTreeNode):
-    """What a set of examples adds up to.
+    """What a set of examples adds up to; for several networks, each attribute has their axis.
 
     Attributes:
       loss_sum: float32 [], the sum of the examples' cross-entropies, in nats.
@@ -20,16 +26,18 @@ class Metrics(flax.struct.PyTreeNode):
     count: Array
 
     @classmethod
-    def empty(cls) -> "Metrics":
-        """Those of no examples."""
-        return cls(jnp.float32(0), jnp.int32(0), jnp.int32(0))
+    def empty(cls, *shape: int) -> "Metrics":
+        """Those of no examples, for so many networks."""
+        return cls(
+            jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32)
+        )
 
     @classmethod
     def of_batch(cls, logits: Array, label: Array, mask: Array | None = None) -> "Metrics":
         """Those of a batch.
 
         Args:
-          logits: float32 [B, K].
+          logits: float32 [B, K], where any number of axes may stand for B.
           label: int32 [B], 0..K-1.
           mask: bool [B], false for what only fills up the batch; None counts every example.
 
@@ -38,7 +46,7 @@ class Metrics(flax.struct.PyTreeNode):
         """
         if mask is None:
             mask = jnp.ones_like(label, dtype=bool)
-        if not logits.shape[:1] == label.shape == mask.shape:
+        if not logits.shape[:-1] == label.shape == mask.shape:
             raise ValueError(
                 f"logits {logits.shape}, label {label.shape} and mask {mask.shape} do not agree: "
                 "allowed are [B, K], [B] and [B]."
@@ -63,7 +71,7 @@ class Metrics(flax.struct.PyTreeNode):
         """Mean cross-entropy, float32 []; 0 for no examples, so that a gradient stays finite."""
         return self.loss_sum / jnp.maximum(self.count, 1)
 
-    def compute(self) -> dict[str, float | int]:
+    def compute(self) -> Values:
         """Python numbers: `loss`, mean cross-entropy in nats; `accuracy`, 0..1; `count`.
 
         Raises:
@@ -77,3 +85,20 @@ class Metrics(flax.struct.PyTreeNode):
             "accuracy": int(self.correct) / count,
             "count": count,
         }
+
+    def each(self) -> list[Values]:
+        """What `compute` says, for each network."""
+        sums = jax.device_get(self)
+        columns = zip(sums.loss_sum, sums.correct, sums.count, strict=True)
+        return [Metrics(*numbers).compute() for numbers in columns]
+
+
+def finite(each: Sequence[Values], name: str) -> list[float | int | None]:
+    """One value of each network; None where it is no number any more."""
+    return [values[name] if math.isfinite(values[name]) else None for values in each]
+
+
+def mean(each: Sequence[Values], name: str) -> float:
+    """Mean of one value over the networks where it is finite; NaN where it is for none."""
+    numbers = [number for number in finite(each, name) if number is not None]
+    return math.fsum(numbers) / len(numbers) if numbers else math.nan

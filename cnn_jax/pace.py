@@ -8,9 +8,16 @@ SECONDS = 1.0
 class Pace:
     """How much work a call may be given, learnt from the calls before."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        """`clock`: seconds as a function of nothing."""
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float], agree: Callable[[int], int] = lambda size: size
+    ) -> None:
+        """Begins with the smallest piece.
+
+        Args:
+          clock: seconds as a function of nothing.
+          agree: a size -> the one to take, the same in all processes that work together.
+        """
+        self._clock, self._agree = clock, agree
         self._size = 1  # Units a call. The first one finds out how long a unit takes.
 
     def pieces(self, start: int, stop: int, unit: int = 1) -> Iterator[tuple[int, int]]:
@@ -29,5 +36,5 @@ class Pace:
             began = self._clock()
             yield start, end
             seconds = (self._clock() - began) / ((end - start) / unit)
-            self._size = max(1, int(SECONDS / max(seconds, 1e-9)))
+            self._size = self._agree(max(1, int(SECONDS / max(seconds, 1e-9))))
             start = end

@@ -85,6 +85,7 @@ def predict(
     images: Sequence[str],
     config: ConfigDict | None = None,
     step: int | None = None,
+    number: int | None = None,
     *,
     as_json: bool = False,
     show: bool = False,
@@ -98,6 +99,7 @@ def predict(
       images: files, folders, and patterns such as `*.jpg`.
       config: must have the network of the run; None: that of the run.
       step: of the checkpoint; None: the newest.
+      number: of the network, from 0, where several were trained at once.
       as_json: prints an object a line instead, see `Prediction.json`.
       show: also writes what the network saw, beside the originals, into `WORKDIR/pictures`.
       out: takes the lines; default: standard output.
@@ -108,7 +110,7 @@ def predict(
     """
     console = Console(out, err)
     paths = find_pictures(images)
-    network = trained.load(workdir, step, console.warn, config)
+    network = trained.load(workdir, step, console.warn, config, number)
     width = min(_WIDEST, max(len(printable(str(path))) for path in paths))
     folder = network.workdir / "pictures"
     failed: list[Prediction] = []

@@ -1,14 +1,18 @@
 """What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
 
-from collections.abc import Mapping
+import collections
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
 
 from cnn_jax import tensorboard
 from cnn_jax.console import Console
+from cnn_jax.metrics import Values, finite, mean
 from cnn_jax.tensorboard import TensorBoard
 from cnn_jax.workdir import Workdir
+
+_NAMED = 8  # Devices; more of them are counted.
 
 
 class Report:
@@ -75,7 +79,7 @@ class Report:
             self.board = TensorBoard(self._workdir.path / "tensorboard", step)
             self.board.config(config)
         num_steps = self._num_epochs * self._num_batches
-        self.line(f"Device: {', '.join(devices)} | Compiled in {compile_seconds:.1f} s")
+        self.line(f"Device: {_in_short(devices)} | Compiled in {compile_seconds:.1f} s")
         self.line(f"Image batch dimensions: {image_shape}")
         self.line(f"Image label dimensions: {image_shape[:1]}")
         if step:
@@ -123,7 +127,7 @@ class Report:
         self.line(f"Test accuracy: {100 * accuracy:.2f}%")
 
     def metrics(
-        self, *, step: int, epoch: int, split: str, values: dict[str, float], seconds: float
+        self, *, step: int, epoch: int, split: str, each: Sequence[Values], seconds: float
     ) -> None:
         """Appends one line to `metrics.jsonl`.
 
@@ -132,23 +136,24 @@ class Report:
           epoch: number of the epoch, from 1.
           split: `train`: the batches since the line before, each with the parameters of its
             moment; `train_eval`: the whole training set with the parameters as they are; `test`.
-          values: has `loss` and `accuracy`.
+          each: `loss` and `accuracy` of each network; where there are several, the line has their
+            means over those that are finite, and all of them.
           seconds: since the training began.
         """
+        means = {name: mean(each, name) for name in ("loss", "accuracy")}
         if self._workdir:
-            row = {
+            row: dict[str, Any] = {
                 "step": step,
                 "epoch": epoch,
                 "split": split,
-                "loss": values["loss"],
-                "accuracy": values["accuracy"],
+                **means,
                 "seconds": round(seconds, 3),
             }
+            if len(each) > 1:
+                row["networks"] = {name: finite(each, name) for name in means}
             self._workdir.add_metrics(row)
         if self.board:
-            self.board.scalars(
-                step, {f"{name}/{split}": values[name] for name in ("loss", "accuracy")}
-            )
+            self.board.scalars(step, {f"{name}/{split}": value for name, value in means.items()})
 
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
@@ -159,3 +164,11 @@ class Report:
         self._bar.close()
         if self.board:
             self.board.close()
+
+
+def _in_short(devices: Sequence[str]) -> str:
+    """The names of some devices, or how many there are of each kind."""
+    if len(devices) <= _NAMED:
+        return ", ".join(devices)
+    kinds = collections.Counter(name.partition(" ")[2] for name in devices)
+    return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())

@@ -2,14 +2,18 @@
 
 import dataclasses
 import hashlib
+import math
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
 import jax
 
 from cnn_jax.errors import UserError
+from cnn_jax.metrics import Values, mean
 
+_OF_SEVERAL = {"networks", "comparison"}  # What the result of a single network has not.
 _PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 
 
@@ -20,10 +24,10 @@ class Result:
     Seconds are those of all processes together, where one went on with the run of another.
 
     Attributes:
-      test_accuracy: fraction, 0..1.
-      test_loss: mean cross-entropy in nats.
+      test_accuracy: fraction, 0..1; of several networks their mean, as are the next two.
+      test_loss: mean cross-entropy in nats; None where one of several has none any more.
       train_accuracy: fraction, over the whole training set with the final parameters.
-      num_parameters: how many numbers were trained.
+      num_parameters: of a network.
       steps: steps taken.
       epoch_seconds: of each epoch, training alone.
       eval_seconds: of all evaluations together.
@@ -32,11 +36,14 @@ class Result:
       params_sha256: over the parameters' bytes in tree order.
       versions: of Python and of the packages.
       devices: names of the devices that trained.
-      params: the trained parameters.
+      params: the trained parameters; of several networks with a first axis for these.
+      networks: of several networks each one's seed, swept numbers, accuracies and loss.
+      comparison: of several networks `comparison.Comparison.to_json` of those that differ in
+        their seed alone.
     """
 
     test_accuracy: float
-    test_loss: float
+    test_loss: float | None
     train_accuracy: float
     num_parameters: int
     steps: int
@@ -48,19 +55,50 @@ class Result:
     versions: dict[str, str]
     devices: list[str]
     params: Any = dataclasses.field(repr=False)
+    networks: list[dict[str, Any]] | None = None
+    comparison: list[dict[str, Any]] | None = None
 
     @classmethod
     def from_json(cls, content: dict[str, Any] | None, params: Any) -> "Result | None":
         """The result that `content` of a `result.json` stands for, or None where it is none."""
         names = {field.name for field in dataclasses.fields(cls)} - {"params"}
-        if content is None or content.keys() != names:
+        if content is None or content.keys() | _OF_SEVERAL != names:
             return None
         return cls(**content, params=params)
 
     def to_json(self) -> dict[str, Any]:
         """The content of `result.json`."""
         fields = (f.name for f in dataclasses.fields(self) if f.name != "params")
-        return {name: getattr(self, name) for name in fields}
+        found = {name: getattr(self, name) for name in fields}
+        return {k: v for k, v in found.items() if v is not None or k not in _OF_SEVERAL}
+
+
+def make(
+    params: Any,
+    test: Sequence[Values],
+    trained: Sequence[Values],
+    **others: Any,
+) -> Result:
+    """Sums up.
+
+    Args:
+      params: as in `Result`.
+      test: `loss` and `accuracy` of each network on the test set.
+      trained: those on the training set.
+      others: attributes of `Result` that are known already.
+    """
+    losses = [float(values["loss"]) for values in test]
+    return Result(
+        test_accuracy=mean(test, "accuracy"),
+        test_loss=mean(test, "loss") if all(map(math.isfinite, losses)) else None,
+        train_accuracy=mean(trained, "accuracy"),
+        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)) // len(test),
+        params_sha256=params_sha256(params),
+        versions=versions(),
+        devices=devices(),
+        params=params,
+        **others,
+    )
 
 
 def params_sha256(params: Any) -> str:

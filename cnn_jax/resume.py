@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
+import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
-from cnn_jax import data
+from cnn_jax import data, networks, parallel
 from cnn_jax.config_changes import changes_of
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
@@ -66,18 +68,30 @@ class Progress:
 
 
 def saved_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
-    """The arrays of a checkpoint.
+    """The arrays of a checkpoint; those of one network alone have no axis for the networks.
 
     Args:
-      state: after some step.
-      total: metrics of the batches since the last row of `metrics.jsonl`.
+      state: of M networks after some step, or its shapes.
+      total: metrics [M] of the batches since the last row of `metrics.jsonl`, or their shapes.
     """
-    return {
+    tree = {
         "params": state.params,
         "opt_state": state.opt_state,
         "step": state.step,
         "metrics": total,
     }
+    return without_axis(tree) if len(total.count.shape) and total.count.shape[0] == 1 else tree
+
+
+def without_axis(tree: Any) -> Any:
+    """Arrays of a single network, or their shapes, without the axis for the networks."""
+
+    def squeeze(array: Any) -> Any:
+        if isinstance(array, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
+        return array[0]
+
+    return jax.tree.map(squeeze, tree)
 
 
 def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
@@ -130,17 +144,20 @@ def different_array(config: ConfigDict, info: data.Info, checkpoint: "Checkpoint
 
 
 def restore(
-    config: ConfigDict, info: data.Info, checkpoint: "Checkpoint"
+    config: ConfigDict, info: data.Info, mesh: Mesh, checkpoint: "Checkpoint"
 ) -> tuple[TrainState, Metrics]:
-    """What was given to `saved_tree`, on the device; no array may be different."""
+    """What was given to `saved_tree`, on the devices; no array may be different."""
     shapes, total = _shapes(config, info)
-    tree = jax.device_put(checkpoint.tree(saved_tree(shapes, total)))
-    total = tree.pop("metrics")
-    return shapes.replace(**tree), total
+    tree = checkpoint.tree(saved_tree(shapes, total))
+    if networks.count(config) == 1:
+        tree = jax.tree.map(lambda array: np.asarray(array)[None], tree)
+    total = parallel.put(tree.pop("metrics"), parallel.replicated(mesh))
+    return shapes.replace(**parallel.put(tree, parallel.per_model(mesh))), total
 
 
 def _shapes(config: ConfigDict, info: data.Info) -> tuple[TrainState, Metrics]:
-    return state_shapes(config, info), jax.eval_shape(Metrics.empty)
+    state = state_shapes(config, info, parallel.alone())
+    return state, jax.eval_shape(lambda: Metrics.empty(networks.count(config)))
 
 
 def find_start(

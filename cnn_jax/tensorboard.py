@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cnn_jax.array_tree import flatten
 from cnn_jax.errors import UserError
 from cnn_jax.workdir import said
@@ -69,7 +71,8 @@ class TensorBoard:
     def histograms(self, step: int, params: Any) -> None:
         """Shows how the values of every array of a tree are spread."""
         for path, array in flatten(params).items():
-            histogram = self._summary.histogram(path.replace(".", "/"), array.ravel(), "auto")
+            finite = array[np.isfinite(array)]  # One of several networks may have diverged.
+            histogram = self._summary.histogram(path.replace(".", "/"), finite, "auto")
             self._write(step, summary=histogram)
 
     def image(self, step: int, name: str, png: bytes, size: tuple[int, int]) -> None:

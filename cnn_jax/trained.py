@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cnn_jax import config as config_module
-from cnn_jax import program_cache, resume, train
+from cnn_jax import loops, networks, program_cache, resume
 from cnn_jax.array_tree import difference, form
 from cnn_jax.checkpoint import Checkpoint, Checkpoints
 from cnn_jax.config_changes import check_same_model
@@ -62,7 +62,7 @@ class Trained:
         Returns:
           float32 [N, K].
         """
-        size = train.EVAL_BATCH_SIZE  # The last batch is filled up: one program serves any N.
+        size = loops.EVAL_BATCH_SIZE  # The last batch is filled up: one program serves any N.
         program = _program(self.model, self.image_shape, self.config.deterministic)
         params = jax.device_put(self.params)
         found = np.empty((len(image_u8), len(self.class_names)), np.float32)
@@ -84,13 +84,13 @@ class Trained:
 def _program(
     model: ConvNet, image_shape: tuple[int, int, int], deterministic: bool
 ) -> jax.stages.Compiled:
-    """(params, uint8 [B, H, W, C]) -> float32 logits [B, K], B being `train.EVAL_BATCH_SIZE`."""
+    """(params, uint8 [B, H, W, C]) -> float32 logits [B, K], B being `loops.EVAL_BATCH_SIZE`."""
 
     def logits(params: Any, image_u8: jax.Array) -> jax.Array:
         return cast(jax.Array, model.apply({"params": params}, normalize(image_u8)))
 
-    image_u8 = jax.ShapeDtypeStruct((train.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
-    program = jax.jit(logits, compiler_options=train.compiler_options(deterministic))
+    image_u8 = jax.ShapeDtypeStruct((loops.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
+    program = jax.jit(logits, compiler_options=loops.compiler_options(deterministic))
     with program_cache.in_use():
         return program.lower(_shapes(model, image_shape), image_u8).compile()
 
@@ -111,7 +111,7 @@ def open_checkpoint(
       warn: takes a line about damaged ones that are passed over.
 
     Raises:
-      UserError: when there is no such checkpoint, or its parameters are no numbers.
+      UserError: when there is no such checkpoint.
     """
     path = Path(os.path.expanduser(workdir))
     with Checkpoints(path, read_only=True) as checkpoints:
@@ -120,12 +120,6 @@ def open_checkpoint(
         raise UserError(
             f"workdir {path} has no checkpoint: allowed is the --workdir of a training run. Train "
             "first, with the same --workdir."
-        )
-    params = [array for name, array in checkpoint.arrays.items() if name.startswith("params.")]
-    if not all(np.isfinite(array).all() for array in params):
-        raise UserError(
-            f"checkpoint {checkpoint.step} of {path} has parameters that are no numbers: allowed "
-            "are finite ones. Choose another --step or --workdir."
         )
     return path, checkpoint
 
@@ -154,6 +148,7 @@ def load(
     step: int | None,
     warn: Callable[[str], None],
     config: ConfigDict | None = None,
+    number: int | None = None,
 ) -> Trained:
     """The network of a workdir.
 
@@ -162,6 +157,7 @@ def load(
       step: see there.
       warn: see there.
       config: as `other` in `config_of`.
+      number: of the network, from 0, where several were trained at once.
 
     Raises:
       UserError: when there is none, or its parameters are not those of its config.
@@ -174,16 +170,42 @@ def load(
         for name, array in checkpoint.arrays.items()
         if name.startswith("params.")
     }
+    _check_number(number, config, path)
+    if (count := networks.count(config)) > 1:
+        if any(array.shape[:1] != (count,) for array in flat.values()):
+            raise _of_another(checkpoint.step, path, f"it has not {count} networks")
+        assert number is not None
+        flat = {name: array[number] for name, array in flat.items()}
+        config = networks.alone(config, number)
     params = unflatten_dict(flat, sep=".")
     trained = Trained(path, checkpoint.step, config, image_shape, class_names, params)
-    _check_params(trained, flat)
+    shapes = _shapes(trained.model, image_shape)
+    if array := difference({name: form(array) for name, array in flat.items()}, shapes):
+        raise _of_another(checkpoint.step, path, array)
+    if not all(np.isfinite(array).all() for array in flat.values()):
+        raise UserError(
+            f"checkpoint {checkpoint.step} of {path} has parameters that are no numbers: allowed "
+            "are finite ones. Choose another --step, --network or --workdir."
+        )
     return trained
 
 
-def _check_params(trained: Trained, flat: Mapping[str, Any]) -> None:
-    shapes = _shapes(trained.model, trained.image_shape)
-    if array := difference({name: form(array) for name, array in flat.items()}, shapes):
+def _check_number(number: int | None, config: ConfigDict, path: Path) -> None:
+    count = networks.count(config)
+    if count > 1 and number is None:
         raise UserError(
-            f"checkpoint {trained.step} of {trained.workdir} is of another network than its "
-            f"config: {array}. Choose another --workdir."
+            f"workdir {path} holds {count} networks that were trained at once: allowed is one of "
+            f"them. Use --network=K, 0..{count - 1}, in the order of its result.json."
         )
+    if number is not None and number >= count:
+        there = f"0..{count - 1}" if count > 1 else "0, its only one"
+        raise UserError(
+            f"workdir {path} has no network {number}: allowed is {there}. Change --network."
+        )
+
+
+def _of_another(step: int, path: Path, what: str) -> UserError:
+    return UserError(
+        f"checkpoint {step} of {path} is of another network than its config: {what}. Choose "
+        "another --workdir."
+    )

@@ -2,24 +2,28 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_jax import data, result, train
+from cnn_jax import comparison, data, networks, parallel, result, train
+from cnn_jax.cluster import Cluster
 from cnn_jax.errors import UserError
-from cnn_jax.metrics import Metrics
-from cnn_jax.pace import Pace
+from cnn_jax.feed import Feed
+from cnn_jax.loops import Scores
+from cnn_jax.metrics import Metrics, Values, mean
+from cnn_jax.optimizer import learning_rate_schedule
 from cnn_jax.programs import Programs
 from cnn_jax.report import Report
 from cnn_jax.result import Result
-from cnn_jax.resume import Progress, environment, form_of, restore, saved_tree
-from cnn_jax.scoring import examples_on_device, score
+from cnn_jax.resume import Progress, environment, form_of, restore, saved_tree, without_axis
 from cnn_jax.signals import Held
 
 if TYPE_CHECKING:
@@ -33,54 +37,60 @@ class Trainer:
         self,
         config: ConfigDict,
         info: data.Info,
-        dataset: data.Dataset,
+        mesh: Mesh,
         programs: Programs,
+        feed: Feed,
         report: Report,
         checkpoints: "Checkpoints | None",
         request: Held,
+        cluster: Cluster,
         *,
         clock: Callable[[], float],
         started: float,
         checkpoint: "Checkpoint | None",
         profile_folder: Path | None = None,
     ) -> None:
-        """Puts the data on the device, and draws the initial parameters or takes the saved ones.
+        """Draws the initial parameters or takes the saved ones.
 
         Args:
           config: as checked by `config.check`.
           info: of the data set.
-          dataset: its examples.
-          programs: for this config and data set.
+          mesh: of `parallel.make_mesh`.
+          programs: for these three.
+          feed: of its examples.
           report: takes what happens.
           checkpoints: take the state, or None.
           request: to end, if one comes.
+          cluster: the processes that train together.
           clock: seconds as a function of nothing.
           started: when the run was called for.
           checkpoint: where to go on from; None: from the beginning.
           profile_folder: for a profile of some steps, if one is wanted.
         """
-        self._config, self._info = config, info
-        self._programs, self._report, self._checkpoints = programs, report, checkpoints
-        self._request = request
+        self._config, self._info, self._feed = config, info, feed
+        self._report, self._checkpoints = report, checkpoints
+        self._request, self._cluster = request, cluster
         self._clock = clock
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        num_steps = config.num_epochs * self._num_batches
-        self._learning_rate = jax.jit(  # Step by step it would take half a second at first.
-            train.learning_rate_schedule(config.schedule, config.learning_rate, num_steps)
+        self._networks = networks.networks_of(config)
+        nothing = (
+            Metrics.empty(len(self._networks)),
+            Scores.empty(len(self._networks), config.num_models),
         )
-        self._examples = examples_on_device(dataset)
-        self._train_pace, self._score_pace = Pace(clock), Pace(clock)
+        self._no_metrics, self._no_scores = parallel.put(nothing, parallel.replicated(mesh))
         # The sum is that of the batches since the last row of metrics.jsonl.
         if checkpoint:
-            self._state, self._total = restore(config, info, checkpoint)
+            self._state, self._total = restore(config, info, mesh, checkpoint)
             self._before = Progress.of(checkpoint)
+            self._step = checkpoint.step
         else:
-            self._state = programs.initial_state(jax.random.key(config.seed))
-            self._total = Metrics.empty()
+            self._state = programs.initial_state(*networks.drawn_from(config))
+            self._total = self._no_metrics
             self._before = Progress()
-        self._step = int(self._state.step)
+            self._step = 0
         self._first_step, self._profile_folder = self._step, profile_folder
         self._saved_step = checkpoint.step if checkpoint else None
+        self._lost: set[int] = set()  # Networks whose loss is no number any more.
         self._progress = dataclasses.replace(
             self._before,
             epoch_seconds=list(self._before.epoch_seconds),
@@ -105,7 +115,7 @@ class Trainer:
             # Scoring shows whether the parameters are good, and so comes before the saving; but a
             # process that goes on from here scores them anew.
             progress = self._progress_now() if saves else None
-            train_values = self._score_epoch(epoch)
+            train_each = self._score_epoch(epoch)
             if progress:
                 self._save(progress)
         self._report.training_time(self._elapsed())
@@ -113,40 +123,39 @@ class Trainer:
             self._report.line("No profile: the compiled loop was called less than twice")
         if self._checkpoints:
             self._checkpoints.wait()
-        return self._finish(train_values)
+        return self._finish(train_each)
 
     def _train_epoch(self, epoch: int) -> None:
         """Takes the steps of an epoch that are not taken yet; `epoch` counts from 1."""
         if len(self._progress.epoch_seconds) < epoch:
             self._progress.epoch_seconds.append(0.0)
-        order = train.epoch_order(self._config.seed, epoch, self._info.num_train)
         steps_before = (epoch - 1) * self._num_batches
         every = self._config.log_every_steps
         while (done := self._step - steps_before) < self._num_batches:
             row_end = min(done - done % every + every, self._num_batches)
             seconds_before = self._progress.epoch_seconds[-1]
-            for first, end in self._train_pace.pieces(done, row_end):
+            for first, end in self._feed.train_pieces(done, row_end):
                 began = self._clock()
                 with self._profile(steps_before + first, steps_before + end):
-                    self._state, self._total, last = self._programs.train_steps(
-                        self._state, self._total, *self._examples, order, first, end - first
+                    self._state, self._total, last = self._feed.train(
+                        self._state, self._total, epoch, first, end
                     )
-                    values = self._total.compute()
+                    each = self._total.each()
                 self._step = steps_before + end
-                self._check_finite(values["loss"], steps_before + first)
+                self._check_finite(each, steps_before + first)
                 self._progress.epoch_seconds[-1] += self._clock() - began
                 self._report.batches(
                     epoch,
                     end,
-                    last.compute()["loss"],
+                    mean(last.each(), "loss"),
                     show=end == row_end and end % every == 0,
                     advance=end - first,
                 )
                 if end == row_end:
-                    self._metrics(epoch, "train", values)
+                    self._metrics(epoch, "train", each)
                     seconds = self._progress.epoch_seconds[-1] - seconds_before
                     self._pace_to_board(seconds / (row_end - done))
-                    self._total = Metrics.empty()
+                    self._total = self._no_metrics
                 self._pause()
 
     def _profile(self, first: int, end: int) -> contextlib.AbstractContextManager[Any]:
@@ -169,63 +178,76 @@ class Trainer:
 
     def _pace_to_board(self, seconds_per_step: float) -> None:
         if board := self._report.board:
-            # Of the last step taken; Optax counts from 0.
-            rate = float(self._learning_rate(self._step - 1))
-            board.scalars(self._step, {"learning_rate": rate, "seconds_per_step": seconds_per_step})
+            values = {"seconds_per_step": seconds_per_step}
+            if not isinstance(self._config.learning_rate, tuple | list):
+                values["learning_rate"] = self._learning_rate()
+            board.scalars(self._step, values)
 
-    def _score_epoch(self, epoch: int) -> dict[str, float]:
-        values = self._score(0, self._info.num_train)
-        self._metrics(epoch, "train_eval", values)
-        self._report.epoch_accuracy(epoch, values["accuracy"], self._elapsed())
+    def _learning_rate(self) -> float:
+        """Of the last step taken; Optax counts from 0."""
+        return float(self._schedule(self._step - 1))
+
+    @functools.cached_property
+    def _schedule(self) -> Callable[[int], Any]:
+        config, num_steps = self._config, self._config.num_epochs * self._num_batches
+        # Step by step it would take half a second at first.
+        return jax.jit(learning_rate_schedule(config.schedule, config.learning_rate, num_steps))
+
+    def _score_epoch(self, epoch: int) -> list[Values]:
+        each = self._score(0, self._info.num_train).each.each()
+        self._check_finite(each, self._step - 1)
+        self._metrics(epoch, "train_eval", each)
+        self._report.epoch_accuracy(epoch, mean(each, "accuracy"), self._elapsed())
+        params = self._params() if self._cluster.count > 1 or self._report.board else None
         if board := self._report.board:
-            board.histograms(self._step, self._state.params)
+            board.histograms(self._step, params)
             board.flush()
-        return values
+        return each
 
-    def _finish(self, train_values: dict[str, float]) -> Result:
+    def _finish(self, train_each: Sequence[Values]) -> Result:
         """Scores the test set and sums up."""
-        info = self._info
-        test = self._score(info.num_train, info.num_train + info.num_test)
-        self._metrics(self._config.num_epochs, "test", test)
-        self._report.test_accuracy(test["accuracy"])
-        params = jax.device_get(self._state.params)
-        progress = self._progress_now()
-        return Result(
-            test_accuracy=test["accuracy"],
-            test_loss=test["loss"],
-            train_accuracy=train_values["accuracy"],
-            num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
-            steps=self._step,
-            epoch_seconds=progress.epoch_seconds,
-            eval_seconds=progress.eval_seconds,
-            compile_seconds=progress.compile_seconds,
-            total_seconds=progress.total_seconds,
-            params_sha256=result.params_sha256(params),
-            versions=result.versions(),
-            devices=result.devices(),
-            params=params,
-        )
+        info, config = self._info, self._config
+        scores = self._score(info.num_train, info.num_train + info.num_test)
+        test = scores.each.each()
+        self._check_finite(test, self._step - 1)
+        self._metrics(config.num_epochs, "test", test)
+        others: dict[str, Any] = {}
+        if len(self._networks) > 1:
+            compared = comparison.compare(config, scores)
+            for line in comparison.lines(compared):
+                self._report.line(line)
+            others = {
+                "networks": comparison.rows(self._networks, test, train_each),
+                "comparison": [c.to_json() for c in compared],
+            }
+        self._report.test_accuracy(mean(test, "accuracy"))
+        params, progress = self._params(), self._progress_now()
+        for name in ("epoch_seconds", "eval_seconds", "compile_seconds", "total_seconds"):
+            others[name] = getattr(progress, name)
+        return result.make(params, test, train_each, steps=self._step, **others)
 
-    def _score(self, start: int, stop: int) -> dict[str, float]:
-        """Loss and accuracy of examples start .. stop - 1 with the parameters as they are."""
+    def _params(self) -> Any:
+        """The parameters in this process; all processes must ask for them."""
+        params = parallel.get(self._state.params)
+        return without_axis(params) if len(self._networks) == 1 else params
+
+    def _score(self, start: int, stop: int) -> Scores:
+        """Metrics of examples start .. stop - 1 with the parameters as they are."""
         began = self._clock()
-        values = score(
-            self._programs.evaluate,
-            self._state,
-            self._examples,
-            start,
-            stop,
-            self._score_pace,
-            self._pause,
-        )
-        self._check_finite(values["loss"], self._step - 1)
+        total: Scores = self._no_scores
+        for first, end in self._feed.score_pieces(start, stop):
+            total = jax.block_until_ready(self._feed.score(self._state, total, first, end))
+            self._pause()
         self._progress.eval_seconds += self._clock() - began
-        return values
+        return total
 
     def _pause(self) -> None:
         """The moment between two calls, when the state is whole: ends the run if that is asked."""
-        if self._request.number is None:
+        # A request to one process is one to all, or the others would wait for it.
+        number = self._cluster.agreed_signal(self._request.number)
+        if number is None:
             return
+        self._request.number = number
         where = f"after step {self._step} of {self._config.num_epochs * self._num_batches}"
         if self._checkpoints is None:
             self._request.answer(f"{where}, and nothing is saved without a --workdir")
@@ -239,10 +261,10 @@ class Trainer:
         """Begins to save the state, unless that is done already."""
         if self._checkpoints is None or self._saved_step == self._step:
             return
-        tree = jax.device_get(saved_tree(self._state, self._total))
+        tree = saved_tree(*parallel.get((self._state, self._total)))
         # The loss of the last step is that of the parameters before it.
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree["params"])):
-            self._check_finite(math.nan, self._step - 1)
+        if len(self._networks) == 1 and not _all_finite(tree["params"]):
+            self._stop_at(math.nan, self._step - 1)
         record = {
             "config": self._config.to_dict(),
             **environment(),
@@ -252,23 +274,31 @@ class Trainer:
         self._checkpoints.save(self._step, tree, record)
         self._saved_step = self._step
 
-    def _check_finite(self, loss: float, first_step: int) -> None:
-        """Stops a run whose loss is no number any more.
+    def _check_finite(self, each: Sequence[Values], first_step: int) -> None:
+        """Stops a run whose loss is no number any more; of several networks, all of them.
 
         Args:
-          loss: of the steps up to this one.
+          each: metrics of the steps up to this one, of each network.
           first_step: the step before them.
 
         Raises:
           UserError: naming the steps between which it happened.
         """
-        if not math.isfinite(loss):
-            kept = f"; the checkpoint of step {self._saved_step} stays" if self._saved_step else ""
-            where = " and another --workdir" if self._checkpoints else ""
-            raise UserError(
-                f"the loss became {loss} between step {first_step} and step {self._step}"
-                f"{kept}: allowed is a finite number. Use a smaller learning_rate{where}."
-            )
+        lost = {k for k, values in enumerate(each) if not math.isfinite(values["loss"])}
+        if len(lost) == len(each):
+            self._stop_at(each[0]["loss"], first_step)
+        for number in sorted(lost - self._lost):
+            name = self._networks[number].name
+            self._report.line(f"The loss of {name} is no number any more, by step {self._step}")
+        self._lost |= lost
+
+    def _stop_at(self, loss: float, first_step: int) -> None:
+        kept = f"; the checkpoint of step {self._saved_step} stays" if self._saved_step else ""
+        where = " and another --workdir" if self._checkpoints else ""
+        raise UserError(
+            f"the loss became {loss} between step {first_step} and step {self._step}"
+            f"{kept}: allowed is a finite number. Use a smaller learning_rate{where}."
+        )
 
     def _elapsed(self) -> float:
         return self._before.training_seconds + self._clock() - self._training_started
@@ -282,7 +312,11 @@ class Trainer:
             metrics_size=self._report.metrics_size(),
         )
 
-    def _metrics(self, epoch: int, split: str, values: dict[str, float]) -> None:
+    def _metrics(self, epoch: int, split: str, each: Sequence[Values]) -> None:
         self._report.metrics(
-            step=self._step, epoch=epoch, split=split, values=values, seconds=self._elapsed()
+            step=self._step, epoch=epoch, split=split, each=each, seconds=self._elapsed()
         )
+
+
+def _all_finite(tree: Any) -> bool:
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))

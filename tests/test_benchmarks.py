@@ -1,6 +1,7 @@
 """The benchmarks run; what they measure is no test's business."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import floor, train_speed
+from benchmarks import all_reduces, floor, scaling_row, train_speed
+from benchmarks.scaling_row import Row
 
 
 def result(train_seconds: list[float], test_accuracy: list[float]) -> dict[str, Any]:
@@ -85,3 +87,146 @@ def test_the_cost_of_a_checkpoint_is_measured() -> None:
     # Compression takes a tenth.
     (size,) = re.findall(r"\d+ files, ([\d,]+) bytes", process.stdout)
     assert int(size.replace(",", "")) > 0.8 * 3 * 4 * (144 + 4608 + 15680 + 58)
+
+
+@pytest.mark.parametrize("text", ["8x1", "gpux64", "1x1xstream"])
+def test_a_row_is_named_as_it_is_asked_for(text: str) -> None:
+    assert Row.parse(text).name == text
+
+
+@pytest.mark.parametrize("text", ["8", "0x1", "1x0", "cpux1", "1x1xdisk", "1x1xstreamx2"])
+def test_what_is_no_row_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011  # Each for a reason of its own.
+        Row.parse(text)
+
+
+# 50 steps an epoch, for 6,100 images.
+SCALED: dict[Row, dict[str, Any]] = {
+    Row("1", 1, "device"): {
+        "start_seconds": 3.1,
+        "num_steps": 50,
+        "num_train": 6100,
+        "train_seconds": [0.1, 0.2, 0.5],
+        "train_cpu_seconds": [0.2, 0.4, 0.8],
+        "score_seconds": [0.1, 0.1, 0.1],
+        "megabytes": 400.0,
+        "data_devices": 1,
+        "all_reduces": 0,
+        "all_reduce_bytes": 0,
+    },
+    Row("4", 8, "device"): {
+        "start_seconds": 6.4,
+        "num_steps": 50,
+        "num_train": 6100,
+        "train_seconds": [4.0, 2.0, 1.0],
+        "train_cpu_seconds": [6.0, 3.6, 2.0],
+        "score_seconds": [0.8, 0.8, 0.8],
+        "megabytes": 470.0,
+        "data_devices": 2,
+        "all_reduces": 3,
+        "all_reduce_bytes": 1234,
+    },
+    Row("4", 1, "device"): {
+        "start_seconds": 6.4,
+        "num_steps": 50,
+        "num_train": 6100,
+        "train_seconds": [1.0],
+        "train_cpu_seconds": [2.0],
+        "score_seconds": [0.5],
+        "megabytes": 435.0,
+        "data_devices": 4,
+        "all_reduces": 2,
+        "all_reduce_bytes": 1234,
+    },
+}
+
+
+def test_the_table_of_scaling_counts_by_step_network_and_hour() -> None:
+    one, eight, shared = scaling_row.table(SCALED)[2:]
+    # 0.2 s / 50 steps = 4 ms; of the processors' 0.4 s, 8 ms.
+    # 6,100 images / 0.2 s = 30,500 a second, 61,000 scored.
+    # A reference run: 3.1 s + 4,690 steps * 4 ms + 610,000 images / 61,000 = 31.86 s; 113 an hour.
+    assert one.split() == ["1", "1", "device", "3.1", "4.000", "(2.000", "-", "10.000)", "3",
+                           "1.00", "8.000", "30,500", "61,000", "113", "400", "-"]  # fmt: skip
+    # 2 s / 50 steps / 8 networks = 5 ms, 5/4 as much; 3.6 s, 9 ms.
+    # 8 * 6,100 images in 2 s, and in 0.8 s.
+    # 8 runs: 6.4 s + 8 * (4,690 * 5 ms + 610,000 / 61,000) = 274 s; 3,600 / 274 * 8 = 105.1.
+    # Seven networks take 35 MB more than one on as many devices.
+    assert eight.split() == ["4", "8", "device", "6.4", "5.000", "(2.500", "-", "10.000)", "3",
+                             "1.25", "9.000", "24,400", "61,000", "105", "470", "5.00"]  # fmt: skip
+    assert shared.split()[-1] == "-"
+
+
+def test_memory_of_a_network_needs_one_alone_to_compare_with() -> None:
+    row = Row("4", 8, "device")
+    assert scaling_row.megabytes_a_network(row, {row: SCALED[row]}) is None
+
+
+def test_what_devices_say_to_each_other_is_said_of_those_that_share_a_batch() -> None:
+    assert scaling_row.all_reduces(SCALED) == [
+        "4x8: 2 devices share a batch: 3 all-reduces of 1,234 bytes in all a step",
+        "4x1: 4 devices share a batch: 2 all-reduces of 1,234 bytes in all a step",
+    ]
+
+
+def test_the_table_of_streams_counts_images_a_second() -> None:
+    read = {"start_seconds": 1.5, "num_images": 6400, "read_seconds": [0.5, 1.0, 0.25]}
+    (line,) = scaling_row.reading_table({2: read})[2:]
+    assert line.split() == ["2", "1.5", "12,800", "(", "6,400", "-", "25,600)", "3"]
+
+
+PROGRAM = """HloModule jit__train_steps, entry_computation_layout={()->f32[2]}
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  ROOT %sum = f32[] add(%a, %a)
+}
+
+%inner (p: (s32[], f32[10])) -> (s32[], f32[10]) {
+  %all-reduce.1 = f32[10]{0} all-reduce(%x), channel_id=1, to_apply=%add
+  ROOT %t = (s32[], f32[10]{0}) tuple(%i, %all-reduce.1)
+}
+
+%called (p: f32[2,3]) -> f32[2,3] {
+  ROOT %all-reduce.2 = f32[2,3]{1,0} all-reduce-start(%p), channel_id=2, to_apply=%add
+}
+
+%step (p: (s32[], f32[10])) -> (s32[], f32[10]) {
+  %w = (s32[], f32[10]{0}) while(%p), condition=%c, body=%inner, backend_config={"known_trip_count":{"n":"3"}}
+  %c.1 = f32[2,3]{1,0} call(%y), to_apply=%called
+  %all-reduce.3 = (s32[4]{0}, /*index=1*/pred[5]{0}, bf16[]) all-reduce(%u, %v, %w), to_apply=%add
+  ROOT %t = (s32[], f32[10]{0}) tuple(%i, %z)
+}
+
+ENTRY %main (p: f32[2]) -> f32[2] {
+  %all-reduce.4 = f32[99]{0} all-reduce(%p), channel_id=4, to_apply=%add
+  %while.1 = (s32[], f32[10]{0}) while(%t), condition=%c, body=%step
+  ROOT %r = f32[2]{0} parameter(0)
+}
+"""  # noqa: E501
+
+
+def test_all_reduces_are_those_of_a_step() -> None:
+    # Three times 10 float32, once 2 * 3, once 4 int32 with 5 bytes and one of 2; not the 99.
+    assert all_reduces.of_a_step(PROGRAM) == (5, 3 * 40 + 24 + 16 + 5 + 2)
+
+
+def test_scaling_is_measured(tmp_path: Path) -> None:
+    file = tmp_path / "scaling.json"
+    command = [sys.executable, "benchmarks/scaling.py", "--dataset=digits", "--rows=2x1,1x2"]
+    process = subprocess.run(
+        [*command, "--readers=1", "--rounds=1", "--steps=2", f"--json={file}"],
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # Most of it is compiling.
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    results = json.loads(file.read_text())["results"]
+    assert list(results) == ["2x1", "1x2", "1 reading"]
+    assert all(seconds > 0 for result in results.values() for seconds in result.values()
+               if isinstance(seconds, float))  # fmt: skip
+    assert [results[name]["data_devices"] for name in ("2x1", "1x2")] == [2, 1]
+    # The gradients of 80 + 1,168 + 7,850 parameters and the loss's sum, float32, and two counts.
+    assert results["2x1"]["all_reduce_bytes"] == 4 * (80 + 1168 + 7850 + 1 + 2)
+    assert results["1x2"]["all_reduces"] == 0

@@ -13,7 +13,7 @@ import chex
 import jax
 import pytest
 
-from cnn_jax import data, experiment, train
+from cnn_jax import data, experiment, loops, train
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.result import Result, devices
@@ -132,7 +132,7 @@ def test_each_step_function_is_traced_once_and_the_test_set_scored_once(
     monkeypatch.setattr(Trainer, "_score", spy)
     run()
     # Once in train_step and once in eval_step, over two epochs with ragged ends and two data sets.
-    assert traced == [(16, 10), (train.EVAL_BATCH_SIZE, 10)]
+    assert traced == [(16, 10), (loops.EVAL_BATCH_SIZE, 10)]
     # The training set after each epoch; the test set, which follows it, at the end.
     assert scored == [(0, 70), (0, 70), (70, 100)]
 

@@ -56,7 +56,8 @@ def test_help_is_no_error() -> None:
     done = main("--help")
     assert done.returncode == 0
     assert "--config=configs/mnist.py" in done.stdout
-    for name in ("config", "workdir", "mode", "step", "images", "json", "show", "profile"):
+    names = ("config", "workdir", "mode", "step", "network", "images", "json", "show", "profile")
+    for name in (*names, "coordinator", "num_processes", "process_id"):
         assert re.search(rf"^  --(\[no\])?{name}: ", done.stdout, re.MULTILINE)
 
 
@@ -79,6 +80,7 @@ def test_help_is_no_error() -> None:
         (("--config=configs/digits.py", "--workdir=nul\udcff"), "is no UTF-8"),
         (("--mode=evaluate", "--workdir=nowhere"), "nowhere has no checkpoint"),
         (("--config=configs/mnist.py", "--step=3"), "--step=3 has no effect with --mode=train"),
+        (("--config=configs/mnist.py", "--network=3"), "--network=3 has no effect with --mode=tra"),
         (("--mode=evaluate", "--workdir=nowhere", "--step=-1"), "not a non-negative integer"),
         (("--mode=predict", "--workdir=nowhere"), "no --images given"),
         (("--mode=predict", "--workdir=nowhere", "--images=a.png"), "nowhere has no checkpoint"),

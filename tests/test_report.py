@@ -57,7 +57,7 @@ def test_without_a_workdir_nothing_is_written(
     monkeypatch.chdir(tmp_path)
     report = report_to(io.StringIO())
     report.write_json("result.json", {})
-    report.metrics(step=1, epoch=1, split="test", values={"loss": 1, "accuracy": 1}, seconds=1)
+    report.metrics(step=1, epoch=1, split="test", each=[{"loss": 1, "accuracy": 1}], seconds=1)
     report.close()
     assert not list(tmp_path.iterdir())
 
@@ -68,7 +68,7 @@ def test_what_goes_into_the_workdir(tmp_path: Path) -> None:
         report.write_json("result.json", {"steps": 3})
         for step in (1, 2):
             values = {"loss": 2.5, "accuracy": 0.5, "count": 2}
-            report.metrics(step=step, epoch=1, split="train", values=values, seconds=0.12345)
+            report.metrics(step=step, epoch=1, split="train", each=[values], seconds=0.12345)
         report.close()
     assert json.loads((tmp_path / "result.json").read_text()) == {"steps": 3}
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -84,3 +84,12 @@ def test_a_run_that_goes_on_says_from_where() -> None:
     report.close()
     assert out.getvalue().splitlines()[-1] == "Going on after step 1172 of 4690"
     assert "1172/4690" in err.getvalue()  # The bar too.
+
+
+def test_many_devices_are_counted() -> None:
+    out = io.StringIO()
+    report = report_to(out)
+    devices = [f"cuda:{number} NVIDIA H100" for number in range(9)] + ["cpu:0 cpu"]
+    report.begin(devices, 1.0, (128, 28, 28, 1), 0, {})
+    report.close()
+    assert out.getvalue().startswith("Device: 9 x NVIDIA H100, 1 x cpu | Compiled")

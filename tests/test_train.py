@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.metrics import Metrics
 from cnn_jax.model import ConvNet
+from cnn_jax.optimizer import learning_rate_schedule
 from cnn_jax.train import TrainState
 from tests import numpy_reference
 
@@ -163,12 +164,12 @@ def test_adam_and_adamw(optimizer: str, decay: float) -> None:
 
 
 def test_schedules() -> None:
-    constant = train.learning_rate_schedule("constant", 0.1, 100)
+    constant = learning_rate_schedule("constant", 0.1, 100)
     assert [float(constant(step)) for step in (0, 99)] == [0.1, 0.1]
     # 0.1 * (1 + cos(pi * step / 100)) / 2.
-    cosine = train.learning_rate_schedule("cosine", 0.1, 100)
+    cosine = learning_rate_schedule("cosine", 0.1, 100)
     assert [float(cosine(step)) for step in (0, 50, 100)] == pytest.approx([0.1, 0.05, 0], abs=1e-7)
-    one_cycle = train.learning_rate_schedule("one_cycle", 0.1, 100)
+    one_cycle = learning_rate_schedule("one_cycle", 0.1, 100)
     rates = [float(one_cycle(step)) for step in range(101)]
     assert rates[0] == pytest.approx(0.1 / 25)
     assert int(np.argmax(rates)) == 30
@@ -179,7 +180,7 @@ def test_schedules() -> None:
 @pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 5])
 def test_schedules_of_tiny_runs_are_finite(name: str, num_steps: int) -> None:
-    schedule = train.learning_rate_schedule(name, 0.1, num_steps)
+    schedule = learning_rate_schedule(name, 0.1, num_steps)
     rates = [float(schedule(step)) for step in range(num_steps)]
     assert np.isfinite(rates).all()
     assert max(rates) > 0
@@ -214,101 +215,6 @@ def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> Non
     assert all(sorted(order) == list(range(100)) for order in orders.values())
     assert len(set(orders.values())) == len(orders)
     assert orders[1, 2] == tuple(np.asarray(train.epoch_order(1, 2, 100)).tolist())
-
-
-# --- the compiled loops
-
-
-def test_every_example_is_used_exactly_once_an_epoch(
-    random_split: data.Split, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A step that learns nothing and writes down which labels it was given and counts.
-    def spy(state: Any, batch: train.Batch) -> Any:
-        seen = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
-        return seen, Metrics.empty()
-
-    monkeypatch.setattr(train, "train_step", spy)
-    label = jnp.arange(7, dtype=jnp.int32)
-    order = train.epoch_order(0, 1, 7)
-    image = jnp.asarray(random_split.image)
-    for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
-        seen, _, _ = train._train_steps(
-            cast(Any, jnp.zeros(7, jnp.int32)),
-            Metrics.empty(),
-            *(image, label, order, 0, num_batches, batch_size),
-        )
-        chex.assert_trees_all_equal(seen, jnp.ones(7, jnp.int32))
-
-
-def test_the_loop_is_the_steps_one_by_one(random_split: data.Split) -> None:
-    # 7 examples in batches of 3, 3 and 1: the last one padded and masked in the loop, exact here.
-    order = train.epoch_order(5, 1, 7)
-    rows = np.asarray(order).tolist()
-    state = state_with()
-    for chosen in (rows[:3], rows[3:6], rows[6:]):
-        state, expected_last = train.train_step(state, batch_of(random_split, *chosen))
-    looped, total, last = train.compiled_loops(True).train_steps(
-        state_with(),
-        Metrics.empty(),
-        *map(jnp.asarray, (random_split.image, random_split.label)),
-        *(order, 0, 3, 3),
-    )
-    assert int(looped.step) == 3
-    assert total.compute()["count"] == 7
-    assert last.compute() == pytest.approx(expected_last.compute())
-    # Sums over a padded batch run in another order than over an exact one.
-    chex.assert_trees_all_close(looped.params, state.params, atol=1e-7)
-
-
-def test_the_loop_can_be_cut_anywhere(random_split: data.Split) -> None:
-    arrays = (*map(jnp.asarray, (random_split.image, random_split.label)), jnp.arange(7))
-    run = train.compiled_loops(True).train_steps
-    straight = run(state_with(), Metrics.empty(), *arrays, 0, 7, 1)
-    cut, total, _ = run(state_with(), Metrics.empty(), *arrays, 0, 2, 1)
-    # The sum too: it goes in and comes out, so that even its rounding is the same.
-    chex.assert_trees_all_equal(run(cut, total, *arrays, 2, 5, 1), straight)
-
-
-class ConstantModel:
-    """Always answers class 0, with logits 1 and 0."""
-
-    def apply(self, variables: Any, image: jax.Array) -> jax.Array:
-        del variables
-        return jnp.tile(jnp.asarray([[1.0, 0.0]]), (len(image), 1))
-
-
-@pytest.mark.parametrize("num_examples", [1, 199, 200, 201, 400, 403])
-def test_evaluation_scores_every_example_once(num_examples: int) -> None:
-    # Labels 0 1 0 0 1 0 0 1 0 ...: those that are 0 are right and cost ln(1 + e) - 1, the others
-    # ln(1 + e). Around the batch size of 200 nothing may be dropped or counted twice, and what
-    # stands before and after in the array, with the label 1, must not be counted at all.
-    label = np.arange(num_examples, dtype=np.int32) % 3 % 2
-    assert train.EVAL_BATCH_SIZE == 200
-    padded = np.pad(label, (7, 2000 - num_examples), constant_values=1)
-    state = state_with().replace(model=ConstantModel())
-    image = jnp.zeros((len(padded), 1, 1, 1), jnp.uint8)
-    evaluate = train.compiled_loops(True).evaluate
-    arrays = (image, jnp.asarray(padded))
-    found = evaluate(state, Metrics.empty(), *arrays, 7, 7 + num_examples)
-    right = int((label == 0).sum())
-    assert found.compute() == {
-        "count": num_examples,
-        "accuracy": right / num_examples,
-        "loss": pytest.approx(np.log(1 + np.e) - right / num_examples, rel=1e-5),
-    }
-    if num_examples > 200:  # In two calls, the first of which ends with a batch.
-        total = evaluate(state, Metrics.empty(), *arrays, 7, 207)
-        chex.assert_trees_all_equal(evaluate(state, total, *arrays, 207, 7 + num_examples), found)
-
-
-@pytest.mark.parametrize("deterministic", [True, False])
-def test_deterministic_asks_for_deterministic_kernels(
-    deterministic: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    monkeypatch.setattr(jax, "jit", lambda *_, **options: asked.append(options["compiler_options"]))
-    train.compiled_loops.__wrapped__(deterministic)
-    assert ["xla_gpu_deterministic_ops" in options for options in asked] == [deterministic] * 2
 
 
 @pytest.mark.parametrize(("activation", "pool"), [("sigmoid", "avg"), ("leaky_relu", "none")])

@@ -1,0 +1,152 @@
+"""What networks that were trained at once have come to: each, their spread, as ensembles."""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cnn_jax import networks
+from cnn_jax.loops import Scores
+from cnn_jax.metrics import Values, finite
+from cnn_jax.networks import Network
+from cnn_jax.table import format_table
+
+_PER_LINE = 10  # Accuracies.
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Networks that differ in nothing but their seed.
+
+    Attributes:
+      swept: what they have in common and others have not, see `networks.Network`.
+      seeds: of each.
+      test: `accuracy` and `loss` of each on the test set.
+      ensemble: those of the mean of their probabilities.
+    """
+
+    swept: Mapping[str, float]
+    seeds: range
+    test: Sequence[Values]
+    ensemble: Values
+
+    @property
+    def accuracies(self) -> list[float]:
+        """On the test set, 0..1."""
+        return [float(values["accuracy"]) for values in self.test]
+
+    @property
+    def mean(self) -> float:
+        """Of the accuracies."""
+        return statistics.fmean(self.accuracies)
+
+    @property
+    def stddev(self) -> float | None:
+        """Standard deviation of the accuracies of all seeds, as these let one guess (n - 1)."""
+        return statistics.stdev(self.accuracies) if len(self.seeds) > 1 else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % confidence interval of the mean over all seeds, by Student's t distribution.
+
+        mean -+ t(97.5 %, n - 1) * stddev / sqrt(n), which takes the accuracies for normally
+        distributed. It says nothing of how other test images would be read.
+        """
+        if self.stddev is None:
+            return None
+        from scipy import stats  # 0.2 s, for those who train several.
+
+        count = len(self.seeds)
+        reach = float(stats.t.ppf(0.975, count - 1)) * self.stddev / math.sqrt(count)
+        return self.mean - reach, self.mean + reach
+
+    def to_json(self) -> dict[str, Any]:
+        """As it goes into `result.json`: fractions, losses in nats, null for what is unknown."""
+        interval, loss = self.interval, self.ensemble["loss"]
+        return {
+            **self.swept,
+            "num_models": len(self.seeds),
+            "test_accuracy_mean": self.mean,
+            "test_accuracy_stddev": self.stddev,
+            "test_accuracy_interval_95": list(interval) if interval else None,
+            "ensemble_test_accuracy": self.ensemble["accuracy"],
+            "ensemble_test_loss": loss if math.isfinite(loss) else None,
+        }
+
+
+def compare(config: ConfigDict, scores: Scores) -> list[Comparison]:
+    """The networks of a config, those together that differ in their seed alone.
+
+    Args:
+      config: of the run.
+      scores: of its networks and ensembles on the test set.
+    """
+    test = scores.each.each()
+    ensembles = scores.ensembles.each() if scores.ensembles else test
+    size = config.num_models
+    seeds = range(config.seed, config.seed + size)
+    return [
+        Comparison(swept, seeds, test[k * size : (k + 1) * size], ensembles[k])
+        for k, swept in enumerate(networks.combinations(config))
+    ]
+
+
+def rows(
+    found: Sequence[Network], test: Sequence[Values], trained: Sequence[Values]
+) -> list[dict[str, Any]]:
+    """Each network as it goes into `result.json`; a loss that is no number any more is null.
+
+    Args:
+      found: the networks.
+      test: `accuracy` and `loss` of each on the test set.
+      trained: those on the training set.
+    """
+    losses = finite(test, "loss")
+    return [
+        {
+            "seed": network.seed,
+            **network.swept,
+            "test_accuracy": on_test["accuracy"],
+            "test_loss": loss,
+            "train_accuracy": on_train["accuracy"],
+        }
+        for network, on_test, on_train, loss in zip(found, test, trained, losses, strict=True)
+    ]
+
+
+def lines(comparisons: Sequence[Comparison]) -> list[str]:
+    """Each network's accuracy, and the table of what they have come to."""
+    shown = []
+    for compared in comparisons:
+        common = ", ".join(f"{name} {value}" for name, value in compared.swept.items())
+        shown.append(f"Test accuracy in %{', ' + common if common else ''}:")
+        for start in range(0, len(compared.seeds), _PER_LINE):
+            part = compared.seeds[start : start + _PER_LINE]
+            numbers = compared.accuracies[start : start + _PER_LINE]
+            label = f"seed {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
+            shown.append(f"  {label}: " + " ".join(f"{100 * number:.2f}" for number in numbers))
+    header = [
+        *comparisons[0].swept,
+        *("networks", "mean", "std. dev.", "95 % interval of the mean", "best", "ensemble"),
+    ]
+    table = format_table(header, [_row(compared) for compared in comparisons], left=())
+    return ["", *shown, "", *table.splitlines(), ""]
+
+
+def _row(compared: Comparison) -> list[str]:
+    def percent(number: float) -> str:
+        return f"{100 * number:.2f} %"
+
+    stddev, interval = compared.stddev, compared.interval
+    return [
+        *(f"{value:g}" for value in compared.swept.values()),
+        str(len(compared.seeds)),
+        percent(compared.mean),
+        percent(stddev) if stddev is not None else "-",
+        " to ".join(map(percent, interval)) if interval else "-",
+        percent(max(compared.accuracies)),
+        percent(compared.ensemble["accuracy"]),
+    ]
