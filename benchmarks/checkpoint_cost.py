@@ -19,12 +19,11 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks import options
 from benchmarks.jax_contenders import CnnJax
-from cnn_jax import data, resume
+from cnn_jax import data, parallel, resume
 from cnn_jax.checkpoint import Checkpoints
-from cnn_jax.metrics import Metrics
 
-_DATA = flags.DEFINE_string("data", "", "The folder with the four original files; empty: download.")
 _RECIPE = flags.DEFINE_string("recipe", "mnist", "A recipe's name, such as mnist or digits.")
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs with and without.", lower_bound=1)
 _SAVES = flags.DEFINE_integer("saves", 20, "Checkpoints saved one by one.", lower_bound=1)
@@ -47,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     del argv
     logging.set_verbosity(logging.FATAL)
     dataset = import_module(f"configs.{_RECIPE.value}").get_config().dataset
-    dataset.manual_dir = str(Path(_DATA.value).expanduser().resolve()) if _DATA.value else ""
+    dataset.manual_dir = options.manual_dir()
     run = CnnJax(_RECIPE.value, data.load(**dataset))
     run.train(1, 10**6)
     step = 0
@@ -55,7 +54,8 @@ def main(argv: Sequence[str]) -> None:
     def save(checkpoints: Checkpoints) -> None:
         nonlocal step
         step += 1
-        checkpoints.save(step, resume.saved_tree(run.state, Metrics.empty()), {"config": {}})
+        tree = resume.saved_tree(*parallel.get((run.state, run.no_metrics)))
+        checkpoints.save(step, tree, {"config": {}})
 
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -20,59 +20,37 @@ from benchmarks.contender import (
     SCORE_BATCH_SIZE,
     batches,
 )
-from cnn_jax import data, train
-from cnn_jax.metrics import Metrics
+from benchmarks.training import Training
+from cnn_jax import data, networks, parallel
+from cnn_jax.feed import DeviceFeed, in_memory
+from cnn_jax.pace import Pace
 from cnn_jax.programs import compile_programs
 
 
-class CnnJax:
+class CnnJax(Training):
     """This project: what `experiment.run` does, without its report."""
 
     def __init__(self, recipe: str, dataset: data.Dataset) -> None:
-        self._config = import_module(f"configs.{recipe}").get_config()
-        self.epochs = self._config.num_epochs
-        self._num_train, num_test = len(dataset.train.label), len(dataset.test.label)
-        self._bounds = {
-            "train": (0, self._num_train),
-            "test": (self._num_train, self._num_train + num_test),
-        }
+        config = import_module(f"configs.{recipe}").get_config()
+        num_train, num_test = len(dataset.train.label), len(dataset.test.label)
         info = data.Info(
             dataset.train.image.shape[1:],
             tuple("0123456789"),
-            (data.Part("train", 0, self._num_train),),
+            (data.Part("train", 0, num_train),),
             (data.Part("test", 0, num_test),),
         )
-        self._num_batches = train.steps_per_epoch(self._num_train, self._config.batch_size)
-        self._programs = compile_programs(self._config, info, time.perf_counter)
-        self.state = self._programs.initial_state(jax.random.key(self._config.seed))
-        self._examples = jax.device_put(
-            (
-                np.concatenate([dataset.train.image, dataset.test.image]),
-                np.concatenate([dataset.train.label, dataset.test.label]),
-            )
-        )
+        mesh = parallel.make_mesh(networks.count(config))
+        programs = compile_programs(config, info, mesh, None, time.perf_counter)
+        examples = in_memory(dataset, mesh)
+        pace = functools.partial(Pace, time.perf_counter)
+        feed = DeviceFeed(config, info, mesh, programs, examples, pace)
+        super().__init__(config, info, mesh, programs, feed)
+        self.epochs: int = config.num_epochs
+        self._batch_size = config.batch_size
 
     def train(self, epoch: int, num_steps: int) -> None:
-        order = train.epoch_order(self._config.seed, epoch, self._num_train)
         # A recipe with smaller batches takes more of them: its epoch stays an epoch.
-        num_steps = min(self._num_batches, num_steps * BATCH_SIZE // self._config.batch_size)
-        every = self._config.log_every_steps
-        for first in range(0, num_steps, every):
-            self.state, _, last = self._programs.train_steps(
-                self.state,
-                Metrics.empty(),
-                *self._examples,
-                order,
-                first,
-                min(every, num_steps - first),
-            )
-            last.compute()
-
-    def score(self, split: str) -> float:
-        metrics = self._programs.evaluate(
-            self.state, Metrics.empty(), *self._examples, *self._bounds[split]
-        )
-        return float(metrics.compute()["accuracy"])
+        super().train(epoch, num_steps * BATCH_SIZE // self._batch_size)
 
 
 class PlainFlax:

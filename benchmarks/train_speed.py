@@ -8,90 +8,51 @@ while the others wait, so that a machine that becomes slower becomes so for all.
 ten minutes on two cores. README.md in this folder has the method and results.
 """
 
+import functools
 import json
-import os
-import platform
-import re
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
-from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # Where `python -m benchmarks.contenders` finds its modules, too.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.contender import EPOCHS  # noqa: E402
-from benchmarks.contenders import CONTENDERS  # noqa: E402
+from benchmarks import machine, options
+from benchmarks.contender import EPOCHS
+from benchmarks.contenders import CONTENDERS
+from benchmarks.turns import Process, take_turns
 
-_DATA = flags.DEFINE_string("data", "", "The folder with the four original files; empty: download.")
-_DATASET = flags.DEFINE_enum("dataset", "mnist", ["mnist", "digits"], "digits needs no files.")
+_DATASET = options.define_dataset()
 _EPOCHS = flags.DEFINE_integer("epochs", EPOCHS, "Epochs of each contender.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 469, "Steps of 128 images an epoch.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "train_speed.json", "Where the results go.")
 
 GOAL = 0.977  # The reference's test accuracy after ten epochs.
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 
 
-class Process:
-    """A contender at work in a process of its own."""
+class Contender(Process):
+    """A contender at work."""
 
     def __init__(self, name: str) -> None:
-        started = time.perf_counter()
-        folder = str(Path(_DATA.value).expanduser().resolve()) if _DATA.value else ""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.contenders", name, _DATASET.value, folder],
-            cwd=ROOT,
-            # Programs that an earlier run has compiled would hide what a start costs.
-            env={**os.environ, "JAX_ENABLE_COMPILATION_CACHE": "0"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        epochs = self._answer()["epochs"]
-        self.epochs = min(epochs, _EPOCHS.value)
-        self.result: dict[str, Any] = {
-            "start_seconds": time.perf_counter() - started,
-            "train_seconds": [],
-            "score_train_seconds": [],
-            "score_test_seconds": [],
-            "test_accuracy": [],
-        }
+        super().__init__("benchmarks.contenders", name, _DATASET.value, options.manual_dir())
+        kinds = ("train_seconds", "score_train_seconds", "score_test_seconds", "test_accuracy")
+        self.result |= {kind: [] for kind in kinds}
 
-    def epoch(self, epoch: int) -> None:
+    def turn(self, number: int) -> None:
         """Trains for an epoch, and scores both sets."""
+        if number > self.facts["epochs"]:
+            return
         result = self.result
-        result["train_seconds"].append(self._ask(f"train {epoch} {_STEPS.value}")["seconds"])
+        result["train_seconds"].append(self._ask(f"train {number} {_STEPS.value}")["seconds"])
         result["score_train_seconds"].append(self._ask("score train")["seconds"])
         scored = self._ask("score test")
         result["score_test_seconds"].append(scored["seconds"])
         result["test_accuracy"].append(scored["value"])
         result["peak_megabytes"] = scored["peak_megabytes"]
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
-
-    def _ask(self, order: str) -> dict[str, Any]:
-        assert self._process.stdin
-        print(order, file=self._process.stdin, flush=True)
-        return self._answer()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            sys.exit(f"a contender ended by itself, with status {self._process.wait()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
 
 
 def measure() -> dict[str, dict[str, Any]]:
@@ -100,22 +61,7 @@ def measure() -> dict[str, dict[str, Any]]:
     names = [n for n in CONTENDERS if has_torch or "PyTorch" not in n]
     if not has_torch:
         print("PyTorch is not installed: its rows are left out (pip install -e '.[bench]').")
-    processes = {}
-    turns = len(names) * (1 + _EPOCHS.value)
-    with tqdm(total=turns, unit=" turns", leave=False, disable=not sys.stderr.isatty()) as bar:
-        for name in names:
-            bar.set_description(f"start {name}")
-            processes[name] = Process(name)
-            bar.update()
-        for epoch in range(1, _EPOCHS.value + 1):
-            for name, process in processes.items():
-                bar.set_description(f"epoch {epoch}, {name}")
-                if epoch <= process.epochs:
-                    process.epoch(epoch)
-                bar.update()
-    for process in processes.values():
-        process.close()
-    return {name: process.result for name, process in processes.items()}
+    return take_turns({n: functools.partial(Contender, n) for n in names}, _EPOCHS.value)
 
 
 def seconds_to_goal(result: dict[str, Any]) -> float | None:
@@ -162,26 +108,11 @@ def table(results: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
-def machine() -> dict[str, Any]:
-    """Processor and versions."""
-    cpu = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        cpu = found[1] if found else cpu
-    versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
-    return {
-        "cpu": cpu,
-        "cores": os.cpu_count(),
-        "versions": {"python": platform.python_version(), **versions},
-    }
-
-
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the table and writes the file."""
     del argv
-    where = machine()
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    print(f"{where['cores']} cores of {where['cpu']}; {versions}")
+    where = machine.machine()
+    print(machine.in_words(where))
     results = measure()
     print("\n".join(table(results)))
     Path(_JSON.value).write_text(json.dumps({**where, "results": results}, indent=2) + "\n")

@@ -100,6 +100,9 @@ def over_models(mesh: Mesh, function: Callable[..., Any], *trees: Any) -> Any:
     Returns:
       What `function` returns, with that axis.
     """
+    if jax.tree.leaves(trees)[0].shape[0] == 1:  # Less for JAX and XLA to think about.
+        alone = function(*jax.tree.map(lambda a: a[0], trees))
+        return jax.tree.map(lambda a: a[None], alone)
     devices = mesh.shape[MODEL]
 
     def on_device(networks: Any) -> Any:

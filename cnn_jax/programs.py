@@ -75,8 +75,9 @@ def compile_programs(
     """
     started = clock()
     wrapped = loops.compiled_loops(config.deterministic, mesh, config.batch_size)
-    state = state_shapes(config, info, mesh)
     seeds, swept = networks.drawn_from(config)
+    drawn = _initial_state(config, info, mesh).trace(seeds, swept)
+    state = _with_sharding(drawn.out_info, parallel.per_model(mesh))
     num_networks = len(seeds)
     everywhere = parallel.replicated(mesh)
     total = _with_sharding(jax.eval_shape(lambda: Metrics.empty(num_networks)), everywhere)
@@ -93,7 +94,7 @@ def compile_programs(
     with program_cache.in_use(), ThreadPoolExecutor() as threads:
         train_steps = threads.submit(steps.compile)
         evaluate = threads.submit(_lower_evaluate(config, info, mesh, chunk, state).compile)
-        initial = threads.submit(_initial_state(config, info, mesh).lower(seeds, swept).compile)
+        initial = threads.submit(drawn.lower().compile)
         orders = threads.submit(_orders(info.num_train, mesh).lower(seeds, 0).compile)
     return Programs(
         initial_state=initial.result(),

@@ -139,6 +139,7 @@ class _Wanted:
         """int32 [networks, num_train]; whoever reads ahead may have to wait for it."""
         path = order_path(self._orders, epoch)
         while not path.exists():
+            path.parent.stat()  # Raises where the run is over: nobody waits for what never comes.
             time.sleep(0.01)
         return np.memmap(path, np.int32, "r").reshape(self._num_networks, -1)
 
@@ -256,8 +257,8 @@ class StreamFeed:
 
 
 def _num_workers() -> int:
-    """Processes that read; one core is left to the program."""
-    return min(_MAX_WORKERS, max(1, (os.cpu_count() or 1) - 1))
+    """Processes that read: to decode an image takes longer than to train a small network on it."""
+    return min(_MAX_WORKERS, os.cpu_count() or 1)
 
 
 def _places(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _Places:

@@ -73,39 +73,47 @@ def stream(
     num_workers = min(num_workers, len(wanted))
     if num_workers == 0:
         source.open()  # Not in the thread: see there.
+        plan = _thread_plan(_Elements(source, wanted, ""), buffer_size)
+        with contextlib.closing(_Splits(plan)) as splits:
+            splits.start()
+            yield splits
+        return
     with tempfile.NamedTemporaryFile(prefix="cnn_jax-stream-") as line:
         # Held as long as this process lives and wants the workers to go on: see `_attend`.
         fcntl.flock(line, fcntl.LOCK_EX)
-        if num_workers:
-            pickle.dump((source, wanted), line)
-            line.flush()
-        elements = _Elements(source, wanted, line.name)
-        splits = _Splits(_pipeline(elements, num_workers, buffer_size, line.name))
+        pickle.dump((source, wanted), line)
+        line.flush()
+        plan = _worker_plan(_Elements(source, wanted, line.name), num_workers, buffer_size)
+        splits = _Splits(plan)
         try:
-            with _requests_blocked() if num_workers else contextlib.nullcontext():
+            with _requests_blocked():
                 splits.start()
             yield splits
         finally:
             line.close()  # First, or Grain would wait until each worker has read one more element.
             splits.close()
-            if num_workers:
-                _let_go()
+            _let_go()
 
 
-def _pipeline(elements: "_Elements", num_workers: int, buffer_size: int, line: str) -> Any:
-    """Grain's plan: all elements in order; tuples, since Grain would not share a Split's memory."""
+def _thread_plan(elements: "_Elements", buffer_size: int) -> Any:
+    """What Grain is to do: read all elements in order, ahead in a thread."""
     import grain  # Takes a second, with the JAX and Orbax behind it.
+
+    ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=buffer_size)
+    return grain.MapDataset.source(elements).to_iter_dataset(ahead)
+
+
+def _worker_plan(elements: "_Elements", num_workers: int, buffer_size: int) -> Any:
+    """The same in processes."""
+    import grain
     from absl import flags
 
     # Grain reads this flag, which absl refuses in a program that has not parsed any, as in a test.
     flags.FLAGS["grain_enable_multiprocess_worker_profiling"].present = 1
-    if num_workers == 0:
-        ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=buffer_size)
-        return grain.MapDataset.source(elements).to_iter_dataset(ahead)
     # A worker reads in its main thread, which alone can be interrupted.
     at_once = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
     workers = grain.MultiprocessingOptions(num_workers, per_worker_buffer_size=buffer_size)
-    attend = functools.partial(_attend, line)
+    attend = functools.partial(_attend, elements.line)
     return grain.MapDataset.source(elements).to_iter_dataset(at_once).mp_prefetch(workers, attend)
 
 
@@ -177,14 +185,15 @@ class _Elements:
     """The elements of a stream, each read when it is asked for."""
 
     def __init__(self, source: Source, wanted: Wanted, line: str) -> None:
+        """Elements that a worker finds in the file `line`; in a thread there is none."""
         self._source = source
         self._wanted = wanted
-        self._line = line
+        self.line = line
 
     def __reduce__(self) -> tuple[Callable[[str], "_Elements"], tuple[str]]:
         # A worker finds the rest in the file. Through the pipe to a new process only little may
         # go, 64 KiB: if it ends unheard, Python would wait for ever for more to be taken.
-        return _elements_in, (self._line,)
+        return _elements_in, (self.line,)
 
     def __len__(self) -> int:
         return len(self._wanted)
