@@ -102,7 +102,8 @@ def test_networks_of_different_processes_are_those_of_one(tmp_path: Path) -> Non
     # not to optimize, there it does: sums of another order.
     changes: dict[str, Any] = {"num_models": 2, "num_epochs": 1}
     endings = train(tmp_path, 2, 1, **changes | {"dataset.feed": "stream"})
-    assert [(ending.status, ending.err) for ending in endings] == [(0, "")] * 2
+    # What a stream leaves on standard error is the business of `test_stream.py`.
+    assert [ending.status for ending in endings] == [0, 0]
     alone = small.run(None, **changes)
     assert alone.networks
     for found, expected in zip(result_of(tmp_path)["networks"], alone.networks, strict=True):
