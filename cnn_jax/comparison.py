@@ -35,45 +35,47 @@ class Comparison:
 
     @property
     def accuracies(self) -> list[float]:
-        """On the test set, 0..1."""
-        return [float(values["accuracy"]) for values in self.test]
+        """On the test set, 0..1; without those of networks whose loss is no number any more."""
+        found = finite(self.test, "accuracy")
+        return [float(accuracy) for accuracy in found if accuracy is not None]
 
     @property
-    def mean(self) -> float:
+    def mean(self) -> float | None:
         """Of the accuracies."""
-        return statistics.fmean(self.accuracies)
+        return statistics.fmean(self.accuracies) if self.accuracies else None
 
     @property
     def stddev(self) -> float | None:
         """Standard deviation of the accuracies of all seeds, as these let one guess (n - 1)."""
-        return statistics.stdev(self.accuracies) if len(self.seeds) > 1 else None
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """95 % confidence interval of the mean over all seeds, by Student's t distribution.
 
         mean -+ t(97.5 %, n - 1) * stddev / sqrt(n), which takes the accuracies for normally
-        distributed. It says nothing of how other test images would be read.
+        distributed, cut to 0..1. It says nothing of how other test images would be read.
         """
-        if self.stddev is None:
+        if self.mean is None or self.stddev is None:
             return None
         from scipy import stats  # 0.2 s, for those who train several.
 
-        count = len(self.seeds)
+        count = len(self.accuracies)
         reach = float(stats.t.ppf(0.975, count - 1)) * self.stddev / math.sqrt(count)
-        return self.mean - reach, self.mean + reach
+        return max(0.0, self.mean - reach), min(1.0, self.mean + reach)
 
     def to_json(self) -> dict[str, Any]:
         """As it goes into `result.json`: fractions, losses in nats, null for what is unknown."""
-        interval, loss = self.interval, self.ensemble["loss"]
+        interval = self.interval
+        ensemble = {name: finite([self.ensemble], name)[0] for name in ("accuracy", "loss")}
         return {
             **self.swept,
             "num_models": len(self.seeds),
             "test_accuracy_mean": self.mean,
             "test_accuracy_stddev": self.stddev,
             "test_accuracy_interval_95": list(interval) if interval else None,
-            "ensemble_test_accuracy": self.ensemble["accuracy"],
-            "ensemble_test_loss": loss if math.isfinite(loss) else None,
+            "ensemble_test_accuracy": ensemble["accuracy"],
+            "ensemble_test_loss": ensemble["loss"],
         }
 
 
@@ -97,23 +99,23 @@ def compare(config: ConfigDict, scores: Scores) -> list[Comparison]:
 def rows(
     found: Sequence[Network], test: Sequence[Values], trained: Sequence[Values]
 ) -> list[dict[str, Any]]:
-    """Each network as it goes into `result.json`; a loss that is no number any more is null.
+    """Each network as it goes into `result.json`; what has no loss any more has null.
 
     Args:
       found: the networks.
       test: `accuracy` and `loss` of each on the test set.
       trained: those on the training set.
     """
-    losses = finite(test, "loss")
+    columns = finite(test, "accuracy"), finite(test, "loss"), finite(trained, "accuracy")
     return [
         {
             "seed": network.seed,
             **network.swept,
-            "test_accuracy": on_test["accuracy"],
-            "test_loss": loss,
-            "train_accuracy": on_train["accuracy"],
+            "test_accuracy": test_accuracy,
+            "test_loss": test_loss,
+            "train_accuracy": train_accuracy,
         }
-        for network, on_test, on_train, loss in zip(found, test, trained, losses, strict=True)
+        for network, test_accuracy, test_loss, train_accuracy in zip(found, *columns, strict=True)
     ]
 
 
@@ -125,9 +127,9 @@ def lines(comparisons: Sequence[Comparison]) -> list[str]:
         shown.append(f"Test accuracy in %{', ' + common if common else ''}:")
         for start in range(0, len(compared.seeds), _PER_LINE):
             part = compared.seeds[start : start + _PER_LINE]
-            numbers = compared.accuracies[start : start + _PER_LINE]
+            numbers = finite(compared.test[start : start + _PER_LINE], "accuracy")
             label = f"seed {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
-            shown.append(f"  {label}: " + " ".join(f"{100 * number:.2f}" for number in numbers))
+            shown.append(f"  {label}: " + " ".join(map(_two_digits, numbers)))
     header = [
         *comparisons[0].swept,
         *("networks", "mean", "std. dev.", "95 % interval of the mean", "best", "ensemble"),
@@ -136,17 +138,22 @@ def lines(comparisons: Sequence[Comparison]) -> list[str]:
     return ["", *shown, "", *table.splitlines(), ""]
 
 
-def _row(compared: Comparison) -> list[str]:
-    def percent(number: float) -> str:
-        return f"{100 * number:.2f} %"
+def _two_digits(accuracy: float | None) -> str:
+    return "-" if accuracy is None else f"{100 * accuracy:.2f}"
 
-    stddev, interval = compared.stddev, compared.interval
+
+def _row(compared: Comparison) -> list[str]:
+    def percent(number: float | None) -> str:
+        return "-" if number is None else f"{100 * number:.2f} %"
+
+    interval = compared.interval
+    lost = len(compared.seeds) - len(compared.accuracies)
     return [
         *(f"{value:g}" for value in compared.swept.values()),
-        str(len(compared.seeds)),
+        f"{len(compared.seeds)}{f', {lost} lost' if lost else ''}",
         percent(compared.mean),
-        percent(stddev) if stddev is not None else "-",
+        percent(compared.stddev),
         " to ".join(map(percent, interval)) if interval else "-",
-        percent(max(compared.accuracies)),
-        percent(compared.ensemble["accuracy"]),
+        percent(max(compared.accuracies, default=None)),
+        percent(finite([compared.ensemble], "accuracy")[0]),
     ]

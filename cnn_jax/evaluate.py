@@ -59,12 +59,12 @@ def evaluate(
             f"checkpoint {network.step} of {network.workdir} is for {len(network.class_names)} of "
             f"{here}: allowed is a data set of the same form. Use another --config or --workdir."
         )
-    dataset = data.load(**network.config.dataset, show_progress=console.err.isatty())
+    test = data.load_test(**network.config.dataset, show_progress=console.err.isatty())
     # The sums of a training run, so that the result is the same to the last bit.
     params = jax.tree.map(lambda array: array[None], network.params)
-    summed = score_test(network.config, info, parallel.make_mesh(1), params, dataset)
+    summed = score_test(network.config, info, parallel.make_mesh(1), params, test)
     (total,) = summed.each.each()
-    scores = Scores(network.probabilities(dataset.test.image), dataset.test.label)
+    scores = Scores(network.probabilities(test.image), test.label)
     report = _report(network, total, scores)
     for line in _lines(report):
         console.line(line)
@@ -73,7 +73,7 @@ def evaluate(
             network.workdir / "report.json",
             (json.dumps(report, indent=2, allow_nan=False) + "\n").encode(),
         )
-        written = _draw(network, scores, dataset.test.image)
+        written = _draw(network, scores, test.image)
         console.line(f"Written: {', '.join(['report.json', *written])} in {network.workdir}")
     finally:  # Where the folder can only be read, the result is known all the same.
         console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from cnn_jax import config as config_module
 from cnn_jax.cluster import Cluster
 from cnn_jax.config_changes import same_everywhere
 from cnn_jax.console import Console
+from cnn_jax.errors import UserError
 from cnn_jax.metrics import mean
 from cnn_jax.pace import Pace
 from cnn_jax.programs import Programs, compile_programs
@@ -28,13 +30,14 @@ from cnn_jax.result import Result, devices
 from cnn_jax.scoring import score_test
 from cnn_jax.streaming import StreamFeed, chunk_of
 from cnn_jax.trainer import Trainer
-from cnn_jax.workdir import Workdir, read_metrics
+from cnn_jax.workdir import Workdir, read_metrics, write_whole
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint import Checkpoint, Checkpoints
 
 __all__ = ["Result", "run"]
 
+_SHARED_SECONDS = 10.0  # Until a file that one host has written must be seen by the others.
 _TEST_PART = 10_000  # Test examples that are held at once, where not all are in memory.
 
 
@@ -123,6 +126,7 @@ class _Run:
         """The checkpoint to go on from; the first process chooses, the others take the same one."""
         from cnn_jax.checkpoint import Checkpoints
 
+        self._check_shared(path)
         found = None
         if self.folder:
             with Checkpoints(path, read_only=True) as checkpoints:
@@ -134,6 +138,29 @@ class _Run:
             with Checkpoints(path, read_only=True) as checkpoints:
                 found = checkpoints.at(int(step))
         return found
+
+    def _check_shared(self, path: Path) -> None:
+        """Makes sure that all processes see one folder, or the first checkpoint would never end.
+
+        Raises:
+          UserError: in a process that sees another one.
+        """
+        if self.cluster.count == 1:
+            return
+        mark = path / ".cluster"
+        token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
+        if self.folder:
+            write_whole(mark, token.encode())
+        token = self.cluster.from_first(token)
+        until = time.monotonic() + _SHARED_SECONDS
+        while not mark.is_file() or mark.read_text() != token:
+            if time.monotonic() > until:
+                raise UserError(
+                    f"process {self.cluster.index} on {socket.gethostname()} does not find in "
+                    f"--workdir={path} what process 0 has written there: allowed is one folder on "
+                    "a file system that all hosts share, by its absolute path. Change --workdir."
+                )
+            time.sleep(0.1)
 
     def finished(self, checkpoint: "Checkpoint", profile: bool) -> Result | None:
         """The result of a run that is finished, evaluated anew; None where it is not written."""
@@ -153,7 +180,8 @@ class _Run:
         if self.cluster.count > 1:  # For what is known, nobody reads all data.
             report.test_accuracy(result.test_accuracy)
             return result
-        scores = score_test(config, info, mesh, state.params, data.load(**config.dataset))
+        test = data.load_test(**config.dataset)
+        scores = score_test(config, info, mesh, state.params, test)
         if networks.count(config) > 1:
             for line in comparison.lines(comparison.compare(config, scores)):
                 report.line(line)

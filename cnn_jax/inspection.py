@@ -119,7 +119,7 @@ def _own(network: Trained, images: Sequence[str], console: Console) -> Iterator[
 
 def _of_test_set(network: Trained, console: Console) -> Iterator[Picture]:
     """What is drawn of the first test example of each class, and of the mistakes."""
-    test = data.load(**network.config.dataset, show_progress=console.err.isatty()).test
+    test = data.load_test(**network.config.dataset, show_progress=console.err.isatty())
     _check_form(network, test)
     labels, first = np.unique(test.label, return_index=True)
     names = [network.class_names[label] for label in labels]

@@ -94,11 +94,14 @@ class Metrics(flax.struct.PyTreeNode):
 
 
 def finite(each: Sequence[Values], name: str) -> list[float | int | None]:
-    """One value of each network; None where it is no number any more."""
-    return [values[name] if math.isfinite(values[name]) else None for values in each]
+    """One value of each network; None for those whose loss is no number any more.
+
+    Their accuracy would be that of class 0, which is the first of equals.
+    """
+    return [values[name] if math.isfinite(values["loss"]) else None for values in each]
 
 
 def mean(each: Sequence[Values], name: str) -> float:
-    """Mean of one value over the networks where it is finite; NaN where it is for none."""
+    """Mean of one value over the networks whose loss is finite; NaN where it is for none."""
     numbers = [number for number in finite(each, name) if number is not None]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan

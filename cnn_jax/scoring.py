@@ -1,5 +1,6 @@
 """The test set scored once more, by a network that is trained already."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,7 +10,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data, networks, parallel
-from cnn_jax.feed import in_memory
 from cnn_jax.loops import Scores
 from cnn_jax.model import ConvNet
 from cnn_jax.programs import compile_evaluate
@@ -17,7 +17,7 @@ from cnn_jax.train import TrainState
 
 
 def score_test(
-    config: ConfigDict, info: data.Info, mesh: Mesh, params: Any, dataset: data.Dataset
+    config: ConfigDict, info: data.Info, mesh: Mesh, params: Any, test: data.Split
 ) -> Scores:
     """Metrics of the test set, with the bits that a training run on these devices ends with.
 
@@ -26,16 +26,15 @@ def score_test(
       info: of its data set.
       mesh: of `parallel.make_mesh`.
       params: of the config's M networks: a tree of float32 arrays [M, ...].
-      dataset: its examples.
+      test: its test examples. The others may be more than memory holds.
     """
     count = networks.count(config)
     model = ConvNet(num_classes=info.num_classes, **config.model)
     untrained = TrainState(jnp.zeros(count, jnp.int32), params, (), model, optax.identity())
     state = parallel.put(untrained, parallel.per_model(mesh))
-    evaluate = compile_evaluate(config, info, mesh, state)
+    alone = dataclasses.replace(info, train=())
+    evaluate = compile_evaluate(config, alone, mesh, state)
+    examples = jax.device_put((test.image, test.label), parallel.replicated(mesh))
     total = parallel.put(Scores.empty(count, config.num_models), parallel.replicated(mesh))
-    bounds = info.num_train, info.num_train + info.num_test
-    found: Scores = jax.block_until_ready(
-        evaluate(state, total, *in_memory(dataset, mesh), *bounds)
-    )
+    found: Scores = jax.block_until_ready(evaluate(state, total, *examples, 0, info.num_test))
     return found

@@ -21,10 +21,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data, loops, networks, parallel, train
+from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.programs import Chunk, Programs, batch_shapes
 from cnn_jax.train import TrainState
-from cnn_jax.workdir import write_whole
 
 _CHUNK_BYTES = 2**22  # Of a piece: so much that a call costs nothing, so little that it soon comes.
 _MAX_WORKERS = 8
@@ -180,7 +180,9 @@ class StreamFeed:
         self._trained = batch_shapes(config, info, mesh, self._chunk.train, count)
         self._scored = batch_shapes(config, info, mesh, self._chunk.evaluate, None)
         with contextlib.ExitStack() as stack:
-            self._orders = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            self._orders = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn_jax-orders-"))
+            )
             wanted = _Wanted(
                 pieces,
                 self._chunk,
@@ -190,11 +192,11 @@ class StreamFeed:
                 count,
             )
             splits = stack.enter_context(data.stream(source, wanted, _num_workers()))
-            self._ends = stack.pop_all()
-        self._splits = zip(pieces, splits, strict=True)
-        self._epochs = sorted({piece.epoch for piece in pieces} - {0})
-        self._write_orders()
-        self._ahead = self._next()
+            self._splits = zip(pieces, splits, strict=True)
+            self._epochs = sorted({piece.epoch for piece in pieces} - {0})
+            self._write_orders()
+            self._ahead = self._next()
+            self._ends = stack.pop_all()  # Now nothing can fail any more: `close` ends all of it.
 
     def train_pieces(self, done: int, end: int) -> Iterator[tuple[int, int]]:
         """See `feed.Feed`."""
@@ -252,13 +254,26 @@ class StreamFeed:
             path = order_path(self._orders, epoch)
             if not path.exists():
                 orders = [train.epoch_order(int(s), epoch, self._num_train) for s in seeds]
-                write_whole(path, np.stack(orders).tobytes())
+                self._write(path, np.stack(orders).tobytes())
                 order_path(self._orders, epoch - 2).unlink(missing_ok=True)
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Writes a file, whole or not at all."""
+        unfinished = path.with_suffix(".tmp")
+        try:
+            unfinished.write_bytes(content)
+            unfinished.replace(path)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}): allowed is a folder for temporary "
+                "files with room for the orders of two epochs. Make room, or set TMPDIR."
+            ) from error
 
 
 def _num_workers() -> int:
     """Processes that read: to decode an image takes longer than to train a small network on it."""
-    return min(_MAX_WORKERS, os.cpu_count() or 1)
+    mine = getattr(os, "sched_getaffinity", None)  # Where a scheduler gives a process some cores.
+    return min(_MAX_WORKERS, len(mine(0)) if mine else os.cpu_count() or 1)
 
 
 def _places(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _Places:

@@ -30,18 +30,21 @@ def test_mean_deviation_and_interval() -> None:
     # 97.5 % is 4.3027 (any table), so the mean is known to 4.3027 * 0.1 / sqrt(3) = 0.2484.
     assert first.mean == pytest.approx(0.9)
     assert first.stddev == pytest.approx(0.1)
-    assert first.interval == pytest.approx((0.9 - 0.2484, 0.9 + 0.2484), abs=1e-4)
+    assert first.interval == pytest.approx((0.9 - 0.2484, 1.0), abs=1e-4)  # No more than all.
     assert first.to_json() == {
         "learning_rate": 0.1,
         "num_models": 3,
         "test_accuracy_mean": pytest.approx(0.9),
         "test_accuracy_stddev": pytest.approx(0.1),
-        "test_accuracy_interval_95": pytest.approx([0.6516, 1.1484], abs=1e-4),
+        "test_accuracy_interval_95": pytest.approx([0.6516, 1.0], abs=1e-4),
         "ensemble_test_accuracy": 1.0,
         "ensemble_test_loss": 0.25,
     }
+    # One of three has no loss any more, and counts for nothing; nor does an ensemble with it.
+    assert second.accuracies == [0.1, 0.1]
     assert second.interval == pytest.approx((0.1, 0.1))
-    assert second.to_json()["ensemble_test_loss"] is None
+    assert second.to_json()["ensemble_test_accuracy"] is None
+    assert comparison.lines([second])[-2].split()[:3] == ["9", "3,", "1"]
 
 
 def test_a_single_network_has_no_deviation() -> None:
@@ -63,7 +66,7 @@ def test_the_rows_of_the_result() -> None:
         "test_loss": 0.125,
         "train_accuracy": 1.0,
     }
-    assert rows[3]["test_loss"] is None  # JSON has no NaN.
+    assert (rows[3]["test_loss"], rows[3]["test_accuracy"]) == (None, None)  # JSON has no NaN.
 
 
 def test_the_lines_name_every_network_and_end_with_the_table() -> None:

@@ -14,6 +14,7 @@ import jax
 import pytest
 
 from cnn_jax import data, experiment, loops, train
+from cnn_jax.cluster import Cluster
 from cnn_jax.errors import UserError
 from cnn_jax.metrics import Metrics
 from cnn_jax.result import Result, devices
@@ -210,3 +211,24 @@ def test_one_epoch_of_the_fast_recipe_on_real_mnist(fast_run: Path) -> None:
     result = json.loads((fast_run / "result.json").read_text())
     # Ten seeds: mean 98.63 %, standard deviation 0.16 %. Three of these below the mean.
     assert result["test_accuracy"] > 0.9815
+
+
+def test_a_workdir_that_is_not_shared_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Second(Cluster):
+        def __init__(self) -> None:
+            super().__init__()
+            self.index, self.count = 1, 2
+
+        def from_first(self, text: str) -> str:
+            return "what process 0 has written"
+
+    monkeypatch.setattr(experiment, "_SHARED_SECONDS", 0)
+    unused: Any = None
+    arguments = (Second(), unused, None, unused, unused, unused, unused)
+    second = experiment._Run(small_config(), unused, *arguments)
+    with pytest.raises(UserError, match=r"process 1 on .* allowed is one folder on a file system"):
+        second._check_shared(tmp_path)
+    (tmp_path / ".cluster").write_text("what process 0 has written")
+    second._check_shared(tmp_path)

@@ -162,6 +162,7 @@ def test_a_network_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
     alone = run(None, learning_rate=0.1)
     assert result.networks[0]["test_accuracy"] == alone.test_accuracy
     assert (result.networks[1]["test_loss"], result.test_loss) == (None, None)
+    assert result.test_accuracy == alone.test_accuracy  # A lost network has none.
     rows = read_metrics(tmp_path)
     assert rows[-1]["networks"]["loss"][1] is None
     assert rows[-1]["loss"] == rows[-1]["networks"]["loss"][0]

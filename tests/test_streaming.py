@@ -1,5 +1,6 @@
 """The feed that reads as needed: planned rightly, and with the bits of the one in memory."""
 
+import multiprocessing
 import pickle
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,16 @@ def test_an_error_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="the loss became nan"):
         run(None, learning_rate=1e30, **STREAM)
     assert len(closed) == 1
+
+
+def test_a_stream_that_cannot_begin_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(StreamFeed, "_next", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        run(None, **STREAM)
+    assert multiprocessing.active_children() == []
 
 
 # --- which feed

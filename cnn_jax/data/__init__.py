@@ -1,6 +1,6 @@
 """Data sets as uint8 arrays. `dataset.py` is the way in; nothing here knows of a model."""
 
-from cnn_jax.data.dataset import Dataset, Info, Part, describe, load, needs_tfds
+from cnn_jax.data.dataset import Dataset, Info, Part, describe, load, load_test, needs_tfds
 from cnn_jax.data.source import Source, source
 from cnn_jax.data.split import Split
 from cnn_jax.data.stream import stream
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "describe",
     "load",
+    "load_test",
     "needs_tfds",
     "source",
     "stream",

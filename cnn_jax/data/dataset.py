@@ -165,6 +165,15 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
     return _find(name, data_path)
 
 
+def load_test(name: str, *, test_split: str = "test", **arguments: Any) -> Split:
+    """The test examples alone; arguments as in `load`.
+
+    Raises:
+      UserError: as `load` does.
+    """
+    return load(name, **{**arguments, "train_split": test_split}, test_split=test_split).test
+
+
 def needs_tfds(
     name: str,
     *,

@@ -150,7 +150,7 @@ class _Splits(Iterator[Split]):
                 raise error.with_traceback(None) from None
             message = (
                 f"a process that reads the examples ended with exit code {ended[1]}: allowed is "
-                "that it runs on. If there was too little memory, use fewer workers."
+                "that it runs on. If there was too little memory, make room for it."
             )
         raise UserError(message)
 
