@@ -66,7 +66,7 @@ def test_own_pictures_need_no_data_set(
         return []  # Nothing is drawn: this is about which images would be.
 
     monkeypatch.setattr(inspection, "draw", note)
-    monkeypatch.setattr(data, "load", pytest.fail)
+    monkeypatch.setattr(data, "load_test", pytest.fail)
     inspection.inspect(str(workdir), [str(tmp_path / "*.png")], out=io.StringIO())
     ((_, image_u8, names, titles),) = passed
     assert (image_u8.shape, names, titles) == ((1, 28, 28, 1), ["one"], ["one.png"])
@@ -86,7 +86,7 @@ def test_a_data_set_of_another_form_is_refused(
     words: str,
 ) -> None:
     split = data.Split(np.zeros((1, *shape), np.uint8), np.array([label], np.int32))
-    monkeypatch.setattr(data, "load", lambda **_: data.Dataset(split, split))
+    monkeypatch.setattr(data, "load_test", lambda **_: split)
     with pytest.raises(UserError, match=rf"{words}: allowed is .*, 28x28x1 in 10\. Use"):
         inspection.inspect(str(workdir), out=io.StringIO(), err=io.StringIO())
 
