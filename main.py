@@ -14,50 +14,53 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+import absl.flags
+from absl import app
 
-from cnn_jax import cluster_join, command_line, signals
-from cnn_jax.console import printable
+from cnn_jax.config import flags
+from cnn_jax.distributed import join
 from cnn_jax.errors import Stopped, UserError
+from cnn_jax.io import signals
+from cnn_jax.io.console import printable
 
 
 def _main(argv: Sequence[str]) -> None:
     """Imports what the mode needs, and no more: `describe` starts in half a second without JAX."""
     del argv
-    mode, config = command_line.MODE.value, command_line.CONFIG.value
-    workdir = command_line.WORKDIR.value
-    use = (config, command_line.STEP.value, command_line.NETWORK.value)
+    mode, config = flags.MODE.value, flags.CONFIG.value
+    workdir = flags.WORKDIR.value
+    use = (config, flags.STEP.value, flags.NETWORK.value)
     # Imports and traces make a million objects that stay: to look for garbage among them as often
     # as Python would takes a twentieth of a short run.
     gc.set_threshold(100_000)
     if mode == "describe":
-        from cnn_jax.describe import describe
+        from cnn_jax.commands.describe import describe
 
         for text in describe(config):
             print(text)
     elif mode == "evaluate":
-        from cnn_jax.evaluate import evaluate
+        from cnn_jax.commands.evaluate import evaluate
 
         evaluate(workdir, *use)
     elif mode == "predict":
-        from cnn_jax.predict import predict
+        from cnn_jax.commands.predict import predict
 
-        as_json, show = command_line.JSON.value, command_line.SHOW.value
-        predict(workdir, command_line.IMAGES.value, *use, as_json=as_json, show=show)
+        as_json, show = flags.JSON.value, flags.SHOW.value
+        predict(workdir, flags.IMAGES.value, *use, as_json=as_json, show=show)
     elif mode == "inspect":
-        from cnn_jax.inspection import inspect
+        from cnn_jax.commands.inspect import inspect
 
-        inspect(workdir, command_line.IMAGES.value, *use)
+        inspect(workdir, flags.IMAGES.value, *use)
     elif mode == "export":
-        from cnn_jax.export import export
+        from cnn_jax.commands.export import export
 
         export(workdir, *use)
     else:
-        coordinator, count = command_line.COORDINATOR.value, command_line.NUM_PROCESSES.value
-        with cluster_join.join(coordinator, count, command_line.PROCESS_ID.value) as cluster:
+        coordinator, count = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
+        with join.join(coordinator, count, flags.PROCESS_ID.value) as cluster:
             from cnn_jax.experiment import run
 
-            run(config, workdir, profile=command_line.PROFILE.value, cluster=cluster)
+            run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
     signals.install(signal.SIG_DFL)  # The work is done; Python, as it ends, raises no more.
 
 
@@ -68,15 +71,15 @@ def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 
 
 if __name__ == "__main__":
-    flags.adopt_module_key_flags(command_line)  # Or --help would not name them.
+    absl.flags.adopt_module_key_flags(flags)  # Or --help would not name them.
     sys.unraisablehook = _unraisable
     signals.install(signals.obey)
     try:
-        app.run(_main, flags_parser=command_line.parse)
+        app.run(_main, flags_parser=flags.parse)
     except UserError as user_error:
         words = " ".join(str(user_error).split())  # On one line.
         print("error:", printable(words), file=sys.stderr)
-        cluster_join.end_process(2)
+        join.end_process(2)
     except BrokenPipeError:  # The reader went away, as in `main.py | head`.
         # Only now, since Orbax's threads write to pipes that are closed already.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

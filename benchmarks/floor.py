@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cnn_jax import config as config_module
+from cnn_jax.config import schema
 
 SIZE = 2048
 REPETITIONS = 20
@@ -29,7 +29,7 @@ def step_operations() -> int:
     input, and the images need no gradient.
     """
     config = import_module("configs.mnist").get_config()
-    layers = list(config_module.walk_layers(config, config_module.describe_data(config)))
+    layers = list(schema.walk_layers(config, schema.describe_data(config)))
     forward = sum(layer.multiply_adds for layer in layers)
     (first,) = (layer.multiply_adds for layer in layers if layer.name == "conv_1")
     return int(2 * config.batch_size * (3 * forward - first))

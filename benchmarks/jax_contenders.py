@@ -21,10 +21,12 @@ from benchmarks.contender import (
     batches,
 )
 from benchmarks.training import Training
-from cnn_jax import data, networks, parallel
-from cnn_jax.feed import DeviceFeed, in_memory
-from cnn_jax.pace import Pace
-from cnn_jax.programs import compile_programs
+from cnn_jax import data
+from cnn_jax.config import sweep
+from cnn_jax.engine import sharding
+from cnn_jax.engine.compile import compile_programs
+from cnn_jax.training.chunking import Pace
+from cnn_jax.training.device_feed import DeviceFeed, in_memory
 
 
 class CnnJax(Training):
@@ -39,7 +41,7 @@ class CnnJax(Training):
             (data.Part("train", 0, num_train),),
             (data.Part("test", 0, num_test),),
         )
-        mesh = parallel.make_mesh(networks.count(config))
+        mesh = sharding.make_mesh(sweep.count(config))
         programs = compile_programs(config, info, mesh, None, time.perf_counter)
         examples = in_memory(dataset, mesh)
         pace = functools.partial(Pace, time.perf_counter)

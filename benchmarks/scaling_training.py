@@ -19,12 +19,13 @@ from benchmarks.contender import BATCH_SIZE
 from benchmarks.orders import obey, peak_megabytes
 from benchmarks.scaling_row import STREAM, Row
 from benchmarks.training import Training
-from cnn_jax import config as config_module
-from cnn_jax import data, parallel
-from cnn_jax.feed import DeviceFeed, in_memory
-from cnn_jax.pace import Pace
-from cnn_jax.programs import compile_programs
-from cnn_jax.streaming import StreamFeed, chunk_of
+from cnn_jax import data
+from cnn_jax.config import schema
+from cnn_jax.engine import sharding
+from cnn_jax.engine.compile import compile_programs
+from cnn_jax.training.chunking import Pace
+from cnn_jax.training.device_feed import DeviceFeed, in_memory
+from cnn_jax.training.stream_feed import StreamFeed, chunk_of
 from configs import mnist
 
 
@@ -42,10 +43,10 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
     config.num_models = row.num_networks
     config.num_epochs = int(epochs)
     config.dataset.update(name=dataset, manual_dir=folder, feed=row.feed)
-    num_train = min(int(steps) * BATCH_SIZE, config_module.describe_data(config).num_train)
+    num_train = min(int(steps) * BATCH_SIZE, schema.describe_data(config).num_train)
     config.dataset.train_split = f"train[:{num_train}]"
-    info = config_module.check(config)
-    mesh = parallel.make_mesh(row.num_networks)
+    info = schema.check(config)
+    mesh = sharding.make_mesh(row.num_networks)
     streams = row.feed == STREAM
     chunk = chunk_of(config, info, mesh) if streams else None
     with contextlib.ExitStack() as stack:
@@ -75,7 +76,7 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
             },
             num_steps=training.num_steps,
             num_train=num_train,
-            data_devices=mesh.shape[parallel.DATA],
+            data_devices=mesh.shape[sharding.DATA],
             all_reduces=sums.number,
             all_reduce_bytes=sums.num_bytes,
         )

@@ -4,11 +4,13 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_jax import data, networks, parallel, train
-from cnn_jax.feed import Feed
-from cnn_jax.loops import Scores
-from cnn_jax.metrics import Metrics, mean
-from cnn_jax.programs import Programs
+from cnn_jax import data, train
+from cnn_jax.config import sweep
+from cnn_jax.engine import sharding
+from cnn_jax.engine.compile import Programs
+from cnn_jax.engine.loops import Scores
+from cnn_jax.nn.metrics import Metrics, mean
+from cnn_jax.training.device_feed import Feed
 
 
 class Training:
@@ -24,10 +26,10 @@ class Training:
     ) -> None:
         """Draws the initial parameters; arguments as for a `trainer.Trainer`."""
         self._config, self._info, self._feed = config, info, feed
-        count = networks.count(config)
+        count = sweep.count(config)
         nothing = Metrics.empty(count), Scores.empty(count, config.num_models)
-        self.no_metrics, self._no_scores = parallel.put(nothing, parallel.replicated(mesh))
-        self.state = programs.initial_state(*networks.drawn_from(config))
+        self.no_metrics, self._no_scores = sharding.put(nothing, sharding.replicated(mesh))
+        self.state = programs.initial_state(*sweep.drawn_from(config))
 
     def train(self, epoch: int, num_steps: int) -> None:
         """Takes the first steps of an epoch, at most all of them; `epoch` counts from 1."""

@@ -16,24 +16,28 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_jax import comparison, data, feed, networks, parallel, resume, signals, train
-from cnn_jax import config as config_module
-from cnn_jax.cluster import Cluster
-from cnn_jax.config_changes import same_everywhere
-from cnn_jax.console import Console
+from cnn_jax import data, train
+from cnn_jax.config import schema, sweep
+from cnn_jax.config.changes import same_everywhere
+from cnn_jax.distributed.cluster import Cluster
+from cnn_jax.engine import sharding
+from cnn_jax.engine.compile import Programs, compile_programs
+from cnn_jax.engine.score import score_test
 from cnn_jax.errors import UserError
-from cnn_jax.metrics import mean
-from cnn_jax.pace import Pace
-from cnn_jax.programs import Programs, compile_programs
-from cnn_jax.report import Report
-from cnn_jax.result import Result, devices
-from cnn_jax.scoring import score_test
-from cnn_jax.streaming import StreamFeed, chunk_of
-from cnn_jax.trainer import Trainer
-from cnn_jax.workdir import Workdir, read_metrics, write_whole
+from cnn_jax.io import signals
+from cnn_jax.io.console import Console
+from cnn_jax.io.workdir import Workdir, read_metrics, write_whole
+from cnn_jax.nn.metrics import mean
+from cnn_jax.reporting import sweep_summary
+from cnn_jax.reporting.result import Result, devices
+from cnn_jax.reporting.train_logger import Report
+from cnn_jax.training import device_feed, resume
+from cnn_jax.training.chunking import Pace
+from cnn_jax.training.stream_feed import StreamFeed, chunk_of
+from cnn_jax.training.trainer import Trainer
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
-    from cnn_jax.checkpoint import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
 
 __all__ = ["Result", "run"]
 
@@ -72,7 +76,7 @@ def run(
     """
     started = clock()
     cluster = cluster or Cluster()
-    info = config_module.check(config)
+    info = schema.check(config)
     cluster.check_same("the config", same_everywhere(config))
     cluster.check_same("--workdir", str(workdir))
     cluster.check_same("the software", json.dumps(resume.environment()["versions"]))
@@ -120,11 +124,11 @@ class _Run:
     @functools.cached_property
     def mesh(self) -> Mesh:
         """Of all devices of all processes."""
-        return parallel.make_mesh(networks.count(self.config))
+        return sharding.make_mesh(sweep.count(self.config))
 
     def find_start(self, path: Path) -> "Checkpoint | None":
         """The checkpoint to go on from; the first process chooses, the others take the same one."""
-        from cnn_jax.checkpoint import Checkpoints
+        from cnn_jax.checkpoint.manager import Checkpoints
 
         self._check_shared(path)
         found = None
@@ -168,8 +172,8 @@ class _Run:
         saved = self.folder.read_json("result.json") if self.folder else None
         content = json.loads(self.cluster.from_first(json.dumps(saved)))
         state, _ = resume.restore(config, info, mesh, checkpoint)
-        params = parallel.get(state.params)
-        if networks.count(config) == 1:
+        params = sharding.get(state.params)
+        if sweep.count(config) == 1:
             params = resume.without_axis(params)
         result = Result.from_json(content, params)
         if result is None or result.steps != checkpoint.step:
@@ -182,15 +186,15 @@ class _Run:
             return result
         test = data.load_test(**config.dataset)
         scores = score_test(config, info, mesh, state.params, test)
-        if networks.count(config) > 1:
-            for line in comparison.lines(comparison.compare(config, scores)):
+        if sweep.count(config) > 1:
+            for line in sweep_summary.lines(sweep_summary.compare(config, scores)):
                 report.line(line)
         report.test_accuracy(mean(scores.each.each(), "accuracy"))
         return result
 
     def open_checkpoints(self, path: Path, checkpoint: "Checkpoint | None") -> "Checkpoints":
         """Clears the way for the checkpoints to come, which all processes write together."""
-        from cnn_jax.checkpoint import Checkpoints
+        from cnn_jax.checkpoint.manager import Checkpoints
 
         together = self.mesh if self.cluster.count > 1 else None
         checkpoints = Checkpoints(path, read_only=False, mesh=together)
@@ -213,8 +217,8 @@ class _Run:
             report.begin(devices(), programs.seconds, shape, step, config.to_dict())
             if self.cluster.count > 1:
                 report.line(f"Processes: {self.cluster.count}")
-            if networks.count(config) > 1:
-                report.line(networks.describe(config))
+            if sweep.count(config) > 1:
+                report.line(sweep.describe(config))
             tensorboard = self.folder.path / "tensorboard" if self.folder else None
             trainer = Trainer(
                 config,
@@ -266,35 +270,35 @@ class _Run:
         """
         wanted = self.config.dataset.feed
         if wanted == "device":
-            feed.check_fits(self.info)
+            device_feed.check_fits(self.info)
         if wanted == "auto":
-            return bool(self.cluster.largest(int(not feed.fits(self.info))))
+            return bool(self.cluster.largest(int(not device_feed.fits(self.info))))
         return bool(wanted == "stream")
 
-    def _feed(self, programs: Programs, examples: data.Examples, step: int) -> feed.Feed:
+    def _feed(self, programs: Programs, examples: data.Examples, step: int) -> device_feed.Feed:
         arguments = self.config, self.info, self.mesh, programs
         if programs.chunk:
             assert isinstance(examples, data.Source)
             stream = StreamFeed(*arguments, examples, step)
             return self.stack.enter_context(contextlib.closing(stream))
         if isinstance(examples, data.Source):
-            arrays = feed.shared_out(examples, self.mesh)
+            arrays = device_feed.shared_out(examples, self.mesh)
         else:
-            arrays = feed.in_memory(examples, self.mesh)
+            arrays = device_feed.in_memory(examples, self.mesh)
         pace = functools.partial(Pace, self.clock, self.cluster.smallest)
-        return feed.DeviceFeed(*arguments, arrays, pace)
+        return device_feed.DeviceFeed(*arguments, arrays, pace)
 
     def _draw(self, folder: Workdir, examples: data.Examples, result: Result) -> None:
         """Draws how the training went and, for TensorBoard, which class is taken for which."""
-        from cnn_jax.pictures import confusion, curves, figure  # Matplotlib takes half a second.
+        from cnn_jax.plots import confusion, curves, figure  # Matplotlib takes half a second.
 
         config, info, board = self.config, self.info, self.report.board
         drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
         figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
-        if not board or networks.count(config) > 1:
+        if not board or sweep.count(config) > 1:
             return
-        from cnn_jax.scores import Scores
-        from cnn_jax.trained import Trained
+        from cnn_jax.evaluation.report import Scores
+        from cnn_jax.evaluation.trained import Trained
 
         network = Trained(
             folder.path, result.steps, config, info.image_shape, info.class_names, result.params

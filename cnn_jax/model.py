@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cnn_jax import conv
-from cnn_jax.shapes import Layer, walk_layers
+from cnn_jax.nn import conv
+from cnn_jax.nn.shapes import Layer, walk_layers
 
 
 class ConvStage(nn.Module):

@@ -14,10 +14,10 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from cnn_jax.metrics import Metrics
+from cnn_jax.config.sweep import SWEPT
 from cnn_jax.model import ConvNet, normalize
-from cnn_jax.networks import SWEPT
-from cnn_jax.optimizer import make_optimizer, with_numbers
+from cnn_jax.nn.metrics import Metrics
+from cnn_jax.nn.optimizer import make_optimizer, with_numbers
 
 
 class Batch(TypedDict, total=False):

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import Split
-from cnn_jax.result import Result
-from tests.command_line import main
-from tests.saved import save
-from tests.small import run
+from cnn_jax.reporting.result import Result
+from tests.checkpoint.saved import save
+from tests.support.command_line import main
+from tests.support.small import run
 
 # Under nohup, or in the background of a script, these are ignored, and every process that a test
 # starts would ignore them too.

@@ -13,13 +13,14 @@ import chex
 import jax
 import pytest
 
-from cnn_jax import data, experiment, loops, train
-from cnn_jax.cluster import Cluster
+from cnn_jax import data, experiment, train
+from cnn_jax.distributed.cluster import Cluster
+from cnn_jax.engine import loops
 from cnn_jax.errors import UserError
-from cnn_jax.metrics import Metrics
-from cnn_jax.result import Result, devices
-from cnn_jax.trainer import Trainer
-from tests.small import small_config
+from cnn_jax.nn.metrics import Metrics
+from cnn_jax.reporting.result import Result, devices
+from cnn_jax.training.trainer import Trainer
+from tests.support.small import small_config
 
 
 def run(workdir: Path | None = None, **changes: Any) -> tuple[Result, list[str]]:

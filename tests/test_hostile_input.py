@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax import config as config_module
-from cnn_jax import sealed
+from cnn_jax.config import schema
 from cnn_jax.data import Split, cache
 from cnn_jax.data.idx import read_idx
 from cnn_jax.errors import UserError
-from tests.hostile import JSON, hostile, spoilt
-from tests.small import small_config
+from cnn_jax.io import files
+from tests.support.hostile import JSON, hostile, spoilt
+from tests.support.small import small_config
 
 pytestmark = pytest.mark.durability
 
@@ -77,12 +77,12 @@ def parse(*arguments: str) -> ConfigDict:
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     with mock.patch.object(sys, "argv", argv):
-        config_module.check_overrides(argv)
+        schema.check_overrides(argv)
         try:
             values(argv)
         except Exception as error:
-            raise config_module.explain_flag_error(error) from error
-    config_module.check(config.value)
+            raise schema.explain_flag_error(error) from error
+    schema.check(config.value)
     return config.value
 
 
@@ -93,7 +93,7 @@ old_way = pytest.mark.filterwarnings("ignore:the load_module.. method:Deprecatio
 @old_way
 @hostile
 @given(
-    key=st.sampled_from([*config_module.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
+    key=st.sampled_from([*schema.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
     value=st.text(max_size=20)
     | JSON.map(str)
     | st.sampled_from(
@@ -141,7 +141,7 @@ def test_cache_files(tmp_path: Path, content: Any) -> None:
 )
 def test_cache_files_with_a_right_digest(tmp_path: Path, header: bytes, body: bytes) -> None:
     # Written by somebody who knows the digest: it is no signature.
-    sealed.write(tmp_path / "file", [header, body])
+    files.write(tmp_path / "file", [header, body])
 
     def load() -> None:
         found = cache.load(tmp_path / "file", "v1")
@@ -154,4 +154,4 @@ def test_cache_files_with_a_right_digest(tmp_path: Path, header: bytes, body: by
 
 def test_a_split_of_thousands_of_parts_is_refused() -> None:
     with pytest.raises(UserError, match="is not a split"):
-        config_module.check(small_config(**{"dataset.train_split": "+".join(["train"] * 20_000)}))
+        schema.check(small_config(**{"dataset.train_split": "+".join(["train"] * 20_000)}))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.command_line import ROOT, error_of, main, start
+from tests.support.command_line import ROOT, error_of, main, start
 
 SMALL = (
     "--config=configs/digits.py",

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax import model, shapes
+from cnn_jax import model
 from cnn_jax.model import ConvNet
-from tests import numpy_reference
+from cnn_jax.nn import shapes
+from tests.support import numpy_reference
 
 
 @functools.cache  # Compiling it takes a second.

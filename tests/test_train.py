@@ -10,11 +10,11 @@ from jax.test_util import check_grads
 from ml_collections import ConfigDict
 
 from cnn_jax import data, train
-from cnn_jax.metrics import Metrics
 from cnn_jax.model import ConvNet
-from cnn_jax.optimizer import learning_rate_schedule
+from cnn_jax.nn.metrics import Metrics
+from cnn_jax.nn.optimizer import learning_rate_schedule
 from cnn_jax.train import TrainState
-from tests import numpy_reference
+from tests.support import numpy_reference
 
 mnist = import_module("configs.mnist")
 

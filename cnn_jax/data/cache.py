@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax import sealed
-from cnn_jax.data.split import Split
+from cnn_jax.data.types import Split
+from cnn_jax.io import files
 
 _MAX_HEADER = 1000
 _FORMAT = 1  # Raise it whenever the decoding of any data set changes.
@@ -35,7 +35,7 @@ def load(path: Path, fingerprint: str) -> Split | None:
       path: the file.
       fingerprint: of what the arrays were decoded from.
     """
-    content = sealed.read(path)
+    content = files.read(path)
     if content is None:
         return None
     try:
@@ -61,7 +61,7 @@ def save(path: Path, fingerprint: str, split: Split) -> None:
     }
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sealed.write(
+        files.write(
             path,
             [
                 json.dumps(header).encode() + b"\n",

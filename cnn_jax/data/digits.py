@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnn_jax.data.split import Split
+from cnn_jax.data.types import Split
 
 IMAGE_SHAPE = (28, 28, 1)
 CLASS_NAMES = tuple("0123456789")

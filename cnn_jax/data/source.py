@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn_jax.data import digits
-from cnn_jax.data.dataset import Info, Part, describe, prepare
-from cnn_jax.data.prepared import Records
-from cnn_jax.data.split import Split
+from cnn_jax.data.array_record import Records
+from cnn_jax.data.datasets import Info, Part, describe, prepare
+from cnn_jax.data.types import Split
 
 
 class _Rows(Protocol):

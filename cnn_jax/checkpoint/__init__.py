@@ -1,0 +1,1 @@
+"""Saves and restores the state of a run; tells intact from damaged."""

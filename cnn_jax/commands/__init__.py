@@ -1,0 +1,1 @@
+"""One module for each `--mode` that takes or describes a model."""

@@ -1,0 +1,1 @@
+"""Compiled loops over many steps, for any number of models and devices."""

@@ -1,0 +1,1 @@
+"""A trained model: loaded, scored, looked into."""

@@ -1,0 +1,1 @@
+"""The arithmetic of the network. No config, file or clock."""

@@ -1,0 +1,51 @@
+"""The confusion matrix: which class is taken for which."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from cnn_jax.plots import figure
+
+_MOST_NUMBERS = 30  # Classes; with more of them numbers would not be legible.
+
+
+@figure.styled
+def draw(confusion: npt.NDArray[np.int64], class_names: Sequence[str], about: str) -> Figure:
+    """Draws it: what is right in grey, the mistakes in red.
+
+    Args:
+      confusion: [K, K]; the rows are the true classes, the columns the predicted ones.
+      class_names: of the K classes.
+      about: says which network it is.
+    """
+    count = confusion.sum()
+    right = f"{100 * np.trace(confusion) / count:.2f} % right"
+    title = f"What is taken for what\n{about}, {count:,} test pictures, {right}"
+    size = len(class_names)
+    mistakes = np.where(np.eye(size, dtype=bool), 0, confusion)
+    with_numbers = size <= _MOST_NUMBERS
+    side = max(6.0, min(0.5 * size, 12.0) + 1.5)
+    drawn = figure.new(side + 0.8, side + 0.3, title)
+    axes = drawn.subplots()
+    # On a scale of their own: beside what is right all mistakes would look alike.
+    image = axes.imshow(mistakes, cmap="Reds", vmin=0, vmax=max(1, mistakes.max()))
+    bar = drawn.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("mistakes (pictures)")
+    bar.locator = MaxNLocator(integer=True)
+    rgba = np.zeros((size, size, 4))
+    rgba[np.eye(size, dtype=bool)] = (0.85, 0.85, 0.85, 1)
+    axes.imshow(rgba)
+    if with_numbers:
+        for row, column in np.argwhere(confusion > 0):
+            dark = row != column and confusion[row, column] > mistakes.max() / 2
+            text = str(confusion[row, column])
+            axes.text(column, row, text, ha="center", va="center", color="w" if dark else "k")
+        names = [figure.short(name) for name in class_names]
+        axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 3 else 0)
+        axes.set_yticks(range(size), names)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return drawn

@@ -1,0 +1,1 @@
+"""Any picture file -> an image framed as the training set's are. No JAX."""

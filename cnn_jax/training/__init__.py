@@ -1,0 +1,1 @@
+"""The loop over epochs: feeds, chunks, resuming, stopping."""

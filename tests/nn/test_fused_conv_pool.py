@@ -1,0 +1,24 @@
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from cnn_jax.nn.fused_conv_pool import block_stage
+
+
+def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
+    # A kernel of one pixel and one weight: the convolution is the image.
+    image = jnp.asarray([[1.0, 1, 0, 0], [1, 1, 2, 2]])[None, :, :, None]
+
+    def total(image: jax.Array) -> jax.Array:
+        return block_stage(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu).sum()
+
+    expected = jnp.asarray([[1.0, 0, 0, 0], [0, 0, 1, 0]])[None, :, :, None]
+    chex.assert_trees_all_equal(jax.grad(total)(image), expected)
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_a_nan_is_not_lost(place: int) -> None:
+    image = jnp.zeros((1, 2, 2, 1)).at[0, place // 2, place % 2, 0].set(jnp.nan)
+    result = block_stage(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu)
+    assert jnp.isnan(result).all()

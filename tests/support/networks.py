@@ -1,0 +1,62 @@
+"""Networks of every kind with random parameters, for what must work with any of them."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from cnn_jax.evaluation.trained import Trained
+from tests.support.small import small_config
+
+# Each option of the model at least twice, beside different others; the images are not square.
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"kernel_size": 2, "activation": "leaky_relu", "pool": "avg"},
+    {"kernel_size": 4, "strides": 2, "pool": "none", "features": (3, 2, 4)},
+    {"kernel_size": 4, "padding": "FULL", "activation": "sigmoid", "features": (3,)},
+    {"kernel_size": 3, "padding": "VALID", "activation": "leaky_relu"},
+    {"kernel_size": 2, "padding": "VALID", "strides": 2, "pool": "none", "activation": "sigmoid"},
+    {"kernel_size": 1, "strides": 3, "features": (5,), "pool": "avg"},
+    {"kernel_size": 5, "padding": "FULL", "strides": 3, "pool": "avg", "activation": "leaky_relu"},
+    {"kernel_size": 3, "padding": "FULL", "pool": "none", "features": (2, 2, 2, 2)},
+    {"kernel_size": 6, "padding": "VALID", "pool": "avg", "features": (4,)},
+    {"kernel_size": 7, "strides": 2, "features": (2,)},
+]
+
+
+def random_network(
+    image_shape: tuple[int, int, int] = (17, 14, 3),
+    class_names: Sequence[str] = ("cat", "dog", "cow", "hen", "pig"),
+    scale: float = 1.0,
+    **model: Any,
+) -> Trained:
+    """A network of whose parameters none is zero, and with values that stay near 1.
+
+    Args:
+      image_shape: (height, width, channels).
+      class_names: what each logit stands for.
+      scale: of the parameters.
+      model: fields of `config.model` that are not the reference's.
+    """
+    config = small_config(**{f"model.{name}": value for name, value in model.items()})
+    network = Trained(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
+    image = jnp.zeros((1, *image_shape))
+    shapes = jax.eval_shape(network.model.init, jax.random.key(0), image)["params"]
+    generator = np.random.default_rng(0)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> Any:
+        stddev = scale * math.sqrt(2 / (math.prod(leaf.shape[:-1]) or 1))
+        return generator.normal(0, stddev, leaf.shape).astype(np.float32)
+
+    params = jax.tree.map(draw, shapes)
+    return dataclasses.replace(network, params=params)
+
+
+def random_images(network: Trained, batch: int) -> Any:
+    """uint8 [batch, H, W, C], always the same."""
+    return np.random.default_rng(1).integers(0, 256, (batch, *network.image_shape), np.uint8)
