@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import options
 from benchmarks.jax_contenders import CnnJax
 from cnn_jax import data
+from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.engine import sharding
-from cnn_jax.training import resume
 
 _RECIPE = flags.DEFINE_string("recipe", "mnist", "A recipe's name, such as mnist or digits.")
 _EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs with and without.", lower_bound=1)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     def save(checkpoints: Checkpoints) -> None:
         nonlocal step
         step += 1
-        tree = resume.saved_tree(*sharding.get((run.state, run.no_metrics)))
+        tree = metadata.saved_tree(*sharding.get((run.state, run.no_metrics)))
         checkpoints.save(step, tree, {"config": {}})
 
     with (

@@ -17,19 +17,21 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data, train
+from cnn_jax.checkpoint import metadata
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import same_everywhere
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs, compile_programs
 from cnn_jax.engine.score import score_test
+from cnn_jax.engine.sharding import devices
 from cnn_jax.errors import UserError
 from cnn_jax.io import signals
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir, read_metrics, write_whole
 from cnn_jax.nn.metrics import mean
 from cnn_jax.reporting import sweep_summary
-from cnn_jax.reporting.result import Result, devices
+from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import Report
 from cnn_jax.training import device_feed, resume
 from cnn_jax.training.chunking import Pace
@@ -79,7 +81,7 @@ def run(
     info = schema.check(config)
     cluster.check_same("the config", same_everywhere(config))
     cluster.check_same("--workdir", str(workdir))
-    cluster.check_same("the software", json.dumps(resume.environment()["versions"]))
+    cluster.check_same("the software", json.dumps(metadata.environment()["versions"]))
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
     with contextlib.ExitStack() as stack:
         console = Console(out, err) if cluster.is_first else stack.enter_context(_silence())
@@ -171,10 +173,10 @@ class _Run:
         config, info, mesh, report = self.config, self.info, self.mesh, self.report
         saved = self.folder.read_json("result.json") if self.folder else None
         content = json.loads(self.cluster.from_first(json.dumps(saved)))
-        state, _ = resume.restore(config, info, mesh, checkpoint)
+        state, _ = metadata.restore(config, info, mesh, checkpoint)
         params = sharding.get(state.params)
         if sweep.count(config) == 1:
-            params = resume.without_axis(params)
+            params = metadata.without_axis(params)
         result = Result.from_json(content, params)
         if result is None or result.steps != checkpoint.step:
             return None
@@ -209,7 +211,7 @@ class _Run:
     ) -> Result:
         """Trains from a checkpoint, or from the beginning, to the end."""
         config, info, report = self.config, self.info, self.report
-        report.write_json("config.json", {"config": config.to_dict(), **resume.environment()})
+        report.write_json("config.json", {"config": config.to_dict(), **metadata.environment()})
         step = checkpoint.step if checkpoint else 0
         programs, examples = self._prepare()
         with signals.held() as request:

@@ -16,9 +16,10 @@ import pytest
 from cnn_jax import data, experiment, train
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import loops
+from cnn_jax.engine.sharding import devices
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.reporting.result import Result, devices
+from cnn_jax.reporting.result import Result
 from cnn_jax.training.trainer import Trainer
 from tests.support.small import small_config
 

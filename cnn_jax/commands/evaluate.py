@@ -19,10 +19,10 @@ from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.report import NUM_BINS, Scores
 from cnn_jax.evaluation.trained import Trained
 from cnn_jax.io.console import Console
+from cnn_jax.io.environment import versions
 from cnn_jax.io.table import format_table
 from cnn_jax.io.workdir import write_whole
 from cnn_jax.plots import calibration, confusion, figure, mistakes
-from cnn_jax.reporting.result import versions
 
 
 def evaluate(

@@ -21,6 +21,7 @@ from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.trained import Trained
 from cnn_jax.export import onnx as onnx_export
 from cnn_jax.export import readme
+from cnn_jax.io import environment
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import said, write_whole
 from cnn_jax.nn.shapes import padding_amounts
@@ -199,7 +200,7 @@ def _description(network: Trained) -> dict[str, Any]:
         **_origin(network),
         "step": network.step,
         "config": config,
-        "versions": result.versions(),
+        "versions": environment.versions(),
     }
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from cnn_jax.errors import UserError
+
 MODEL, DATA = "model", "data"
 
 Block = tuple[slice, ...]  # An index for each axis.
@@ -157,3 +159,11 @@ def get(tree: Any) -> Any:
 @functools.cache
 def _replicate(mesh: Mesh) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], jax.jit(lambda t: t, out_shardings=replicated(mesh)))
+
+
+def devices() -> list[str]:
+    """The accelerators, or the CPU, that JAX found."""
+    try:
+        return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]
+    except RuntimeError as error:  # JAX_PLATFORMS names one that is not there.
+        raise UserError(f"JAX has no device: {error}. Change JAX_PLATFORMS.") from error

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
+from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
 from cnn_jax.checkpoint.tree import difference, form
 from cnn_jax.config import schema, sweep
@@ -21,7 +22,6 @@ from cnn_jax.config.changes import check_same_model
 from cnn_jax.engine import compilation_cache, loops
 from cnn_jax.errors import UserError
 from cnn_jax.model import ConvNet, normalize
-from cnn_jax.training import resume
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +136,7 @@ def config_of(checkpoint: Checkpoint, workdir: Path, other: ConfigDict | None) -
     Raises:
       UserError: when the checkpoint has none, or the other config's network is another one.
     """
-    config = schema.from_json(resume.saved_config(checkpoint))
+    config = schema.from_json(metadata.saved_config(checkpoint))
     if other:
         schema.check_fields(other)
         check_same_model(other, workdir, config)
@@ -165,7 +165,7 @@ def load(
     """
     path, checkpoint = open_checkpoint(workdir, step, warn)
     config = config_of(checkpoint, path, config)
-    image_shape, class_names = resume.saved_form(checkpoint, config)
+    image_shape, class_names = metadata.saved_form(checkpoint, config)
     flat = {
         name.removeprefix("params."): array
         for name, array in checkpoint.arrays.items()

@@ -3,18 +3,16 @@
 import dataclasses
 import hashlib
 import math
-import platform
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Any
 
 import jax
 
-from cnn_jax.errors import UserError
+from cnn_jax.engine.sharding import devices
+from cnn_jax.io.environment import versions
 from cnn_jax.nn.metrics import Values, mean
 
 _OF_SEVERAL = {"networks", "comparison"}  # What the result of a single network has not.
-_PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,16 +103,3 @@ def params_sha256(params: Any) -> str:
     """SHA-256 over the parameters' bytes in tree order, in hexadecimal digits."""
     leaves = jax.tree.leaves(jax.device_get(params))
     return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that the numbers depend on."""
-    return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}
-
-
-def devices() -> list[str]:
-    """The accelerators, or the CPU, that JAX found."""
-    try:
-        return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]
-    except RuntimeError as error:  # JAX_PLATFORMS names one that is not there.
-        raise UserError(f"JAX has no device: {error}. Change JAX_PLATFORMS.") from error

@@ -14,6 +14,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data, train
+from cnn_jax.checkpoint.metadata import (
+    Progress,
+    environment,
+    form_of,
+    restore,
+    saved_tree,
+    without_axis,
+)
 from cnn_jax.config import sweep
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
@@ -27,14 +35,6 @@ from cnn_jax.reporting import result, sweep_summary
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import Report
 from cnn_jax.training.device_feed import Feed
-from cnn_jax.training.resume import (
-    Progress,
-    environment,
-    form_of,
-    restore,
-    saved_tree,
-    without_axis,
-)
 
 if TYPE_CHECKING:
     from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
