@@ -28,8 +28,10 @@ from cnn_jax.engine.sharding import devices
 from cnn_jax.errors import UserError
 from cnn_jax.io import signals
 from cnn_jax.io.console import Console
-from cnn_jax.io.workdir import Workdir, read_metrics, write_whole
+from cnn_jax.io.files import write_whole
+from cnn_jax.io.workdir import Workdir, read_metrics
 from cnn_jax.nn.metrics import mean
+from cnn_jax.plots import evaluation
 from cnn_jax.reporting import sweep_summary
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import Report
@@ -292,7 +294,7 @@ class _Run:
 
     def _draw(self, folder: Workdir, examples: data.Examples, result: Result) -> None:
         """Draws how the training went and, for TensorBoard, which class is taken for which."""
-        from cnn_jax.plots import confusion, curves, figure  # Matplotlib takes half a second.
+        from cnn_jax.plots import curves, figure  # Matplotlib takes half a second.
 
         config, info, board = self.config, self.info, self.report.board
         drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
@@ -312,6 +314,6 @@ class _Run:
             probabilities.append(network.probabilities(part.image))
             labels.append(part.label)
         scores = Scores(np.concatenate(probabilities), np.concatenate(labels))
-        drawn = confusion.draw(scores.confusion, info.class_names, network.about)
+        drawn = evaluation.draw_confusion(scores.confusion, info.class_names, network.about)
         size = drawn.canvas.get_width_height()
         board.image(result.steps, "confusion_matrix", figure.png(drawn), size)

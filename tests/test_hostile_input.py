@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import absl.flags
 import numpy as np
 import pytest
-from absl import flags
 from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config import schema
+from cnn_jax.config import flags, schema
 from cnn_jax.data import Split, cache
 from cnn_jax.data.idx import read_idx
 from cnn_jax.errors import UserError
@@ -74,14 +74,14 @@ def test_a_bomb_takes_no_memory(tmp_path: Path, header: bytes) -> None:
 def parse(*arguments: str) -> ConfigDict:
     """What `main.py` does with the config's flags, with flags of its own."""
     argv = ["main.py", "--config=configs/mnist.py", *arguments]
-    values = flags.FlagValues()
+    values = absl.flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     with mock.patch.object(sys, "argv", argv):
-        schema.check_overrides(argv)
+        flags.check_overrides(argv)
         try:
             values(argv)
         except Exception as error:
-            raise schema.explain_flag_error(error) from error
+            raise flags.explain_flag_error(error) from error
     schema.check(config.value)
     return config.value
 

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax.config import schema
 from cnn_jax.errors import UserError
-from cnn_jax.io.table import format_table
+from cnn_jax.io.console import format_table
 from cnn_jax.nn.shapes import Layer
 
 

@@ -18,11 +18,10 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.report import NUM_BINS, Scores
 from cnn_jax.evaluation.trained import Trained
-from cnn_jax.io.console import Console
+from cnn_jax.io.console import Console, format_table
 from cnn_jax.io.environment import versions
-from cnn_jax.io.table import format_table
-from cnn_jax.io.workdir import write_whole
-from cnn_jax.plots import calibration, confusion, figure, mistakes
+from cnn_jax.io.files import write_whole
+from cnn_jax.plots import evaluation, figure, galleries
 
 
 def evaluate(
@@ -189,9 +188,9 @@ def _draw(network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8]) -> 
     """Draws what the report says; returns the files, as seen from the workdir."""
     names, about = network.class_names, network.about
     pictures = {
-        "confusion_matrix": confusion.draw(scores.confusion, names, about),
-        "mistakes": mistakes.draw(scores, image_u8, names, about),
-        "calibration": calibration.draw(scores, about),
+        "confusion_matrix": evaluation.draw_confusion(scores.confusion, names, about),
+        "mistakes": galleries.draw_mistakes(scores, image_u8, names, about),
+        "calibration": evaluation.draw_calibration(scores, about),
     }
     for stem, drawn in pictures.items():
         figure.save(drawn, network.workdir / "pictures" / f"{stem}.png")

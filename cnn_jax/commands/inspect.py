@@ -21,9 +21,19 @@ from cnn_jax.io.console import Console, printable
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of
 from cnn_jax.nn.shapes import Layer
-from cnn_jax.plots import curves, feature_maps, figure, filters, mistakes, receptive_field, saliency
+from cnn_jax.plots import (
+    curves,
+    feature_maps,
+    figure,
+    filters,
+    galleries,
+    receptive_field,
+    saliency,
+)
+from cnn_jax.preprocessing.decode import PhotoError
+from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
-from cnn_jax.preprocessing.photo import PhotoError, conventions_of, read_photos
+from cnn_jax.preprocessing.photo import read_photos
 
 _MOST_MAPS = 3  # Images whose feature maps are drawn.
 _LONGEST = 40  # Characters of a name in a file's name.
@@ -118,7 +128,7 @@ def _of_test_set(network: Trained, console: Console) -> Iterator[Picture]:
     names = [network.class_names[label] for label in labels]
     yield from draw(network, test.image[first], names, [f"label {name}" for name in names])
     scores = Scores(network.probabilities(test.image), test.label)
-    drawn = mistakes.draw(scores, test.image, network.class_names, network.about)
+    drawn = galleries.draw_mistakes(scores, test.image, network.class_names, network.about)
     yield Picture("mistakes", "what it was most sure of on the test set, and wrong about", drawn)
 
 

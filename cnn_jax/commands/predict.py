@@ -14,9 +14,11 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.trained import Trained
 from cnn_jax.io.console import Console, printable
-from cnn_jax.plots import figure, seen
+from cnn_jax.plots import figure, galleries
+from cnn_jax.preprocessing.decode import PhotoError
+from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
-from cnn_jax.preprocessing.photo import Photo, PhotoError, conventions_of, read_photos
+from cnn_jax.preprocessing.photo import Photo, read_photos
 
 # Of MNIST's test pictures, under the reference network, 3 % are below, and half of its mistakes.
 LOW_PROBABILITY = 0.7
@@ -124,9 +126,9 @@ def predict(
         bar.update(len(predictions))
         failed += [p for p in predictions if not p.photo]
         good = [p for p in predictions if p.photo] if show else []
-        for first in range(0, len(good), seen.MOST):
+        for first in range(0, len(good), galleries.MOST_PICTURES):
             sheets.append(folder / f"predicted_{len(sheets) + 1:03d}.png")
-            _draw(good[first : first + seen.MOST], sheets[-1])
+            _draw(good[first : first + galleries.MOST_PICTURES], sheets[-1])
     bar.close()
     if show:
         figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of other pictures.
@@ -161,7 +163,7 @@ def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:
 
 def _draw(good: Sequence[Prediction], path: Path) -> None:
     photos = [p.photo for p in good if p.photo]
-    drawn = seen.draw(
+    drawn = galleries.draw_predictions(
         [photo.original for photo in photos],
         np.array([photo.image_u8 for photo in photos]),
         [printable(p.path.name) for p in good],

@@ -1,12 +1,14 @@
 """The flags of `main.py`: what they may be, alone and together."""
 
+import re
 import sys
 from collections.abc import Sequence
+from traceback import format_exception
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config import schema
+from cnn_jax.config.schema import FIELDS, not_allowed, unknown_key
 from cnn_jax.errors import UserError
 
 USES = ("evaluate", "predict", "inspect", "export")  # Modes that take a trained network.
@@ -65,7 +67,7 @@ def parse(argv: Sequence[str]) -> list[str]:
       UserError: naming the flag, its value and what is allowed.
       SystemExit: after `--help`.
     """
-    schema.check_overrides(argv)
+    check_overrides(argv)
     try:
         rest: list[str] = flags.FLAGS(argv)
     except SystemExit as error:
@@ -73,7 +75,7 @@ def parse(argv: Sequence[str]) -> list[str]:
             sys.exit(0)  # It has been printed, as asked; absl would call that a failure.
         raise UserError("the config file ends the program. Mend it.") from error
     except Exception as error:  # A config file is Python, and may raise anything.
-        raise schema.explain_flag_error(error) from error
+        raise explain_flag_error(error) from error
     _check_together()
     _check_config()
     if rest[1:]:
@@ -117,3 +119,39 @@ def _check_config() -> None:
             f"--config={path} is not there, or its get_config() returns no ConfigDict: allowed is "
             "a recipe. Use --config=configs/mnist.py."
         )
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Checks the names in `--config.KEY=VALUE` arguments, before the flags are parsed.
+
+    `config_flags` would raise an AttributeError that names neither the whole key nor the value.
+
+    Raises:
+      UserError: for the first unknown key, or where there is no config to change.
+    """
+    has_config = any(re.match(r"--?config(=|$)", argument) for argument in arguments)
+    for argument in arguments:
+        match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
+        if match and match[1] not in FIELDS:
+            raise unknown_key(match[1], match[2] or "")
+        if match and not has_config:
+            raise UserError(
+                f"{argument} changes a config, and none is given: allowed is it with a --config. "
+                "Add --config=configs/mnist.py, or remove it."
+            )
+
+
+def explain_flag_error(error: Exception) -> UserError:
+    """Says in the words of `FIELDS` what could not be parsed or, for a config file, run."""
+    message = str(error)
+    if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
+        key, value = match.groups()
+        if key in FIELDS:
+            return not_allowed(key, value)
+    if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
+        return UserError(f"{message.rstrip('.')}. See python main.py --help.")
+    # What a config file raised; ml_collections puts some of it, as text, into an error of its own.
+    text = message if isinstance(error, flags.Error) else "".join(format_exception(error))
+    problem = text.strip().splitlines()[-1]
+    file, line = re.findall(r'File "(.+?)", line (\d+)', text)[-1]
+    return UserError(f"the config file cannot be run: {problem} ({file}:{line}). Mend that line.")

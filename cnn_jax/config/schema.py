@@ -5,12 +5,9 @@ Everything here runs on the host before anything is traced, downloaded or writte
 
 import dataclasses
 import difflib
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from traceback import format_exception
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from absl import flags
 from ml_collections import ConfigDict
 
 from cnn_jax import data
@@ -261,42 +258,6 @@ def not_allowed(key: str, value: Any) -> UserError:
 def show(value: Any) -> str:
     """The value on one line; tuples, which are lists in JSON, as one would type them."""
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Checks the names in `--config.KEY=VALUE` arguments, before the flags are parsed.
-
-    `config_flags` would raise an AttributeError that names neither the whole key nor the value.
-
-    Raises:
-      UserError: for the first unknown key, or where there is no config to change.
-    """
-    has_config = any(re.match(r"--?config(=|$)", argument) for argument in arguments)
-    for argument in arguments:
-        match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
-        if match and match[1] not in FIELDS:
-            raise unknown_key(match[1], match[2] or "")
-        if match and not has_config:
-            raise UserError(
-                f"{argument} changes a config, and none is given: allowed is it with a --config. "
-                "Add --config=configs/mnist.py, or remove it."
-            )
-
-
-def explain_flag_error(error: Exception) -> UserError:
-    """Says in the words of `FIELDS` what could not be parsed or, for a config file, run."""
-    message = str(error)
-    if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
-        key, value = match.groups()
-        if key in FIELDS:
-            return not_allowed(key, value)
-    if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
-        return UserError(f"{message.rstrip('.')}. See python main.py --help.")
-    # What a config file raised; ml_collections puts some of it, as text, into an error of its own.
-    text = message if isinstance(error, flags.Error) else "".join(format_exception(error))
-    problem = text.strip().splitlines()[-1]
-    file, line = re.findall(r'File "(.+?)", line (\d+)', text)[-1]
-    return UserError(f"the config file cannot be run: {problem} ({file}:{line}). Mend that line.")
 
 
 def leaves(config: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -8,7 +8,6 @@ as `load` is concerned.
 import contextlib
 import json
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,6 @@ from cnn_jax.io import files
 
 _MAX_HEADER = 1000
 _FORMAT = 1  # Raise it whenever the decoding of any data set changes.
-
-
-def folder() -> Path:
-    """The user's cache folder for this program: `$XDG_CACHE_HOME/cnn_jax` or `~/.cache/cnn_jax`."""
-    base = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "")))
-    if not base.is_absolute():  # The XDG specification has relative ones ignored.
-        base = Path(os.path.expanduser("~/.cache"))
-    return base / "cnn_jax"
 
 
 def load(path: Path, fingerprint: str) -> Split | None:

@@ -1,6 +1,5 @@
 """A data set's name -> images and labels in memory: prepared if need be, decoded once, cached."""
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -8,73 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from cnn_jax.data import array_record, cache, digits, mnist
-from cnn_jax.data.types import Split
+from cnn_jax.data.types import Dataset, Info, Part, Split
 from cnn_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """The examples start..stop-1 of a split, in the order in which TFDS stores them."""
-
-    split: str
-    start: int
-    stop: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Info:
-    """What can be said of a data set before it is downloaded or read.
-
-    Attributes:
-      image_shape: (height, width, channels).
-      class_names: what each label stands for.
-      train: the parts that make up the training examples.
-      test: the parts that make up the test examples.
-    """
-
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    train: tuple[Part, ...]
-    test: tuple[Part, ...]
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def num_train(self) -> int:
-        """Number of training examples."""
-        return sum(part.stop - part.start for part in self.train)
-
-    @property
-    def num_test(self) -> int:
-        """Number of test examples."""
-        return sum(part.stop - part.start for part in self.test)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dataset:
-    """The two sets of examples that a run uses."""
-
-    train: Split
-    test: Split
-
-    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Split:
-        """Some examples, the training examples first; as `Source.read`."""
-        num_train = len(self.train.label)
-        image = np.empty((len(indices), *self.train.image.shape[1:]), np.uint8)
-        label = np.empty(len(indices), np.int32)
-        for part, chosen, start in (
-            (self.train, indices < num_train, 0),
-            (self.test, indices >= num_train, num_train),
-        ):
-            rows = indices[chosen] - start
-            image[chosen], label[chosen] = part.image[rows], part.label[rows]
-        return Split(image, label)
+from cnn_jax.io import files
 
 
 def describe(
@@ -288,7 +225,7 @@ def _load_parts(
 
 def _cache_path(identity: str, split: str) -> Path:
     place = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return cache.folder() / "data" / f"{place}-{split}"
+    return files.cache_folder() / "data" / f"{place}-{split}"
 
 
 def _cut(whole: Mapping[str, Split], parts: Sequence[Part]) -> Split:

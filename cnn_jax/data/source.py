@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from cnn_jax.data import digits
 from cnn_jax.data.array_record import Records
-from cnn_jax.data.datasets import Info, Part, describe, prepare
-from cnn_jax.data.types import Split
+from cnn_jax.data.datasets import describe, prepare
+from cnn_jax.data.types import Info, Part, Split
 
 
 class _Rows(Protocol):

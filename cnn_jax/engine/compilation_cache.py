@@ -20,7 +20,6 @@ from typing import Any
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
-from cnn_jax.data import cache
 from cnn_jax.io import files
 
 MAX_PROGRAMS = 200  # Some 10 MB. The first run adds six, one of another recipe fewer.
@@ -33,7 +32,7 @@ def folder() -> Path:
     """Where programs for this machine are: a folder for each jaxlib, platform and processor."""
     processor = hashlib.sha256(_processor().encode()).hexdigest()[:16]
     name = f"jaxlib-{version('jaxlib')}-{jax.default_backend()}-{processor}"
-    return cache.folder() / "programs" / name
+    return files.cache_folder() / "programs" / name
 
 
 def _processor() -> str:

@@ -6,11 +6,12 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Self, TextIO
+from typing import Any, Self, TextIO
 
 from cnn_jax.errors import UserError
+from cnn_jax.io.files import _to_disk, said, write_whole
 
 
 class Workdir:
@@ -97,24 +98,6 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all.
-
-    Raises:
-      UserError: when it cannot be written.
-    """
-    unfinished = path.with_name(path.name + ".tmp")
-    with said(path):
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content)
-                _to_disk(file)
-            unfinished.replace(path)
-        finally:
-            with contextlib.suppress(OSError):  # It is there only where it could not be written.
-                unfinished.unlink()
-
-
 def _lock(folder: Path) -> TextIO:
     """The lock as an open file; a process that has died holds none."""
     file = (folder / ".lock").open("a+", errors="replace")
@@ -134,21 +117,3 @@ def _lock(folder: Path) -> TextIO:
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()
     return file
-
-
-def _to_disk(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-@contextlib.contextmanager
-def said(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into words."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): allowed is a --workdir in a "
-            "folder that can be written, on a disk with room. Make room or allow writing and start "
-            "again, or choose another --workdir."
-        ) from error

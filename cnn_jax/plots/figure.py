@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.io.workdir import said, write_whole
+from cnn_jax.io.files import said, write_whole
 
 _STYLE: Mapping[str, Any] = {
     "font.size": 9,

@@ -5,12 +5,16 @@ one direction. It is narrow: what goes on for longer than a stroke is wide, such
 vignette or the edge of the table, is background. And it ends where the picture is steepest.
 """
 
+import contextlib
 import dataclasses
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
+
+from cnn_jax.preprocessing import segment
+from cnn_jax.preprocessing.decode import PhotoError
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -39,7 +43,7 @@ class Ink:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Its left, upper, right and lower end in pixels, the last two exclusive."""
-        return _box(self.strength)
+        return bounding_box(self.strength)
 
 
 def find(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
@@ -221,65 +225,78 @@ def _without_specks(mask: Mask) -> Mask:
     return found
 
 
-def frame(
-    ink: Ink, shape: tuple[int, int], *, box: int, by_mass: bool, stroke: float
-) -> npt.NDArray[np.uint8]:
-    """Draws ink again, light on black, as large as asked and in the middle.
-
-    Args:
-      ink: what to draw.
-      shape: (height, width) of the result, both at least `box`.
-      box: length of the longer side of the ink in the result, in pixels.
-      by_mass: whether the centre of mass, or else of the box, comes to the middle.
-      stroke: in pixels of the result: thinner strokes become that wide.
-
-    Returns:
-      uint8 [H, W].
-    """
-    strength = _thickened(ink.strength, stroke / box)
-    left, upper, right, lower = ends = _box(strength)
-    scale = box / max(right - left, lower - upper)
-    width, height = (max(1, round(scale * side)) for side in (right - left, lower - upper))
-    # BOX is the area's average where it shrinks, and changes nothing where the size is right.
-    small = Image.fromarray(strength).resize((width, height), Image.Resampling.BOX, box=ends)
-    drawn = np.asarray(small)
-    drawn = drawn / np.max(drawn)
-    middle = ndimage.center_of_mass(drawn) if by_mass else (height / 2, width / 2)
-    top, start = (
-        min(max(round(side / 2 - centre), 0), side - length)  # A skewed mass must not cut the ink.
-        for side, centre, length in zip(shape, middle, drawn.shape, strict=True)
-    )
-    image_u8 = np.zeros(shape, np.uint8)
-    image_u8[top : top + height, start : start + width] = np.rint(255 * drawn)
-    return image_u8
-
-
-def _thickened(strength: Floats, least: float) -> Floats:
-    """Ink whose strokes are at least that wide, as a part of its longer side; maybe a larger array.
-
-    With the strokes' radius, r more pixels, the side grows too: w + 2r = least * (side + 2r).
-    """
-    left, upper, right, lower = _box(strength)
-    side = max(right - left, lower - upper)
-    radius = (least * side - stroke_width(strength)) / (2 * (1 - least))
-    if radius <= 0:
-        return strength
-    padded = np.pad(strength, int(radius) + 2)
-    distance = ndimage.distance_transform_edt(padded < 0.5)
-    # A pixel's middle is 1 away from the first one of the ink: half of it is beyond the outline.
-    thick: Floats = np.maximum(padded, np.clip(radius + 1 - distance, 0, 1)).astype(np.float32)
-    return thick
-
-
-def stroke_width(strength: Floats) -> float:
-    """The mean width of strokes in pixels: twice their area by the length of their outline.
-
-    The outline's length is the total variation (the coarea formula), which needs no threshold.
-    """
-    y, x = np.gradient(np.pad(strength, 1))
-    return float(2 * np.sum(strength) / np.sum(np.hypot(x, y)))
-
-
-def _box(strength: Floats) -> tuple[int, int, int, int]:
+def bounding_box(strength: Floats) -> tuple[int, int, int, int]:
     rows, columns = ndimage.find_objects((strength > 0.0).astype(np.int8))[0]
     return columns.start, rows.start, columns.stop, rows.stop
+
+
+_SEARCHED = 240  # Pixels a side in which ink is looked for: more costs time, and finds no more.
+
+
+_NESTED = 3  # Most sheets and frames around a digit: a form on a desk, a box on the form.
+
+
+def find_ink(picture: Image.Image) -> segment.Ink:
+    """Looks twice: at everything, for where the ink is, and at that place, for what it is.
+
+    Where a sheet or a frame was found for ink, everything is what it holds.
+    """
+    rough, scale = _look(picture, max(picture.size) / 2)
+    with contextlib.suppress(PhotoError):  # It holds nothing: it is the drawing after all.
+        for _ in range(_NESTED):
+            inside = segment.inside(np.asarray(within(picture, _SEARCHED)), rough)
+            if inside is None:
+                break
+            held = _only(picture, inside)
+            rough, scale = _look(held, max(held.size) / 2)
+            picture = held
+    left, upper, right, lower = (scale * end for end in rough.box)
+    longest = max(right - left, lower - upper)
+    margin = longest / 2
+    place = (
+        round(max(left - margin, 0)),
+        round(max(upper - margin, 0)),
+        round(min(right + margin, picture.width)),
+        round(min(lower + margin, picture.height)),
+    )
+    found, _ = _look(picture.crop(place), longest)
+    return found
+
+
+def _look(picture: Image.Image, longest: float) -> tuple[segment.Ink, float]:
+    """The ink on a reduced view, and how many pixels of the picture one of the view stands for.
+
+    Args:
+      picture: RGB.
+      longest: about the longer side of what is drawn, in pixels; no stroke is half as wide.
+
+    Raises:
+      PhotoError: when there is no ink.
+    """
+    view = within(picture, _SEARCHED)
+    scale = max(picture.size) / max(view.size)
+    found = segment.find(np.asarray(view), widest=longest / 2 / scale)
+    if found is None:
+        raise PhotoError("shows nothing: it is of one colour")
+    return found, scale
+
+
+def _only(picture: Image.Image, place: segment.Mask) -> Image.Image:
+    """That place of a picture, in a box whose rest continues it.
+
+    Args:
+      picture: RGB.
+      place: bool [H, W], of a reduced view.
+    """
+    view = np.asarray(picture.resize(place.shape[::-1], Image.Resampling.BOX))
+    nearest = ndimage.distance_transform_edt(~place, return_distances=False, return_indices=True)
+    ground = Image.fromarray(view[tuple(nearest)]).resize(picture.size)
+    mask = Image.fromarray(place).resize(picture.size)
+    return Image.composite(picture, ground, mask).crop(mask.getbbox())
+
+
+def within(picture: Image.Image, side: int) -> Image.Image:
+    """A copy whose longer side is at most that many pixels, each the average of an area."""
+    small = picture.copy()
+    small.thumbnail((side, side), Image.Resampling.BOX)
+    return small

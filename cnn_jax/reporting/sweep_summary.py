@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from cnn_jax.config import sweep
 from cnn_jax.config.sweep import Network
 from cnn_jax.engine.loops import Scores
-from cnn_jax.io.table import format_table
+from cnn_jax.io.console import format_table
 from cnn_jax.nn.metrics import Values, finite
 
 _PER_LINE = 10  # Accuracies.

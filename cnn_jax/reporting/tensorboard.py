@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn_jax.checkpoint.tree import flatten
 from cnn_jax.errors import UserError
-from cnn_jax.io.workdir import said
+from cnn_jax.io.files import said
 
 
 def installed() -> bool:

@@ -15,7 +15,7 @@ from cnn_jax.commands import predict
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.model import normalize
-from cnn_jax.plots import seen
+from cnn_jax.plots import galleries
 from cnn_jax.preprocessing.image_files import find_pictures
 from cnn_jax.reporting.result import Result
 from tests.support.small import small_config
@@ -133,7 +133,7 @@ def test_what_the_network_saw_is_shown_beside_the_originals(
 ) -> None:
     old = workdir / "pictures" / "predicted_009.png"
     old.touch()  # Of an earlier call, with more pictures.
-    monkeypatch.setattr(seen, "MOST", 2)
+    monkeypatch.setattr(galleries, "MOST_PICTURES", 2)
     pictures.append(pictures[0].with_name("two\nlines and \udcff.png"))
     shutil.copy(pictures[0], pictures[-1])
     lines = say(workdir, *pictures, show=True)

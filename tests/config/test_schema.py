@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from cnn_jax.config import schema
+from cnn_jax.config import flags, schema
 from cnn_jax.errors import UserError
 
 NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
@@ -129,7 +129,7 @@ def test_a_misspelt_name_is_answered_with_the_nearest(key: str, value: str, hint
 )
 def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> None:
     with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {nearest}\\?"):
-        schema.check_overrides(["main.py", f"--config.{key}=3"])
+        flags.check_overrides(["main.py", f"--config.{key}=3"])
     config = config_with()
     with config.unlocked():
         config.update_from_flattened_dict({key: 3})
@@ -139,11 +139,11 @@ def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> 
 
 def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
     with pytest.raises(UserError, match=r"qqq=1 is unknown: allowed are seed, .*Remove it"):
-        schema.check_overrides(["--config.qqq=1"])
+        flags.check_overrides(["--config.qqq=1"])
 
 
 def test_known_overrides_pass() -> None:
-    schema.check_overrides(["--config=configs/mnist.py", "--config.seed=2", "--noconfig.x.y"][:2])
+    flags.check_overrides(["--config=configs/mnist.py", "--config.seed=2", "--noconfig.x.y"][:2])
 
 
 def test_a_missing_key_is_named() -> None:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import Split, cache
+from cnn_jax.io import files
 
 
 def check_equal(found: Split | None, expected: Split) -> None:
@@ -84,9 +85,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(
 
 def test_the_folder_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/where")
-    assert cache.folder() == Path("/some/where/cnn_jax")
+    assert files.cache_folder() == Path("/some/where/cnn_jax")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache.folder() == Path.home() / ".cache" / "cnn_jax"
+    assert files.cache_folder() == Path.home() / ".cache" / "cnn_jax"
 
 
 @pytest.mark.parametrize("given", ["", "relative/folder"])
@@ -94,4 +95,4 @@ def test_a_relative_cache_folder_is_ignored(given: str, monkeypatch: pytest.Monk
     # Or each working directory would get one of its own.
     monkeypatch.setenv("XDG_CACHE_HOME", given)
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert cache.folder() == Path("/home/somebody/.cache/cnn_jax")
+    assert files.cache_folder() == Path("/home/somebody/.cache/cnn_jax")

@@ -16,8 +16,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import Split, array_record, cache, digits, mnist
+from cnn_jax.data import Split, array_record, digits, mnist
 from cnn_jax.errors import UserError
+from cnn_jax.io import files
 from tests.data.small_mnist import (
     NUM_TEST,
     NUM_TRAIN,
@@ -406,7 +407,7 @@ def test_a_cache_older_than_the_prepared_folder_is_rebuilt(tmp_path: Path) -> No
 
 def test_a_damaged_cache_is_rebuilt(load: Any) -> None:
     expected = load()
-    for path in (cache.folder() / "data").iterdir():
+    for path in (files.cache_folder() / "data").iterdir():
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)

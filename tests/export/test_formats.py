@@ -21,6 +21,7 @@ from cnn_jax.commands import export
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.trained import Trained
+from cnn_jax.export import formats
 from cnn_jax.reporting.result import Result
 from tests.support.networks import CHOICES, random_images, random_network
 
@@ -57,7 +58,7 @@ def exported(
 @pytest.fixture
 def workdir(straight: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the small run, of which one file alone is made, since all of them take seconds."""
-    monkeypatch.setattr(export, "FORMS", {FILES[2]: export.FORMS[FILES[2]]})
+    monkeypatch.setattr(formats, "FORMATS", {FILES[2]: formats.FORMATS[FILES[2]]})
     return Path(shutil.copytree(straight[0], tmp_path / "w"))
 
 
@@ -173,13 +174,13 @@ def test_files_name_no_folder_of_this_machine(exported: tuple[Path, list[str]]) 
 def test_every_choice_has_its_lines_in_numpy(choice: dict[str, Any]) -> None:
     network = random_network(**choice)
     image = random_images(network, 3)
-    found = export.run_safetensors(network, export.to_safetensors(network), image)
+    found = formats.run_safetensors(network, formats.to_safetensors(network), image)
     np.testing.assert_allclose(found["logits"], network.logits(image), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("choice", CHOICES[2:4], ids=str)
 def test_the_jax_program_of_unusual_stages(choice: dict[str, Any]) -> None:
-    export.try_form(FILES[0], random_network(**choice))
+    formats.build_and_verify(FILES[0], random_network(**choice))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -187,15 +188,15 @@ def test_a_file_that_says_something_else_is_refused_and_all_stays_as_it_was(
     exported: tuple[Path, list[str]], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = exported
-    make, run = export.FORMS[name]
+    make, run = formats.FORMATS[name]
 
     def make_another(network: Trained) -> bytes:
         params = jax.tree.map(np.copy, network.params)
         params["linear_1"]["bias"][3] += 0.01  # A probability of 0.1 grows by 0.1 * 0.9 * 0.01.
         return make(dataclasses.replace(network, params=params))
 
-    good = export.FORMS[FILES[2]]
-    monkeypatch.setattr(export, "FORMS", {"good": good, name: (make_another, run)})
+    good = formats.FORMATS[FILES[2]]
+    monkeypatch.setattr(formats, "FORMATS", {"good": good, name: (make_another, run)})
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     words = rf"{re.escape(name)} differs from the network by 0\.\d+ in its \w+: allowed is at most"
     with pytest.raises(UserError, match=words):
@@ -208,14 +209,14 @@ def test_large_logits_may_differ_by_more(name: str) -> None:
     network = random_network(scale=30.0)
     # Their rounding alone is beyond 1e-4: half a unit of 2^-24 of more than 1e4 is 6e-4.
     assert np.abs(network.logits(random_images(network, 3))).max() > 1e4
-    export.try_form(name, network)
+    formats.build_and_verify(name, network)
 
 
 def test_what_is_no_number_is_refused() -> None:
     network = random_network()
     network.params["linear_1"]["bias"][0] = np.nan
     with pytest.raises(UserError, match="differs from the network by nan"):
-        export.try_form(FILES[2], network)
+        formats.build_and_verify(FILES[2], network)
 
 
 def test_a_full_disk_is_said_and_leaves_no_part(

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax.evaluation.report import Scores
-from cnn_jax.plots import calibration, confusion, curves, mistakes, seen
+from cnn_jax.plots import curves, evaluation, galleries
 from tests.plots.legible import assert_legible
 
 DIGITS = list("0123456789")
@@ -18,7 +18,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uin
 def test_a_confusion_matrix_colours_the_mistakes_alone(names: list[str]) -> None:
     size = len(names)
     counts = np.random.default_rng(0).integers(0, 5, (size, size)) + 100 * np.eye(size, dtype=int)
-    drawn = confusion.draw(counts, names, "mnist, step 5")
+    drawn = evaluation.draw_confusion(counts, names, "mnist, step 5")
     axes, bar = drawn.axes
     coloured = axes.get_images()[0]
     np.testing.assert_array_equal(coloured.get_array(), counts * (1 - np.eye(size, dtype=int)))
@@ -29,7 +29,7 @@ def test_a_confusion_matrix_colours_the_mistakes_alone(names: list[str]) -> None
 
 
 def test_a_confusion_matrix_without_mistakes_has_no_colour() -> None:
-    drawn = confusion.draw(np.diag([3, 4]), ["no", "yes"], "mnist, step 5")
+    drawn = evaluation.draw_confusion(np.diag([3, 4]), ["no", "yes"], "mnist, step 5")
     assert drawn.get_suptitle().endswith("mnist, step 5, 7 test pictures, 100.00 % right")
     coloured = drawn.axes[0].get_images()[0]
     assert coloured.get_clim() == (0, 1)
@@ -45,9 +45,11 @@ def test_a_gallery_shows_the_most_confident_mistakes(count: int, names: list[str
     probability = np.zeros((60, 10))
     probability[:, 2], probability[:, 1] = sure, 1 - sure
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8)
-    drawn = mistakes.draw(Scores(probability, np.ones(60, int)), images, names, "mnist, step 5")
+    drawn = galleries.draw_mistakes(
+        Scores(probability, np.ones(60, int)), images, names, "mnist, step 5"
+    )
     shown = [axes for axes in drawn.axes if axes.get_images()]
-    examples = range(count - 1, max(-1, count - 1 - mistakes.MOST), -1)
+    examples = range(count - 1, max(-1, count - 1 - galleries.MOST_MISTAKES), -1)
     for axes, example in zip(shown, examples, strict=True):
         pixels = axes.get_images()[0].get_array()
         np.testing.assert_array_equal(pixels, images[example, ..., 0])
@@ -63,7 +65,7 @@ def test_a_reliability_diagram_has_a_bar_a_bin() -> None:
     confidence = np.repeat([0.62, 0.9], [5, 50])
     label = np.repeat([0, 1, 0], [2, 3, 50])
     scores = Scores(np.stack([confidence, 1 - confidence], axis=1), label)
-    drawn = calibration.draw(scores, "mnist, step 5")
+    drawn = evaluation.draw_calibration(scores, "mnist, step 5")
     assert drawn.get_suptitle().endswith("55 test pictures, expected calibration error 11.09 %")
     above, below = drawn.axes
     heights = np.array([[bar.get_height() for bar in a.containers[0]] for a in (above, below)])
@@ -96,11 +98,13 @@ def test_curves_show_every_row(losses: list[float], scale: str) -> None:
     assert_legible(drawn)
 
 
-@pytest.mark.parametrize("count", [1, 3, seen.MOST])
+@pytest.mark.parametrize("count", [1, 3, galleries.MOST_PICTURES])
 def test_what_was_seen_stands_beside_the_original(count: int) -> None:
     originals = [Image.new("RGB", (30 + n, 20), (n, 0, 0)) for n in range(count)]
     names = [f"a_photograph_with_a_long_name_{n}.jpg" for n in range(count)]
-    drawn = seen.draw(originals, IMAGES[:count], names, ["7 (100 %)"] * count, "What was seen")
+    drawn = galleries.draw_predictions(
+        originals, IMAGES[:count], names, ["7 (100 %)"] * count, "What was seen"
+    )
     used = [axes for axes in drawn.axes if axes.get_images()]
     for index, (left, right) in enumerate(zip(used[::2], used[1::2], strict=True)):
         np.testing.assert_array_equal(left.get_images()[0].get_array(), originals[index])

@@ -20,8 +20,10 @@ from cnn_jax import data
 from cnn_jax.data import Split
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
-from cnn_jax.preprocessing import segment
-from cnn_jax.preprocessing.photo import Photo, PhotoError, conventions_of, read_photo, read_photos
+from cnn_jax.preprocessing import frame
+from cnn_jax.preprocessing.decode import PhotoError
+from cnn_jax.preprocessing.frame import conventions_of
+from cnn_jax.preprocessing.photo import Photo, read_photo, read_photos
 from tests.support.hostile import hostile, spoilt
 
 SHAPE = (28, 28, 1)
@@ -236,8 +238,8 @@ def test_stroke_width() -> None:
     # central differences cut corners, by some per cent.
     square, bar = np.zeros((9, 9), np.float32), np.zeros((9, 110), np.float32)
     square[2:7, 2:7] = bar[3:6, 5:105] = 1
-    assert segment.stroke_width(square) == pytest.approx(2.5, rel=0.15)
-    assert segment.stroke_width(bar) == pytest.approx(2.9, rel=0.05)
+    assert frame.stroke_width(square) == pytest.approx(2.5, rel=0.15)
+    assert frame.stroke_width(bar) == pytest.approx(2.9, rel=0.05)
 
 
 def test_paper_is_neither_even_nor_clean(tmp_path: Path) -> None:
