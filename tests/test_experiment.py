@@ -20,6 +20,7 @@ from cnn_jax.engine.sharding import devices
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.result import Result
+from cnn_jax.training import session
 from cnn_jax.training.trainer import Trainer
 from tests.support.small import small_config
 
@@ -226,10 +227,10 @@ def test_a_workdir_that_is_not_shared_is_named(
         def from_first(self, text: str) -> str:
             return "what process 0 has written"
 
-    monkeypatch.setattr(experiment, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(session, "_SHARED_SECONDS", 0)
     unused: Any = None
     arguments = (Second(), unused, None, unused, unused, unused, unused)
-    second = experiment._Run(small_config(), unused, *arguments)
+    second = session.Session(small_config(), unused, *arguments)
     with pytest.raises(UserError, match=r"process 1 on .* allowed is one folder on a file system"):
         second._check_shared(tmp_path)
     (tmp_path / ".cluster").write_text("what process 0 has written")

@@ -34,7 +34,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn takes longer than all else, and does not depend on what a record says."""
     monkeypatch.setattr(evaluate_mode, "_draw", lambda *_: [])
-    monkeypatch.setattr(experiment._Run, "_draw", lambda *_: None)
+    monkeypatch.setattr(experiment, "_draw", lambda *_: None)
 
 
 def go_on(workdir: Path) -> None:
