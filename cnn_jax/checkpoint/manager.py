@@ -128,19 +128,19 @@ class Checkpoints:
         """Numbers of the finished checkpoints, the oldest first."""
         return sorted(self._manager.all_steps()) if self._manager else []
 
-    def save(self, step: int, tree: Any, record: Mapping[str, Any]) -> None:
+    def save(self, step: int, state: Any, record: Mapping[str, Any]) -> None:
         """Begins to save; returns when the arrays are copied, before they are written.
 
         Args:
           step: number of the checkpoint, larger than those there are.
-          tree: of arrays.
+          state: a tree of arrays.
           record: goes into JSON; has none of the keys `format`, `arrays` and `sha256`.
 
         Raises:
           UserError: when this or the save before it fails; earlier checkpoints stay as they are.
         """
         assert self._manager
-        flat = tree.flatten(tree)
+        flat = tree.flatten(state)
         forms = {path: tree.form(array) for path, array in flat.items()}
         whole = {**record, "format": _FORMAT, "arrays": forms}
         whole["sha256"] = tree.digest_of(whole, flat)
