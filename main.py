@@ -29,7 +29,7 @@ def _main(argv: Sequence[str]) -> None:
     del argv
     mode, config = flags.MODE.value, flags.CONFIG.value
     workdir = flags.WORKDIR.value
-    use = (config, flags.STEP.value, flags.NETWORK.value)
+    use = (config, flags.STEP.value, flags.MODEL.value)
     # Imports and traces make a million objects that stay: to look for garbage among them as often
     # as Python would takes a twentieth of a short run.
     gc.set_threshold(100_000)
@@ -73,7 +73,7 @@ def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
 if __name__ == "__main__":
     absl.flags.adopt_module_key_flags(flags)  # Or --help would not name them.
     sys.unraisablehook = _unraisable
-    signals.install(signals.obey)
+    signals.install(signals.raise_stopped)
     try:
         app.run(_main, flags_parser=flags.parse)
     except UserError as user_error:

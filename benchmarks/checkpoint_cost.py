@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
     def save(checkpoints: Checkpoints) -> None:
         nonlocal step
         step += 1
-        tree = metadata.saved_tree(*sharding.get((run.state, run.no_metrics)))
+        tree = metadata.state_tree(*sharding.to_host((run.state, run.no_metrics)))
         checkpoints.save(step, tree, {"config": {}})
 
     with (

@@ -25,8 +25,8 @@ from cnn_jax import data
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import compile_programs
-from cnn_jax.training.chunking import Pace
-from cnn_jax.training.device_feed import DeviceFeed, in_memory
+from cnn_jax.training.chunking import ChunkTimer
+from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
 
 
 class CnnJax(Training):
@@ -41,10 +41,10 @@ class CnnJax(Training):
             (data.Part("train", 0, num_train),),
             (data.Part("test", 0, num_test),),
         )
-        mesh = sharding.make_mesh(sweep.count(config))
+        mesh = sharding.make_mesh(sweep.count_models(config))
         programs = compile_programs(config, info, mesh, None, time.perf_counter)
-        examples = in_memory(dataset, mesh)
-        pace = functools.partial(Pace, time.perf_counter)
+        examples = load_to_devices(dataset, mesh)
+        pace = functools.partial(ChunkTimer, time.perf_counter)
         feed = DeviceFeed(config, info, mesh, programs, examples, pace)
         super().__init__(config, info, mesh, programs, feed)
         self.epochs: int = config.num_epochs

@@ -21,10 +21,10 @@ def main(num_workers: str, dataset: str, steps: str, turns: str, folder: str = "
     num_train = data.describe(dataset).num_train
     batches = min(int(steps), BATCHES)
     elements = -(-int(steps) // batches)  # Of a turn.
-    source = data.source(dataset, manual_dir=folder)
+    source = data.open_source(dataset, manual_dir=folder)
     shape = (elements * int(turns) + 1, batches, BATCH_SIZE)
     wanted = list(np.random.default_rng(1).integers(0, num_train, shape, dtype=np.int32))
-    with data.stream(source, wanted, int(num_workers)) as splits:
+    with data.prefetch(source, wanted, int(num_workers)) as splits:
         next(splits)  # It is ready with the first one.
 
         def read() -> None:

@@ -23,9 +23,9 @@ from cnn_jax import data
 from cnn_jax.config import schema
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import compile_programs
-from cnn_jax.training.chunking import Pace
-from cnn_jax.training.device_feed import DeviceFeed, in_memory
-from cnn_jax.training.stream_feed import StreamFeed, chunk_of
+from cnn_jax.training.chunking import ChunkTimer
+from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
+from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
 from configs import mnist
 
 
@@ -48,19 +48,19 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
     info = schema.check(config)
     mesh = sharding.make_mesh(row.num_networks)
     streams = row.feed == STREAM
-    chunk = chunk_of(config, info, mesh) if streams else None
+    chunk = chunk_sizes(config, info, mesh) if streams else None
     with contextlib.ExitStack() as stack:
         with ThreadPoolExecutor() as pool:  # XLA compiles while the data are read.
             compiled = pool.submit(compile_programs, config, info, mesh, chunk, time.perf_counter)
-            examples = (data.source if streams else data.load)(**config.dataset)
+            examples = (data.open_source if streams else data.load)(**config.dataset)
         programs = compiled.result()
         feed: DeviceFeed | StreamFeed
         if isinstance(examples, data.Source):
             feed = StreamFeed(config, info, mesh, programs, examples, 0)
             stack.callback(feed.close)
         else:
-            pace = functools.partial(Pace, time.perf_counter)
-            arrays = in_memory(examples, mesh)
+            pace = functools.partial(ChunkTimer, time.perf_counter)
+            arrays = load_to_devices(examples, mesh)
             feed = DeviceFeed(config, info, mesh, programs, arrays, pace)
         training = Training(config, info, mesh, programs, feed)
         sums = of_a_step(programs.train_steps.as_text() or "")

@@ -70,7 +70,7 @@ class Tutorial:
 
     def __init__(self, dataset: data.Dataset) -> None:
         class Images(torch.utils.data.Dataset):  # type: ignore[misc]
-            def __init__(self, split: data.Split) -> None:
+            def __init__(self, split: data.Examples) -> None:
                 self._image = torch.tensor(split.image[..., 0])
                 self._label = torch.tensor(split.label)
 

@@ -8,8 +8,8 @@ from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs
-from cnn_jax.engine.loops import Scores
-from cnn_jax.nn.metrics import Metrics, mean
+from cnn_jax.engine.loops import EvalMetrics
+from cnn_jax.nn.metrics import Metrics, mean_of_finite
 from cnn_jax.training.device_feed import Feed
 
 
@@ -26,10 +26,10 @@ class Training:
     ) -> None:
         """Draws the initial parameters; arguments as for a `trainer.Trainer`."""
         self._config, self._info, self._feed = config, info, feed
-        count = sweep.count(config)
-        nothing = Metrics.empty(count), Scores.empty(count, config.num_models)
-        self.no_metrics, self._no_scores = sharding.put(nothing, sharding.replicated(mesh))
-        self.state = programs.initial_state(*sweep.drawn_from(config))
+        count = sweep.count_models(config)
+        nothing = Metrics.empty(count), EvalMetrics.empty(count, config.num_models)
+        self.no_metrics, self._no_scores = sharding.to_devices(nothing, sharding.replicated(mesh))
+        self.state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
 
     def train(self, epoch: int, num_steps: int) -> None:
         """Takes the first steps of an epoch, at most all of them; `epoch` counts from 1."""
@@ -37,9 +37,9 @@ class Training:
         every = self._config.log_every_steps
         for row in range(0, num_steps, every):
             total = self.no_metrics
-            for first, end in self._feed.train_pieces(row, min(row + every, num_steps)):
+            for first, end in self._feed.train_chunks(row, min(row + every, num_steps)):
                 self.state, total, _ = self._feed.train(self.state, total, epoch, first, end)
-                total.each()
+                total.compute_each()
 
     @property
     def num_steps(self) -> int:
@@ -51,6 +51,6 @@ class Training:
         num_train = self._info.num_train
         bounds = {"train": (0, num_train), "test": (num_train, num_train + self._info.num_test)}
         total = self._no_scores
-        for first, end in self._feed.score_pieces(*bounds[split]):
+        for first, end in self._feed.eval_chunks(*bounds[split]):
             total = jax.block_until_ready(self._feed.score(self.state, total, first, end))
-        return mean(total.each.each(), "accuracy")
+        return mean_of_finite(total.models.compute_each(), "accuracy")

@@ -14,18 +14,18 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.checkpoint import metadata
 from cnn_jax.config import schema, sweep
-from cnn_jax.config.changes import same_everywhere
+from cnn_jax.config.changes import cluster_fingerprint
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
 from cnn_jax.engine.score import score_test
-from cnn_jax.engine.sharding import devices
+from cnn_jax.engine.sharding import device_names
 from cnn_jax.io import signals
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir, read_metrics
-from cnn_jax.nn.metrics import mean
+from cnn_jax.nn.metrics import mean_of_finite
 from cnn_jax.reporting import sweep_summary
 from cnn_jax.reporting.result import Result
-from cnn_jax.reporting.train_logger import Report
+from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training.session import Session
 from cnn_jax.training.trainer import Trainer
 
@@ -69,7 +69,7 @@ def run(
     started = clock()
     cluster = cluster or Cluster()
     info = schema.check(config)
-    cluster.check_same("the config", same_everywhere(config))
+    cluster.check_same("the config", cluster_fingerprint(config))
     cluster.check_same("--workdir", str(workdir))
     cluster.check_same("the software", json.dumps(metadata.environment()["versions"]))
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
@@ -78,7 +78,7 @@ def run(
         folder = None
         if workdir is not None and cluster.is_first:
             folder = stack.enter_context(Workdir(workdir))
-        report = Report(folder, console, num_epochs=config.num_epochs, num_batches=num_batches)
+        report = TrainLogger(folder, console, num_epochs=config.num_epochs, num_batches=num_batches)
         stack.callback(report.close)
         session = Session(config, info, cluster, console, folder, report, clock, started, stack)
         checkpoints = checkpoint = None
@@ -103,11 +103,11 @@ def _finished(session: Session, checkpoint: "Checkpoint", profile: bool) -> Resu
     """The result of a run that is finished, evaluated anew; None where it is not written."""
     config, info, mesh, report = session.config, session.info, session.mesh, session.report
     saved = session.folder.read_json("result.json") if session.folder else None
-    content = json.loads(session.cluster.from_first(json.dumps(saved)))
+    content = json.loads(session.cluster.broadcast_from_first(json.dumps(saved)))
     state, _ = metadata.restore(config, info, mesh, checkpoint)
-    params = sharding.get(state.params)
-    if sweep.count(config) == 1:
-        params = metadata.without_axis(params)
+    params = sharding.to_host(state.params)
+    if sweep.count_models(config) == 1:
+        params = metadata.squeeze_model_axis(params)
     result = Result.from_json(content, params)
     if result is None or result.steps != checkpoint.step:
         return None
@@ -119,10 +119,10 @@ def _finished(session: Session, checkpoint: "Checkpoint", profile: bool) -> Resu
         return result
     test = data.load_test(**config.dataset)
     scores = score_test(config, info, mesh, state.params, test)
-    if sweep.count(config) > 1:
-        for line in sweep_summary.lines(sweep_summary.compare(config, scores)):
+    if sweep.count_models(config) > 1:
+        for line in sweep_summary.format_summaries(sweep_summary.summarize(config, scores)):
             report.line(line)
-    report.test_accuracy(mean(scores.each.each(), "accuracy"))
+    report.test_accuracy(mean_of_finite(scores.models.compute_each(), "accuracy"))
     return result
 
 
@@ -137,12 +137,12 @@ def _train(
     report.write_json("config.json", {"config": config.to_dict(), **metadata.environment()})
     step = checkpoint.step if checkpoint else 0
     programs, examples = session.prepare()
-    with signals.held() as request:
+    with signals.defer_signals() as request:
         shape = (config.batch_size, *info.image_shape)
-        report.begin(devices(), programs.seconds, shape, step, config.to_dict())
+        report.begin(device_names(), programs.seconds, shape, step, config.to_dict())
         if session.cluster.count > 1:
             report.line(f"Processes: {session.cluster.count}")
-        if sweep.count(config) > 1:
+        if sweep.count_models(config) > 1:
             report.line(sweep.describe(config))
         tensorboard = session.folder.path / "tensorboard" if session.folder else None
         trainer = Trainer(
@@ -166,23 +166,23 @@ def _train(
         if session.folder:
             _draw(session, session.folder, examples, result)
         report.write_json("result.json", result.to_json())
-        request.answer("when the run was finished")
+        request.raise_if_requested("when the run was finished")
     return result
 
 
-def _draw(session: Session, folder: Workdir, examples: data.Examples, result: Result) -> None:
+def _draw(session: Session, folder: Workdir, examples: data.RandomAccess, result: Result) -> None:
     """Draws how the training went and, for TensorBoard, which class is taken for which."""
     from cnn_jax.plots import curves, evaluation, figure  # Matplotlib takes half a second.
 
     config, info, board = session.config, session.info, session.report.board
     drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
     figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
-    if not board or sweep.count(config) > 1:
+    if not board or sweep.count_models(config) > 1:
         return
-    from cnn_jax.evaluation.report import Scores
-    from cnn_jax.evaluation.trained import Trained
+    from cnn_jax.evaluation.report import ClassificationReport
+    from cnn_jax.evaluation.trained import TrainedModel
 
-    network = Trained(
+    network = TrainedModel(
         folder.path, result.steps, config, info.image_shape, info.class_names, result.params
     )
     rows = np.arange(info.num_train, info.num_train + info.num_test)
@@ -191,7 +191,7 @@ def _draw(session: Session, folder: Workdir, examples: data.Examples, result: Re
         part = examples.read(rows[start : start + _TEST_PART])
         probabilities.append(network.probabilities(part.image))
         labels.append(part.label)
-    scores = Scores(np.concatenate(probabilities), np.concatenate(labels))
-    drawn = evaluation.draw_confusion(scores.confusion, info.class_names, network.about)
+    scores = ClassificationReport(np.concatenate(probabilities), np.concatenate(labels))
+    drawn = evaluation.draw_confusion(scores.confusion, info.class_names, network.label)
     size = drawn.canvas.get_width_height()
     board.image(result.steps, "confusion_matrix", figure.png(drawn), size)

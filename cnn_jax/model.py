@@ -2,12 +2,12 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
 from cnn_jax.nn import conv
+from cnn_jax.nn.linear import linear
 from cnn_jax.nn.shapes import Layer, walk_layers
 
 
@@ -126,20 +126,10 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, feature_map: Array) -> Array:
         """float32 [B, H, W, C] -> float32 [B, num_classes]."""
-        batch, *shape = feature_map.shape
-        inputs = math.prod(shape)
-        kernel_shape = (inputs, self.num_classes)
-        kernel = self.param("kernel", _kernel_init(self.init_stddev, kernel_shape), kernel_shape)
+        shape = (math.prod(feature_map.shape[1:]), self.num_classes)
+        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
-        # The batch last, as the stages leave it on CPUs, where this product with so few classes is
-        # four times as fast as the usual one; the barrier keeps XLA from turning it round again.
-        weights = kernel.reshape(*shape, self.num_classes).transpose(3, 2, 0, 1)
-        values = feature_map.transpose(3, 1, 2, 0).reshape(inputs, batch)
-        product = jnp.matmul(
-            weights.reshape(self.num_classes, inputs), values, precision=jax.lax.Precision.HIGHEST
-        )
-        logits: Array = jax.lax.optimization_barrier(product + bias[:, None])
-        return logits.T
+        return linear(feature_map, kernel, bias)
 
 
 def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:

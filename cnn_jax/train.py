@@ -14,10 +14,10 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from cnn_jax.config.sweep import SWEPT
+from cnn_jax.config.sweep import SWEEPABLE
 from cnn_jax.model import ConvNet, normalize
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.nn.optimizer import make_optimizer, with_numbers
+from cnn_jax.nn.optimizer import make_optimizer, set_hyperparameters
 
 
 class Batch(TypedDict, total=False):
@@ -75,7 +75,7 @@ def create_train_state(
     model = ConvNet(num_classes=num_classes, **config.model)
     # Compiled, so that the forward pass of `init` is left out.
     params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
-    numbers = {name: 0.0 if name in swept else float(config[name]) for name in SWEPT}
+    numbers = {name: 0.0 if name in swept else float(config[name]) for name in SWEEPABLE}
     optimizer = make_optimizer(
         config.optimizer,
         config.schedule,
@@ -83,7 +83,7 @@ def create_train_state(
         **numbers,
         swept=tuple(swept),
     )
-    opt_state = with_numbers(optimizer.init(params), dict(swept))
+    opt_state = set_hyperparameters(optimizer.init(params), dict(swept))
     return TrainState(jnp.int32(0), params, opt_state, model, optimizer)
 
 
@@ -92,7 +92,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
-def epoch_order(seed: int | Array, epoch: int | Array, num_examples: int) -> Array:
+def epoch_permutation(seed: int | Array, epoch: int | Array, num_examples: int) -> Array:
     """The order of an epoch: a function of the run's seed and the epoch's number, nothing else.
 
     Args:

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.data import Split
+from cnn_jax.data import Examples
 from cnn_jax.reporting.result import Result
 from tests.checkpoint.saved import save
 from tests.support.command_line import main
@@ -72,10 +72,10 @@ def mnist_files() -> Path:
 
 
 @pytest.fixture
-def random_split() -> Split:
+def random_split() -> Examples:
     """Seven random 28x28 images: enough for ragged batches, too few to take time."""
     generator = np.random.default_rng(0)
-    return Split(
+    return Examples(
         generator.integers(0, 256, (7, 28, 28, 1), dtype=np.uint8),
         generator.integers(0, 10, 7, dtype=np.int32),
     )

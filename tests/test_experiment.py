@@ -16,7 +16,7 @@ import pytest
 from cnn_jax import data, experiment, train
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import loops
-from cnn_jax.engine.sharding import devices
+from cnn_jax.engine.sharding import device_names
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.result import Result
@@ -105,7 +105,7 @@ def test_the_run_is_its_steps_one_by_one() -> None:
     digits = data.load("digits", train_split="train[:70]").train
     state = train.create_train_state(config, jax.random.key(1), num_examples=70)
     for epoch in (1, 2):
-        order = jax.device_get(train.epoch_order(1, epoch, 70))
+        order = jax.device_get(train.epoch_permutation(1, epoch, 70))
         for start in range(0, 70, 16):
             rows = order[start : start + 16]
             batch: train.Batch = {"image": digits.image[rows], "label": digits.label[rows]}
@@ -171,7 +171,7 @@ def test_a_platform_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(jax, "devices", no_device)
     with pytest.raises(UserError, match="JAX_PLATFORMS"):
-        devices()
+        device_names()
 
 
 def test_another_recipe_learns() -> None:
@@ -224,7 +224,7 @@ def test_a_workdir_that_is_not_shared_is_named(
             super().__init__()
             self.index, self.count = 1, 2
 
-        def from_first(self, text: str) -> str:
+        def broadcast_from_first(self, text: str) -> str:
             return "what process 0 has written"
 
     monkeypatch.setattr(session, "_SHARED_SECONDS", 0)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
 from cnn_jax.config import flags, schema
-from cnn_jax.data import Split, cache
+from cnn_jax.data import Examples, cache
 from cnn_jax.data.idx import read_idx
 from cnn_jax.errors import UserError
 from cnn_jax.io import files
@@ -81,7 +81,7 @@ def parse(*arguments: str) -> ConfigDict:
         try:
             values(argv)
         except Exception as error:
-            raise flags.explain_flag_error(error) from error
+            raise flags.translate_flag_error(error) from error
     schema.check(config.value)
     return config.value
 
@@ -112,7 +112,7 @@ def test_config_overrides_that_are_fine_pass() -> None:
     assert (config.model.features, config.learning_rate, config.seed) == ((4, 8), 1e-3, 7)
 
 
-SPLIT = Split(
+SPLIT = Examples(
     np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4, 1), np.arange(2, dtype=np.int32)
 )
 
@@ -141,7 +141,7 @@ def test_cache_files(tmp_path: Path, content: Any) -> None:
 )
 def test_cache_files_with_a_right_digest(tmp_path: Path, header: bytes, body: bytes) -> None:
     # Written by somebody who knows the digest: it is no signature.
-    files.write(tmp_path / "file", [header, body])
+    files.write_checksummed(tmp_path / "file", header, body)
 
     def load() -> None:
         found = cache.load(tmp_path / "file", "v1")

@@ -80,7 +80,7 @@ def test_help_is_no_error() -> None:
         (("--config=configs/digits.py", "--workdir=nul\udcff"), "is no UTF-8"),
         (("--mode=evaluate", "--workdir=nowhere"), "nowhere has no checkpoint"),
         (("--config=configs/mnist.py", "--step=3"), "--step=3 has no effect with --mode=train"),
-        (("--config=configs/mnist.py", "--network=3"), "--network=3 has no effect with --mode=tra"),
+        (("--config=configs/mnist.py", "--model=3"), "--model=3 has no effect with --mode=tra"),
         (("--mode=evaluate", "--workdir=nowhere", "--step=-1"), "not a non-negative integer"),
         (("--mode=predict", "--workdir=nowhere"), "no --images given"),
         (("--mode=predict", "--workdir=nowhere", "--images=a.png"), "nowhere has no checkpoint"),

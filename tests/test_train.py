@@ -29,7 +29,7 @@ def state_with(**changes: Any) -> TrainState:
     return train.create_train_state(config_with(**changes), jax.random.key(1))
 
 
-def batch_of(split: data.Split, *rows: int) -> train.Batch:
+def batch_of(split: data.Examples, *rows: int) -> train.Batch:
     index = list(rows) or slice(None)
     return {"image": jnp.asarray(split.image[index]), "label": jnp.asarray(split.label[index])}
 
@@ -37,7 +37,7 @@ def batch_of(split: data.Split, *rows: int) -> train.Batch:
 # --- one step
 
 
-def test_the_loss_starts_near_ln_10(random_split: data.Split) -> None:
+def test_the_loss_starts_near_ln_10(random_split: data.Examples) -> None:
     # Weights of 0.01 make logits of some 0.01, which move the loss by about as much.
     loss = train.eval_step(state_with(), batch_of(random_split)).compute()["loss"]
     assert loss == pytest.approx(np.log(10), abs=0.02)
@@ -52,7 +52,7 @@ def test_200_steps_are_those_of_the_formulas() -> None:
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), state.params)
     losses = []
     for step in range(200):
-        rows = np.asarray(train.epoch_order(1, step, len(digits.label)))[:16]
+        rows = np.asarray(train.epoch_permutation(1, step, len(digits.label)))[:16]
         batch = batch_of(digits, *rows)
         state, metrics = train.train_step(state, batch)
         loss, gradients = numpy_reference.loss_and_gradients(
@@ -66,7 +66,7 @@ def test_200_steps_are_those_of_the_formulas() -> None:
     assert int(state.step) == 200
 
 
-def test_the_mask_takes_examples_out(random_split: data.Split) -> None:
+def test_the_mask_takes_examples_out(random_split: data.Examples) -> None:
     whole = batch_of(random_split)
     mask = jnp.asarray([True, False, True, True, False, False, True])
     masked, metrics = train.train_step(state_with(), {**whole, "mask": mask})
@@ -76,7 +76,7 @@ def test_the_mask_takes_examples_out(random_split: data.Split) -> None:
     chex.assert_trees_all_close(masked.params, alone.params, atol=1e-7)
 
 
-def test_a_step_is_pure(random_split: data.Split) -> None:
+def test_a_step_is_pure(random_split: data.Examples) -> None:
     batch = batch_of(random_split)
     first, first_metrics = train.train_step(state_with(), batch)
     second, second_metrics = train.train_step(state_with(), batch)
@@ -84,14 +84,14 @@ def test_a_step_is_pure(random_split: data.Split) -> None:
     chex.assert_trees_all_equal(first_metrics, second_metrics)
 
 
-def test_evaluation_changes_nothing(random_split: data.Split) -> None:
+def test_evaluation_changes_nothing(random_split: data.Examples) -> None:
     state = state_with()
     before = jax.device_get(state)
     train.eval_step(state, batch_of(random_split))
     chex.assert_trees_all_equal(state, before)
 
 
-def test_a_step_refuses_pixels_that_are_scaled_already(random_split: data.Split) -> None:
+def test_a_step_refuses_pixels_that_are_scaled_already(random_split: data.Examples) -> None:
     batch = batch_of(random_split)
     batch["image"] = batch["image"].astype(jnp.float32)
     with pytest.raises(TypeError, match="uint8"):
@@ -208,13 +208,13 @@ def test_the_schedule_spans_the_whole_run() -> None:
 
 def test_an_epoch_is_a_permutation_that_depends_on_seed_and_epoch_alone() -> None:
     orders = {
-        (seed, epoch): tuple(np.asarray(train.epoch_order(seed, epoch, 100)).tolist())
+        (seed, epoch): tuple(np.asarray(train.epoch_permutation(seed, epoch, 100)).tolist())
         for seed in (0, 1, 2**32 - 1)
         for epoch in (1, 2)
     }
     assert all(sorted(order) == list(range(100)) for order in orders.values())
     assert len(set(orders.values())) == len(orders)
-    assert orders[1, 2] == tuple(np.asarray(train.epoch_order(1, 2, 100)).tolist())
+    assert orders[1, 2] == tuple(np.asarray(train.epoch_permutation(1, 2, 100)).tolist())
 
 
 @pytest.mark.parametrize(("activation", "pool"), [("sigmoid", "avg"), ("leaky_relu", "none")])

@@ -16,12 +16,12 @@ from cnn_jax.errors import UserError
 _PASSING = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
 
 
-def is_passing(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether what could not be read now may be whole nevertheless."""
     return _errno(error) in _PASSING
 
 
-def names_of_arrays(folder: Path) -> str:
+def describe_arrays(folder: Path) -> str:
     """What the arrays of anybody's checkpoint are called, in words."""
     names: list[str] = []
     for item in sorted(folder.glob("*/")):
@@ -42,7 +42,7 @@ def _errno(error: Exception) -> int | None:
     return int(match[1]) if match else None
 
 
-def problem(error: Exception) -> str:
+def short_message(error: Exception) -> str:
     """An error in a few words; of the stories that TensorStore tells only the end matters."""
     if number := _errno(error):
         return os.strerror(number)
@@ -53,11 +53,11 @@ def problem(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def said(what: str, advice: str) -> Iterator[None]:
+def translate_errors(what: str, advice: str) -> Iterator[None]:
     """Turns whatever Orbax raises into words."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{what} ({problem(error)}). {advice}.") from error
+        raise UserError(f"{what} ({short_message(error)}). {advice}.") from error

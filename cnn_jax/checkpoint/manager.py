@@ -21,11 +21,11 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Mesh
 
 from cnn_jax.checkpoint import tree
-from cnn_jax.checkpoint.errors import is_passing, names_of_arrays, problem, said
+from cnn_jax.checkpoint.errors import describe_arrays, is_transient, short_message, translate_errors
 from cnn_jax.engine import sharding
 from cnn_jax.errors import UserError
 
-KEPT = 3  # Checkpoints; where the newest is damaged, the one before it takes its place.
+MAX_TO_KEEP = 3  # Checkpoints; where the newest is damaged, the one before it takes its place.
 _TRIES = 20  # Of a reader, whose checkpoint a running training may have removed.
 _MAX_COMPRESSION = 100  # Noise and numbers that are not zero shrink by a tenth.
 _FORMAT = 1  # Raise it whenever a checkpoint of before could not be gone on with.
@@ -59,7 +59,9 @@ class Checkpoint:
         Args:
           like: a tree of arrays or of their shapes.
         """
-        return tree.difference({path: tree.form(a) for path, a in self.arrays.items()}, like)
+        return tree.first_difference(
+            {path: tree.dtype_and_shape(a) for path, a in self.arrays.items()}, like
+        )
 
     def tree(self, like: Any) -> Any:
         """The arrays in the form of a tree that has no `difference`."""
@@ -85,7 +87,7 @@ class Checkpoints:
         self._read_only, self._mesh = read_only, mesh
         self._manager: ocp.CheckpointManager | None = None
         self._writing: int | None = None
-        with said(f"{self.folder} cannot be used", "Choose another --workdir"):
+        with translate_errors(f"{self.folder} cannot be used", "Choose another --workdir"):
             if read_only and not self.folder.is_dir():
                 return
             if not read_only:
@@ -106,7 +108,7 @@ class Checkpoints:
                 "record": ocp.JsonCheckpointHandler(),
             },
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=None if self._read_only else KEPT,
+                max_to_keep=None if self._read_only else MAX_TO_KEEP,
                 cleanup_tmp_directories=not self._read_only,
                 read_only=self._read_only,
                 multiprocessing_options=_of_this_process()
@@ -141,14 +143,14 @@ class Checkpoints:
         """
         assert self._manager
         flat = tree.flatten(state)
-        forms = {path: tree.form(array) for path, array in flat.items()}
+        forms = {path: tree.dtype_and_shape(array) for path, array in flat.items()}
         whole = {**record, "format": _FORMAT, "arrays": forms}
-        whole["sha256"] = tree.digest_of(whole, flat)
+        whole["sha256"] = tree.sha256_of(whole, flat)
         self.wait()  # So does Orbax; here it is known which of the two failed.
         self._writing = step
         # Arrays that all processes have are written by all of them, each a part.
         everywhere = sharding.replicated(self._mesh) if self._mesh else None
-        saved: Any = sharding.put(flat, everywhere) if everywhere else flat
+        saved: Any = sharding.to_devices(flat, everywhere) if everywhere else flat
         with self._written():
             self._manager.save(
                 step,
@@ -173,7 +175,7 @@ class Checkpoints:
                     shutil.rmtree(damaged)
 
     def _written(self) -> contextlib.AbstractContextManager[None]:
-        return said(
+        return translate_errors(
             f"the checkpoint of step {self._writing} cannot be written",
             "Those before it are whole. Make room or allow writing, and start again: the run goes "
             "on from there",
@@ -205,7 +207,7 @@ class Checkpoints:
             step = passed_over[0][0]
             raise UserError(
                 f"checkpoint {step} of {self.folder} is of another program: it has no record, and "
-                f"holds {names_of_arrays(self.folder / str(step))}. Choose another --workdir."
+                f"holds {describe_arrays(self.folder / str(step))}. Choose another --workdir."
             )
         raise UserError(
             f"{self.folder} has no checkpoint that is whole: {damaged}. Bring back a copy, or "
@@ -253,10 +255,10 @@ class Checkpoints:
                 "Leave --step out for the newest that is."
             ) from error
 
-    def put_aside_after(self, step: int) -> None:
+    def rename_damaged_after(self, step: int) -> None:
         """Renames the checkpoints of later steps, which were passed over as damaged."""
         assert self._manager
-        with said(f"{self.folder} cannot be changed", "Allow writing, and start again"):
+        with translate_errors(f"{self.folder} cannot be changed", "Allow writing, and start again"):
             for later in self.steps():
                 if later > step:
                     aside = self.folder / f"{later}.damaged"
@@ -280,17 +282,17 @@ class Checkpoints:
                 raise _DamagedError(f"{on_disk} bytes cannot hold its arrays")
             flat = {path: self._array(step, path, form) for path, form in forms.items()}
             given = record.pop("sha256")
-            if tree.digest_of(record, flat) != given:
+            if tree.sha256_of(record, flat) != given:
                 raise _DamagedError("it does not match its SHA-256")
         except _DamagedError:
             raise
         except Exception as error:  # Orbax raises whatever it stumbles over.
-            if is_passing(error):
+            if is_transient(error):
                 raise UserError(
-                    f"checkpoint {step} of {self.folder} cannot be read now ({problem(error)}): "
-                    "nothing is changed. Start again when it can."
+                    f"cannot read checkpoint {step} of {self.folder} now ({short_message(error)}). "
+                    "Nothing is changed: start again when it can be read."
                 ) from error
-            raise _DamagedError(f"it cannot be read: {problem(error)}") from error
+            raise _DamagedError(f"it cannot be read: {short_message(error)}") from error
         if record.get("format") != _FORMAT:
             raise UserError(
                 f"checkpoint {step} of {self.folder} has the format {record.get('format')}: "
@@ -305,7 +307,7 @@ class Checkpoints:
         wanted = ocp.ArrayRestoreArgs(
             restore_type=jax.Array,
             sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
-            global_shape=tree.parse_form(form)[1],
+            global_shape=tree.parse_dtype_and_shape(form)[1],
             strict=True,
         )
         restored = self._manager.restore(
@@ -319,8 +321,8 @@ class Checkpoints:
             ),
         )
         array = np.asarray(flatten_dict(restored["state"], sep=".")[path])
-        if tree.form(array) != form:
-            raise _DamagedError(f"{path} is {tree.form(array)}")
+        if tree.dtype_and_shape(array) != form:
+            raise _DamagedError(f"{path} is {tree.dtype_and_shape(array)}")
         return array
 
 

@@ -13,7 +13,7 @@ from cnn_jax import data
 from cnn_jax.config import schema, sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import state_shapes
-from cnn_jax.engine.sharding import devices
+from cnn_jax.engine.sharding import device_names
 from cnn_jax.errors import UserError
 from cnn_jax.io.environment import versions
 from cnn_jax.nn.metrics import Metrics
@@ -56,7 +56,7 @@ class Progress:
         content = checkpoint.record.get("progress")
         fields = {field.name: getattr(cls(), field.name) for field in dataclasses.fields(cls)}
         if not isinstance(content, dict) or content.keys() != fields.keys():
-            raise _not_ours(checkpoint, "progress")
+            raise _invalid_metadata(checkpoint, "progress")
         for name, default in fields.items():
             kinds = (int,) if isinstance(default, int) else (int, float)
             numbers = content[name] if isinstance(default, list) else [content[name]]
@@ -64,11 +64,11 @@ class Progress:
             if not isinstance(numbers, list) or not all(
                 type(n) in kinds and 0 <= n < _MAX_PROGRESS for n in numbers
             ):
-                raise _not_ours(checkpoint, f"progress.{name}")
+                raise _invalid_metadata(checkpoint, f"progress.{name}")
         return cls(**content)
 
 
-def saved_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
+def state_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
     """The arrays of a checkpoint; those of one network alone have no axis for the networks.
 
     Args:
@@ -81,10 +81,12 @@ def saved_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
         "step": state.step,
         "metrics": total,
     }
-    return without_axis(tree) if len(total.count.shape) and total.count.shape[0] == 1 else tree
+    return (
+        squeeze_model_axis(tree) if len(total.count.shape) and total.count.shape[0] == 1 else tree
+    )
 
 
-def without_axis(tree: Any) -> Any:
+def squeeze_model_axis(tree: Any) -> Any:
     """Arrays of a single network, or their shapes, without the axis for the networks."""
 
     def squeeze(array: Any) -> Any:
@@ -103,11 +105,11 @@ def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
     """
     content = checkpoint.record.get("config")
     if not isinstance(content, dict):
-        raise _not_ours(checkpoint, "config")
+        raise _invalid_metadata(checkpoint, "config")
     return content
 
 
-def saved_form(
+def saved_data_info(
     checkpoint: "Checkpoint", config: ConfigDict
 ) -> tuple[tuple[int, int, int], tuple[str, ...]]:
     """Shape of the images, (height, width, channels), and names of the classes of a run.
@@ -130,18 +132,20 @@ def saved_form(
         if min(height, width, channels, len(class_names)) < 1:
             raise ValueError
     except (TypeError, ValueError, KeyError) as error:
-        raise _not_ours(checkpoint, "data") from error
+        raise _invalid_metadata(checkpoint, "data") from error
     return (height, width, channels), class_names
 
 
-def form_of(info: data.Info) -> dict[str, Any]:
+def data_info(info: data.Info) -> dict[str, Any]:
     """What `saved_form` reads, for a checkpoint's record."""
     return {"image_shape": info.image_shape, "class_names": info.class_names}
 
 
-def different_array(config: ConfigDict, info: data.Info, checkpoint: "Checkpoint") -> str | None:
+def first_different_array(
+    config: ConfigDict, info: data.Info, checkpoint: "Checkpoint"
+) -> str | None:
     """The first array of a checkpoint that is not as a config's run has it, in words."""
-    return checkpoint.difference(saved_tree(*_shapes(config, info)))
+    return checkpoint.difference(state_tree(*_shapes(config, info)))
 
 
 def restore(
@@ -149,24 +153,24 @@ def restore(
 ) -> tuple[TrainState, Metrics]:
     """What was given to `saved_tree`, on the devices; no array may be different."""
     shapes, total = _shapes(config, info)
-    tree = checkpoint.tree(saved_tree(shapes, total))
-    if sweep.count(config) == 1:
+    tree = checkpoint.tree(state_tree(shapes, total))
+    if sweep.count_models(config) == 1:
         tree = jax.tree.map(lambda array: np.asarray(array)[None], tree)
-    total = sharding.put(tree.pop("metrics"), sharding.replicated(mesh))
-    return shapes.replace(**sharding.put(tree, sharding.per_model(mesh))), total
+    total = sharding.to_devices(tree.pop("metrics"), sharding.replicated(mesh))
+    return shapes.replace(**sharding.to_devices(tree, sharding.sharded_by_model(mesh))), total
 
 
 def _shapes(config: ConfigDict, info: data.Info) -> tuple[TrainState, Metrics]:
-    state = state_shapes(config, info, sharding.alone())
-    return state, jax.eval_shape(lambda: Metrics.empty(sweep.count(config)))
+    state = state_shapes(config, info, sharding.single_device_mesh())
+    return state, jax.eval_shape(lambda: Metrics.empty(sweep.count_models(config)))
 
 
 def environment() -> dict[str, Any]:
     """What the bits of a run depend on besides its config."""
-    return {"versions": versions(), "devices": devices()}
+    return {"versions": versions(), "devices": device_names()}
 
 
-def rounding(record: Mapping[str, Any]) -> str:
+def describe_numerics(record: Mapping[str, Any]) -> str:
     """The part of a record's environment that decides how numbers are rounded, in words."""
     saved, found = record.get("versions"), record.get("devices")
     names = ("jax", "jaxlib", "flax", "optax")
@@ -174,7 +178,7 @@ def rounding(record: Mapping[str, Any]) -> str:
     return ", ".join(packages + [str(d) for d in found] if isinstance(found, list) else packages)
 
 
-def _not_ours(checkpoint: "Checkpoint", key: str) -> UserError:
+def _invalid_metadata(checkpoint: "Checkpoint", key: str) -> UserError:
     return UserError(
         f"the record of checkpoint {checkpoint.step} has no usable {key}: allowed is what this "
         "program saved. Choose another --workdir."

@@ -29,12 +29,12 @@ def unflatten(arrays: Arrays, like: Any) -> Any:
     return from_state_dict(like, unflatten_dict(flat | arrays, sep="."))
 
 
-def form(array: Any) -> str:
+def dtype_and_shape(array: Any) -> str:
     """Type and shape, as in `float32[3,3,1,8]`."""
     return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"
 
 
-def parse_form(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def parse_dtype_and_shape(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """What `form` wrote.
 
     Raises:
@@ -46,14 +46,14 @@ def parse_form(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return np.dtype(match[1]), tuple(int(n) for n in match[2].split(",") if n)
 
 
-def difference(saved: Mapping[str, str], like: Any) -> str | None:
+def first_difference(saved: Mapping[str, str], like: Any) -> str | None:
     """The first array that two trees do not have in common, in words.
 
     Args:
       saved: forms by path.
       like: a tree of arrays or of their shapes.
     """
-    needed = {p: form(a) for p, a in flatten_dict(to_state_dict(like), sep=".").items()}
+    needed = {p: dtype_and_shape(a) for p, a in flatten_dict(to_state_dict(like), sep=".").items()}
     for path in {**needed, **saved}:
         if saved.get(path) != needed.get(path):
             there, here = saved.get(path, "missing"), needed.get(path, "unknown")
@@ -61,7 +61,7 @@ def difference(saved: Mapping[str, str], like: Any) -> str | None:
     return None
 
 
-def digest_of(record: Mapping[str, Any], arrays: Arrays) -> str:
+def sha256_of(record: Mapping[str, Any], arrays: Arrays) -> str:
     """SHA-256 over the record and the arrays' bytes in the order of their paths."""
     digest = hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode())
     for path in sorted(arrays):
@@ -71,5 +71,5 @@ def digest_of(record: Mapping[str, Any], arrays: Arrays) -> str:
 
 def num_bytes(text: str) -> int:
     """Of an array of this form."""
-    dtype, shape = parse_form(text)
+    dtype, shape = parse_dtype_and_shape(text)
     return dtype.itemsize * math.prod(shape)

@@ -16,11 +16,11 @@ from cnn_jax.engine import sharding
 from cnn_jax.engine.score import score_test
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
-from cnn_jax.evaluation.report import NUM_BINS, Scores
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.report import NUM_BINS, ClassificationReport
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, format_table
 from cnn_jax.io.environment import versions
-from cnn_jax.io.files import write_whole
+from cnn_jax.io.files import write_output
 from cnn_jax.plots import evaluation, figure, galleries
 
 
@@ -64,13 +64,13 @@ def evaluate(
     # The sums of a training run, so that the result is the same to the last bit.
     params = jax.tree.map(lambda array: array[None], network.params)
     summed = score_test(network.config, info, sharding.make_mesh(1), params, test)
-    (total,) = summed.each.each()
-    scores = Scores(network.probabilities(test.image), test.label)
+    (total,) = summed.models.compute_each()
+    scores = ClassificationReport(network.probabilities(test.image), test.label)
     report = _report(network, total, scores)
     for line in _lines(report):
         console.line(line)
     try:
-        write_whole(
+        write_output(
             network.workdir / "report.json",
             (json.dumps(report, indent=2, allow_nan=False) + "\n").encode(),
         )
@@ -81,7 +81,9 @@ def evaluate(
     return report
 
 
-def _report(network: Trained, total: Mapping[str, float], scores: Scores) -> dict[str, Any]:
+def _report(
+    network: TrainedModel, total: Mapping[str, float], scores: ClassificationReport
+) -> dict[str, Any]:
     """What is known of a network's answers to a test set, as it goes into `report.json`.
 
     Fractions are in 0..1, the loss is in nats; null stands where nothing is to be divided. The rows
@@ -184,9 +186,11 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f} %"
 
 
-def _draw(network: Trained, scores: Scores, image_u8: npt.NDArray[np.uint8]) -> list[str]:
+def _draw(
+    network: TrainedModel, scores: ClassificationReport, image_u8: npt.NDArray[np.uint8]
+) -> list[str]:
     """Draws what the report says; returns the files, as seen from the workdir."""
-    names, about = network.class_names, network.about
+    names, about = network.class_names, network.label
     pictures = {
         "confusion_matrix": evaluation.draw_confusion(scores.confusion, names, about),
         "mistakes": galleries.draw_mistakes(scores, image_u8, names, about),

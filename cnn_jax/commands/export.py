@@ -6,12 +6,11 @@ from typing import Any, TextIO
 from ml_collections import ConfigDict
 
 from cnn_jax.evaluation import trained
-from cnn_jax.evaluation.trained import Trained
-from cnn_jax.export import readme
-from cnn_jax.export.formats import FORMATS, build_and_verify, origin
+from cnn_jax.evaluation.trained import TrainedModel
+from cnn_jax.export import formats, readme
 from cnn_jax.io import environment
 from cnn_jax.io.console import Console
-from cnn_jax.io.files import said, write_whole
+from cnn_jax.io.files import translate_errors, write_output
 from cnn_jax.nn.shapes import padding_amounts
 
 
@@ -42,27 +41,27 @@ def export(
     """
     console = Console(out, err)
     network = trained.load(workdir, step, console.warn, config, number)
-    tried = [(name, *build_and_verify(name, network)) for name in FORMATS]
+    tried = [(name, *formats.build_and_verify(name, network)) for name in formats.FORMATS]
     folder = network.workdir / "export"
-    with said(folder):
+    with translate_errors(folder):
         folder.mkdir(exist_ok=True)
     for name, content, difference in tried:
-        write_whole(folder / name, content)
+        write_output(folder / name, content)
         console.line(
             f"{name:<17}  {len(content):>9,} bytes, differs from the network by at most "
             f"{difference:.0e}"
         )
     description = (json.dumps(_description(network), indent=2, allow_nan=False) + "\n").encode()
-    write_whole(folder / "model.json", description)
+    write_output(folder / "model.json", description)
     console.line(f"{'model.json':<17}  {len(description):>9,} bytes, what the parameters mean")
     text = readme.text(
         network.model, network.image_shape, network.class_names, network.config.dataset.name
     )
-    write_whole(folder / "README.md", text.encode())
+    write_output(folder / "README.md", text.encode())
     console.line(f"How to use them: {folder / 'README.md'}")
 
 
-def _description(network: Trained) -> dict[str, Any]:
+def _description(network: TrainedModel) -> dict[str, Any]:
     """The content of `model.json`: what the parameters mean, and where they come from."""
     config = network.config.to_dict()
     architecture = config.pop("model")
@@ -81,7 +80,7 @@ def _description(network: Trained) -> dict[str, Any]:
             "conv_N.kernel": "height, width, input channel, filter; not flipped",
             "linear_1.kernel": "input, class; inputs in the order height, width, channel",
         },
-        **origin(network),
+        **formats.origin(network),
         "step": network.step,
         "config": config,
         "versions": environment.versions(),

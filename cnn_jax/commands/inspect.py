@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from cnn_jax import data
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import interpret, trained
-from cnn_jax.evaluation.report import Scores
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.report import ClassificationReport
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, printable
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of
@@ -95,7 +95,7 @@ def inspect(
     return written
 
 
-def _own(network: Trained, images: Sequence[str], console: Console) -> Iterator[Picture]:
+def _own(network: TrainedModel, images: Sequence[str], console: Console) -> Iterator[Picture]:
     """What is drawn of people's own pictures."""
     conventions = conventions_of(network.config.dataset.name, network.image_shape)
     paths = find_pictures(images)
@@ -120,19 +120,19 @@ def _own(network: Trained, images: Sequence[str], console: Console) -> Iterator[
     )
 
 
-def _of_test_set(network: Trained, console: Console) -> Iterator[Picture]:
+def _of_test_set(network: TrainedModel, console: Console) -> Iterator[Picture]:
     """What is drawn of the first test example of each class, and of the mistakes."""
     test = data.load_test(**network.config.dataset, show_progress=console.err.isatty())
     _check_form(network, test)
     labels, first = np.unique(test.label, return_index=True)
     names = [network.class_names[label] for label in labels]
     yield from draw(network, test.image[first], names, [f"label {name}" for name in names])
-    scores = Scores(network.probabilities(test.image), test.label)
-    drawn = galleries.draw_mistakes(scores, test.image, network.class_names, network.about)
+    scores = ClassificationReport(network.probabilities(test.image), test.label)
+    drawn = galleries.draw_mistakes(scores, test.image, network.class_names, network.label)
     yield Picture("mistakes", "what it was most sure of on the test set, and wrong about", drawn)
 
 
-def _check_form(network: Trained, split: data.Split) -> None:
+def _check_form(network: TrainedModel, split: data.Examples) -> None:
     shape, classes = split.image.shape[1:], int(split.label.max()) + 1
     if shape == network.image_shape and classes <= len(network.class_names):
         return
@@ -145,7 +145,7 @@ def _check_form(network: Trained, split: data.Split) -> None:
 
 
 def draw(
-    network: Trained,
+    network: TrainedModel,
     image_u8: npt.NDArray[np.uint8],
     names: Sequence[str],
     titles: Sequence[str],
@@ -167,7 +167,7 @@ def draw(
         yield Picture("learning_curves", "loss and accuracy while it was trained", drawn)
 
 
-def _filters(network: Trained, layers: Sequence[Layer]) -> Iterator[Picture]:
+def _filters(network: TrainedModel, layers: Sequence[Layer]) -> Iterator[Picture]:
     # What each layer looks at: the one before it.
     for before, layer in itertools.pairwise(layers):
         if layer.name not in network.params:
@@ -185,7 +185,7 @@ def _filters(network: Trained, layers: Sequence[Layer]) -> Iterator[Picture]:
 
 
 def _maps(
-    network: Trained,
+    network: TrainedModel,
     layers: Sequence[Layer],
     image_u8: npt.NDArray[np.uint8],
     names: Sequence[str],
@@ -208,7 +208,9 @@ def _maps(
         yield Picture(f"feature_maps_{stems[index]}", shows, drawn)
 
 
-def _saliency(network: Trained, image_u8: npt.NDArray[np.uint8], titles: Sequence[str]) -> Picture:
+def _saliency(
+    network: TrainedModel, image_u8: npt.NDArray[np.uint8], titles: Sequence[str]
+) -> Picture:
     shown = image_u8[: saliency.MOST]
     answers = [
         f"{title}\nsays {network.class_names[row.argmax()]}\n{100 * row.max():.1f} %"
@@ -216,7 +218,7 @@ def _saliency(network: Trained, image_u8: npt.NDArray[np.uint8], titles: Sequenc
     ]
     gradient = interpret.saliency(network.model, network.params, shown)
     drawn = saliency.draw(
-        shown, gradient, answers, f"Which pixels the answer hangs on: {network.about}"
+        shown, gradient, answers, f"Which pixels the answer hangs on: {network.label}"
     )
     return Picture("saliency", "the pixels that each answer hangs on", drawn)
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, printable
 from cnn_jax.plots import figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
@@ -143,7 +143,7 @@ def predict(
         )
 
 
-def predict_files(network: Trained, paths: Sequence[Path]) -> list[Prediction]:
+def predict_files(network: TrainedModel, paths: Sequence[Path]) -> list[Prediction]:
     """What the network says to each file, in their order."""
     conventions = conventions_of(network.config.dataset.name, network.image_shape)
     photos = read_photos(paths, network.image_shape, conventions)

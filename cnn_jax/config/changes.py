@@ -15,7 +15,7 @@ _PLACES = ("dataset.data_dir", "dataset.manual_dir")
 _NOT_COMPUTED = (*_PLACES, "dataset.feed")
 
 
-def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
+def describe_changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
     """What hinders a config to go on with the run of another one: each difference, old and new.
 
     Args:
@@ -40,7 +40,7 @@ def changes_of(config: ConfigDict, before: dict[str, Any]) -> list[str]:
     return changes
 
 
-def same_everywhere(config: ConfigDict) -> str:
+def cluster_fingerprint(config: ConfigDict) -> str:
     """What all processes of a run must have in common of a config, as JSON."""
     found = {k: v for k, v in schema.leaves(config.to_dict()) if k not in _PLACES}
     return json.dumps(found, sort_keys=True)
@@ -55,7 +55,7 @@ def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> N
     same = before.copy_and_resolve_references()
     same.model = config.model.copy_and_resolve_references()
     same.model.init_stddev = before.model.init_stddev  # Matters only where a training begins.
-    if changes := changes_of(same, json.loads(before.to_json())):
+    if changes := describe_changes(same, json.loads(before.to_json())):
         raise UserError(
             f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "
             "values. Use those values, or leave --config out to use those of the run."

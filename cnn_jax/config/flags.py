@@ -8,10 +8,15 @@ from traceback import format_exception
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config.schema import FIELDS, not_allowed, unknown_key
+from cnn_jax.config.schema import FIELDS, invalid_value, unknown_key
 from cnn_jax.errors import UserError
 
-USES = ("evaluate", "predict", "inspect", "export")  # Modes that take a trained network.
+TRAINED_MODEL_MODES = (
+    "evaluate",
+    "predict",
+    "inspect",
+    "export",
+)  # Modes that take a trained network.
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/mnist.py.")
 WORKDIR = flags.DEFINE_string(
@@ -20,11 +25,13 @@ WORKDIR = flags.DEFINE_string(
     "A folder for checkpoints and results; a run that stands there goes on. Without it no result "
     "is written.",
 )
-MODE = flags.DEFINE_enum("mode", "train", ["train", *USES, "describe"], "What to do.")
+MODE = flags.DEFINE_enum(
+    "mode", "train", ["train", *TRAINED_MODEL_MODES, "describe"], "What to do."
+)
 STEP = flags.DEFINE_integer(
     "step", None, "The checkpoint to take; the newest without it.", lower_bound=0
 )
-NETWORK = flags.DEFINE_integer(
+MODEL = flags.DEFINE_integer(
     "network", None, "Which one of those that were trained at once, from 0.", lower_bound=0
 )
 IMAGES = flags.DEFINE_list(
@@ -48,8 +55,8 @@ NUM_PROCESSES = flags.DEFINE_integer(
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
 
 _MODES_OF = {  # Elsewhere they would be ignored without a word.
-    "step": USES,
-    "network": USES,
+    "step": TRAINED_MODEL_MODES,
+    "network": TRAINED_MODEL_MODES,
     "images": ("predict", "inspect"),
     "json": ("predict",),
     "show": ("predict",),
@@ -75,7 +82,7 @@ def parse(argv: Sequence[str]) -> list[str]:
             sys.exit(0)  # It has been printed, as asked; absl would call that a failure.
         raise UserError("the config file ends the program. Mend it.") from error
     except Exception as error:  # A config file is Python, and may raise anything.
-        raise explain_flag_error(error) from error
+        raise translate_flag_error(error) from error
     _check_together()
     _check_config()
     if rest[1:]:
@@ -97,7 +104,7 @@ def _check_together() -> None:
                 f"{value} has no effect with --mode={mode}: allowed is it with --mode="
                 f"{' or '.join(modes)}. Remove it."
             )
-    if WORKDIR.value is None and mode in USES:
+    if WORKDIR.value is None and mode in TRAINED_MODEL_MODES:
         raise UserError("no --workdir given: allowed is that of a training run. Use --workdir=DIR.")
     if WORKDIR.value is None and PROFILE.value:
         raise UserError("--profile needs a place: allowed is it with a --workdir. Add one.")
@@ -109,7 +116,7 @@ def _check_together() -> None:
 
 
 def _check_config() -> None:
-    if MODE.value in USES and not CONFIG.present:
+    if MODE.value in TRAINED_MODEL_MODES and not CONFIG.present:
         return  # The workdir has it.
     if CONFIG.value is None:
         raise UserError("no --config given: allowed is a recipe. Use --config=configs/mnist.py.")
@@ -141,13 +148,13 @@ def check_overrides(arguments: Sequence[str]) -> None:
             )
 
 
-def explain_flag_error(error: Exception) -> UserError:
+def translate_flag_error(error: Exception) -> UserError:
     """Says in the words of `FIELDS` what could not be parsed or, for a config file, run."""
     message = str(error)
     if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
         key, value = match.groups()
         if key in FIELDS:
-            return not_allowed(key, value)
+            return invalid_value(key, value)
     if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
         return UserError(f"{message.rstrip('.')}. See python main.py --help.")
     # What a config file raised; ml_collections puts some of it, as text, into an error of its own.

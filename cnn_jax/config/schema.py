@@ -44,7 +44,7 @@ def _is_real(value: Any) -> bool:
     return (_is_int(value) or isinstance(value, float)) and abs(value) <= MAX_REAL
 
 
-def _whole(low: int, high: int | None = None) -> Field:
+def _integer(low: int, high: int | None = None) -> Field:
     words = f"a whole number of at least {low}" if high is None else f"a whole number {low}..{high}"
     return Field(words, lambda v: _is_int(v) and v >= low and (high is None or v <= high))
 
@@ -59,7 +59,7 @@ _PATH = Field("a path or an empty text", lambda v: isinstance(v, str) and "\0" n
 _NAME = Field("a text that is not empty", lambda v: isinstance(v, str) and v != "")
 
 
-def _swept(field: Field) -> Field:
+def _sweepable(field: Field) -> Field:
     """A number, or several that networks trained at once differ in."""
 
     def is_allowed(value: Any) -> bool:
@@ -71,20 +71,20 @@ def _swept(field: Field) -> Field:
 
 
 FIELDS: Mapping[str, Field] = {
-    "seed": _whole(0, MAX_SEED),
-    "num_models": _whole(1),
-    "num_epochs": _whole(1),
-    "batch_size": _whole(1),
-    "learning_rate": _swept(_POSITIVE),
+    "seed": _integer(0, MAX_SEED),
+    "num_models": _integer(1),
+    "num_epochs": _integer(1),
+    "batch_size": _integer(1),
+    "learning_rate": _sweepable(_POSITIVE),
     "optimizer": _one_of("sgd", "nesterov", "adam", "adamw"),
-    "momentum": _swept(
+    "momentum": _sweepable(
         Field("a number from 0 up to, not including, 1", lambda v: _is_real(v) and 0 <= v < 1)
     ),
-    "weight_decay": _swept(_NOT_NEGATIVE),
+    "weight_decay": _sweepable(_NOT_NEGATIVE),
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
-    "log_every_steps": _whole(1),
-    "checkpoint_every_epochs": _whole(1),
+    "log_every_steps": _integer(1),
+    "checkpoint_every_epochs": _integer(1),
     "dataset.name": _NAME,
     "dataset.data_dir": _PATH,
     "dataset.manual_dir": _PATH,
@@ -95,8 +95,8 @@ FIELDS: Mapping[str, Field] = {
         "one or more whole numbers of at least 1, as in 8,16",
         lambda v: isinstance(v, tuple) and len(v) > 0 and all(_is_int(n) and n >= 1 for n in v),
     ),
-    "model.kernel_size": _whole(1, MAX_KERNEL),
-    "model.strides": _whole(1),
+    "model.kernel_size": _integer(1, MAX_KERNEL),
+    "model.strides": _integer(1),
     "model.padding": _one_of("VALID", "SAME", "FULL"),
     "model.activation": _one_of("relu", "leaky_relu", "sigmoid"),
     "model.pool": _one_of("max", "avg", "none"),
@@ -191,7 +191,7 @@ def check_fields(config: ConfigDict) -> None:
         if key not in values:
             raise UserError(f"the config has no {key}: allowed is {field.allowed}. Set it.")
         if not field.is_allowed(values[key]):
-            raise not_allowed(key, values[key])
+            raise invalid_value(key, values[key])
     _check_networks(config)
     _check_optimizer(config)
 
@@ -199,7 +199,7 @@ def check_fields(config: ConfigDict) -> None:
 def _check_optimizer(config: ConfigDict) -> None:
     """A setting that its optimizer would silently ignore is a mistake, so it is refused."""
     optimizer = config.optimizer
-    for numbers in sweep.combinations(config):
+    for numbers in sweep.hyperparameter_combinations(config):
         momentum = numbers.get("momentum", config.momentum)
         weight_decay = numbers.get("weight_decay", config.weight_decay)
         if optimizer in ("adam", "adamw") and momentum != 0:
@@ -225,7 +225,7 @@ def _check_networks(config: ConfigDict) -> None:
             f"num_models={config.num_models} is not allowed: the seeds from seed={config.seed} on "
             f"would pass {MAX_SEED}. Use fewer, or a smaller seed."
         )
-    if (count := sweep.count(config)) > MAX_NETWORKS:
+    if (count := sweep.count_models(config)) > MAX_NETWORKS:
         raise UserError(
             f"num_models={config.num_models} is not allowed: it makes {count} networks, allowed "
             f"are at most {MAX_NETWORKS}. Use fewer."
@@ -243,7 +243,7 @@ def unknown_key(key: str, value: Any) -> UserError:
     )
 
 
-def not_allowed(key: str, value: Any) -> UserError:
+def invalid_value(key: str, value: Any) -> UserError:
     """The error for a value that its field does not allow."""
     field = FIELDS[key]
     hint = f"Change {key}."

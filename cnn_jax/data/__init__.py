@@ -1,23 +1,24 @@
-"""Data sets as uint8 arrays. `dataset.py` is the way in; nothing here knows of a model."""
+"""Data sets as uint8 arrays, in memory or read ahead. Knows neither JAX nor configs."""
 
 from cnn_jax.data.datasets import describe, load, load_test, needs_tfds
-from cnn_jax.data.prefetch import stream
-from cnn_jax.data.source import Source, source
-from cnn_jax.data.types import Dataset, Info, Part, Split
+from cnn_jax.data.prefetch import prefetch
+from cnn_jax.data.source import Source, open_source
+from cnn_jax.data.types import Dataset, Examples, Info, Part
 
-Examples = Dataset | Source  # Both are read by index, the training examples first.
+# Either is read by index: the training examples first, then the test examples.
+RandomAccess = Dataset | Source
 
 __all__ = [
     "Dataset",
     "Examples",
     "Info",
     "Part",
+    "RandomAccess",
     "Source",
-    "Split",
     "describe",
     "load",
     "load_test",
     "needs_tfds",
-    "source",
-    "stream",
+    "open_source",
+    "prefetch",
 ]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
-from cnn_jax.data.types import Split
+from cnn_jax.data.types import Examples
 from cnn_jax.errors import UserError
 
 _CHUNK = 1000  # Records read at once: enough to be fast, little enough to show progress.
@@ -74,7 +74,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def damage_said(folder: Path) -> Iterator[None]:
+def translate_errors(folder: Path) -> Iterator[None]:
     """Turns whatever goes wrong while a prepared folder is read into words.
 
     Raises:
@@ -105,13 +105,13 @@ def fingerprint(folder: Path) -> str:
 def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
-    with damage_said(folder):
+    with translate_errors(folder):
         return tfds.builder_from_directory(folder)
 
 
 def shard_lengths(folder: Path) -> dict[str, list[int]]:
     """Number of examples in each file of each split; read without importing TFDS."""
-    with damage_said(folder):
+    with translate_errors(folder):
         splits = _read_json(folder / "dataset_info.json")["splits"]
         return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
 
@@ -171,7 +171,7 @@ class Records:
         if self._opened is None:
             import tensorflow_datasets as tfds
 
-            with damage_said(self._folder):
+            with translate_errors(self._folder):
                 shape, class_names = describe(self._folder)
                 source = _builder(self._folder).as_data_source(
                     self._split, decoders={"image": tfds.decode.SkipDecoding()}
@@ -179,7 +179,7 @@ class Records:
                 self._opened = source, shape, len(class_names)
         return len(self._opened[0])
 
-    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Split:
+    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Examples:
         """Reads and decodes some examples.
 
         Args:
@@ -196,22 +196,22 @@ class Records:
         source, shape, num_classes = self._opened
         images = np.empty((len(rows), *shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
-        with damage_said(self._folder):
+        with translate_errors(self._folder):
             for index, record in enumerate(source.__getitems__(rows.tolist())):
                 images[index] = _decode(record["image"], shape)
                 labels[index] = record["label"]
             if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
                 raise ValueError(f"labels outside 0..{num_classes - 1}")
-        return Split(images, labels)
+        return Examples(images, labels)
 
 
-def read(folder: Path, split: str, show_progress: bool) -> Split:
+def read(folder: Path, split: str, show_progress: bool) -> Examples:
     """Reads and decodes one whole split.
 
     Raises:
       UserError: when records are missing or damaged.
     """
-    with damage_said(folder):
+    with translate_errors(folder):
         shape, _ = describe(folder)
     records = Records(folder, split)
     images = np.empty((records.open(), *shape), np.uint8)
@@ -221,7 +221,7 @@ def read(folder: Path, split: str, show_progress: bool) -> Split:
         chunk = slice(start, min(start + _CHUNK, len(images)))
         some = records.read(np.arange(chunk.start, chunk.stop))
         images[chunk], labels[chunk] = some.image, some.label
-    return Split(images, labels)
+    return Examples(images, labels)
 
 
 def _decode(encoded: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:

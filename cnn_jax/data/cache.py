@@ -12,21 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data.types import Split
+from cnn_jax.data.types import Examples
 from cnn_jax.io import files
 
 _MAX_HEADER = 1000
 _FORMAT = 1  # Raise it whenever the decoding of any data set changes.
 
 
-def load(path: Path, fingerprint: str) -> Split | None:
+def load(path: Path, fingerprint: str) -> Examples | None:
     """Reads a split, or returns None when the file is missing, stale or damaged.
 
     Args:
       path: the file.
       fingerprint: of what the arrays were decoded from.
     """
-    content = files.read(path)
+    content = files.read_checksummed(path)
     if content is None:
         return None
     try:
@@ -40,10 +40,10 @@ def load(path: Path, fingerprint: str) -> Split | None:
         label = np.frombuffer(content[label_start:], "<i4").reshape(len(image)).astype(np.int32)
     except (ValueError, TypeError, LookupError, ArithmeticError, RecursionError):
         return None  # Whole, but nothing that `save` wrote.
-    return Split(image, label)
+    return Examples(image, label)
 
 
-def save(path: Path, fingerprint: str, split: Split) -> None:
+def save(path: Path, fingerprint: str, split: Examples) -> None:
     """Writes a split whole or not at all; a folder that cannot be written costs only the cache."""
     header = {
         "format": _FORMAT,
@@ -52,11 +52,9 @@ def save(path: Path, fingerprint: str, split: Split) -> None:
     }
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(
+        files.write_checksummed(
             path,
-            [
-                json.dumps(header).encode() + b"\n",
-                split.image.tobytes(),
-                split.label.astype("<i4").tobytes(),
-            ],
+            json.dumps(header).encode() + b"\n",
+            split.image.tobytes(),
+            split.label.astype("<i4").tobytes(),
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data import array_record, cache, digits, mnist
-from cnn_jax.data.types import Dataset, Info, Part, Split
+from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
 from cnn_jax.io import files
 
@@ -78,10 +78,10 @@ def load(
         return _load_parts(info, "digits", digits.fingerprint(), digits.read)
     folder = prepare(name, data_dir, manual_dir, show_progress)
 
-    def read(split: str) -> Split:
+    def read(split: str) -> Examples:
         return array_record.read(folder, split, show_progress)
 
-    with array_record.damage_said(folder):
+    with array_record.translate_errors(folder):
         fingerprint = array_record.fingerprint(folder)
     return _load_parts(info, str(folder.resolve()), fingerprint, read)
 
@@ -104,7 +104,7 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
     return _find(name, data_path)
 
 
-def load_test(name: str, *, test_split: str = "test", **arguments: Any) -> Split:
+def load_test(name: str, *, test_split: str = "test", **arguments: Any) -> Examples:
     """The test examples alone; arguments as in `load`.
 
     Raises:
@@ -196,7 +196,7 @@ def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[P
 
 
 def _load_parts(
-    info: Info, identity: str, fingerprint: str, read: Callable[[str], Split]
+    info: Info, identity: str, fingerprint: str, read: Callable[[str], Examples]
 ) -> Dataset:
     """Cuts both sets of examples from whole splits, each read once: from the cache, or decoded.
 
@@ -206,7 +206,7 @@ def _load_parts(
       fingerprint: changes when the contents may have changed.
       read: decodes a whole split.
     """
-    whole: dict[str, Split] = {}
+    whole: dict[str, Examples] = {}
     for split in sorted({part.split for part in info.train + info.test}):
         path = _cache_path(identity, split)
         found = cache.load(path, fingerprint)
@@ -228,9 +228,9 @@ def _cache_path(identity: str, split: str) -> Path:
     return files.cache_folder() / "data" / f"{place}-{split}"
 
 
-def _cut(whole: Mapping[str, Split], parts: Sequence[Part]) -> Split:
+def _cut(whole: Mapping[str, Examples], parts: Sequence[Part]) -> Examples:
     images = [whole[part.split].image[part.start : part.stop] for part in parts]
     labels = [whole[part.split].label[part.start : part.stop] for part in parts]
     if len(parts) == 1:
-        return Split(images[0], labels[0])  # A view: no copy of the whole set.
-    return Split(np.concatenate(images), np.concatenate(labels))
+        return Examples(images[0], labels[0])  # A view: no copy of the whole set.
+    return Examples(np.concatenate(images), np.concatenate(labels))

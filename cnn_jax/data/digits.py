@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cnn_jax.data.types import Split
+from cnn_jax.data.types import Examples
 
 IMAGE_SHAPE = (28, 28, 1)
 CLASS_NAMES = tuple("0123456789")
@@ -26,7 +26,7 @@ def fingerprint() -> str:
     return f"scikit-learn {version('scikit-learn')}, Pillow {version('pillow')}"
 
 
-def read(split: str) -> Split:
+def read(split: str) -> Examples:
     """The `train` or `test` split: uint8 images [N, 28, 28, 1] and int32 labels [N]."""
     # The file alone, of 65 values a line, the last of them the class: importing scikit-learn would
     # take longer than training on its digits.
@@ -36,7 +36,7 @@ def read(split: str) -> Split:
     (num_train,) = SHARD_LENGTHS["train"]
     rows = digits[:num_train] if split == "train" else digits[num_train:]
     image = np.stack([_enlarge(small) for small in rows[:, :-1].reshape(-1, 8, 8)])
-    return Split(image[..., np.newaxis], rows[:, -1].astype(np.int32))
+    return Examples(image[..., np.newaxis], rows[:, -1].astype(np.int32))
 
 
 def _enlarge(small: np.ndarray) -> np.ndarray:

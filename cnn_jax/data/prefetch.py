@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn_jax.data.source import Source
-from cnn_jax.data.types import Split
+from cnn_jax.data.types import Examples
 from cnn_jax.errors import UserError
 
 # Those of `signals.py`: a terminal sends them to workers as well, but the program answers them.
@@ -37,7 +37,7 @@ _PATIENCE_SECONDS = 0.1
 Element = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
 
 
-class Wanted(Protocol):
+class ElementIndices(Protocol):
     """What a stream is to read; can be pickled.
 
     Each element is an int32 array of any shape: indices of a `Source`, or -1 for filler.
@@ -49,9 +49,9 @@ class Wanted(Protocol):
 
 
 @contextlib.contextmanager
-def stream(
-    source: Source, wanted: Wanted, num_workers: int, buffer_size: int = 2
-) -> Iterator[Iterator[Split]]:
+def prefetch(
+    source: Source, wanted: ElementIndices, num_workers: int, buffer_size: int = 2
+) -> Iterator[Iterator[Examples]]:
     """Reads one element after the other, ahead of whoever takes them.
 
     Reading starts at once. Of n workers each reads every n-th element, in order.
@@ -117,7 +117,7 @@ def _worker_plan(elements: "_Elements", num_workers: int, buffer_size: int) -> A
     return grain.MapDataset.source(elements).to_iter_dataset(at_once).mp_prefetch(workers, attend)
 
 
-class _Splits(Iterator[Split]):
+class _Splits(Iterator[Examples]):
     """What Grain hands over, without the memory that it shares, which is to end with the stream."""
 
     def __init__(self, plan: Any) -> None:
@@ -135,7 +135,7 @@ class _Splits(Iterator[Split]):
         elements, self._elements = self._elements, iter(())
         elements.close()
 
-    def __next__(self) -> Split:
+    def __next__(self) -> Examples:
         try:
             return _copied(next(self._elements))
         except StopIteration:
@@ -155,8 +155,8 @@ class _Splits(Iterator[Split]):
         raise UserError(message)
 
 
-def _copied(element: Element) -> Split:
-    return Split(*map(np.array, element))
+def _copied(element: Element) -> Examples:
+    return Examples(*map(np.array, element))
 
 
 def _let_go() -> None:
@@ -184,7 +184,7 @@ def _requests_blocked() -> Iterator[None]:
 class _Elements:
     """The elements of a stream, each read when it is asked for."""
 
-    def __init__(self, source: Source, wanted: Wanted, line: str) -> None:
+    def __init__(self, source: Source, wanted: ElementIndices, line: str) -> None:
         """Elements that a worker finds in the file `line`; in a thread there is none."""
         self._source = source
         self._wanted = wanted

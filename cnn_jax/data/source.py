@@ -9,7 +9,7 @@ import numpy.typing as npt
 from cnn_jax.data import digits
 from cnn_jax.data.array_record import Records
 from cnn_jax.data.datasets import describe, prepare
-from cnn_jax.data.types import Info, Part, Split
+from cnn_jax.data.types import Examples, Info, Part
 
 
 class _Rows(Protocol):
@@ -17,7 +17,7 @@ class _Rows(Protocol):
 
     def open(self) -> int: ...
 
-    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Split: ...
+    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Examples: ...
 
 
 class Source:
@@ -55,7 +55,7 @@ class Source:
         for split in self._splits.values():
             split.open()
 
-    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Split:
+    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Examples:
         """Reads and decodes some examples.
 
         Args:
@@ -80,31 +80,31 @@ class Source:
             rows = indices[chosen].astype(np.int64) - self._starts[number] + part.start
             found = self._splits[part.split].read(rows)
             image[chosen], label[chosen] = found.image, found.label
-        return Split(image, label)
+        return Examples(image, label)
 
 
-class _Held:
+class _InMemorySplit:
     """A split of `digits`: small enough to be decoded whole, in each process anew."""
 
     def __init__(self, split: str) -> None:
         self._split = split
-        self._whole: Split | None = None
+        self._whole: Examples | None = None
 
-    def __reduce__(self) -> tuple[type["_Held"], tuple[str]]:
-        return _Held, (self._split,)
+    def __reduce__(self) -> tuple[type["_InMemorySplit"], tuple[str]]:
+        return _InMemorySplit, (self._split,)
 
     def open(self) -> int:
         if self._whole is None:
             self._whole = digits.read(self._split)
         return len(self._whole.label)
 
-    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Split:
+    def read(self, rows: npt.NDArray[np.integer[Any]]) -> Examples:
         self.open()
         assert self._whole is not None
-        return Split(self._whole.image[rows], self._whole.label[rows])
+        return Examples(self._whole.image[rows], self._whole.label[rows])
 
 
-def source(
+def open_source(
     name: str,
     *,
     data_dir: str = "",
@@ -125,6 +125,6 @@ def source(
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     names = {part.split for part in info.train + info.test}
     if name == "digits":
-        return Source(info, {split: _Held(split) for split in names})
+        return Source(info, {split: _InMemorySplit(split) for split in names})
     folder = prepare(name, data_dir, manual_dir, show_progress)
     return Source(info, {split: Records(folder, split) for split in names})

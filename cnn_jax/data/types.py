@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
+class Examples:
     """A part of a data set, in memory.
 
     Attributes:
@@ -65,10 +65,10 @@ class Info:
 class Dataset:
     """The two sets of examples that a run uses."""
 
-    train: Split
-    test: Split
+    train: Examples
+    test: Examples
 
-    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Split:
+    def read(self, indices: npt.NDArray[np.integer[Any]]) -> Examples:
         """Some examples, the training examples first; as `Source.read`."""
         num_train = len(self.train.label)
         image = np.empty((len(indices), *self.train.image.shape[1:]), np.uint8)
@@ -79,4 +79,4 @@ class Dataset:
         ):
             rows = indices[chosen] - start
             image[chosen], label[chosen] = part.image[rows], part.label[rows]
-        return Split(image, label)
+        return Examples(image, label)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cnn_jax.distributed.process_spec import Place
-from cnn_jax.distributed.watchdog import Watch
+from cnn_jax.distributed.process_spec import ProcessSpec
+from cnn_jax.distributed.watchdog import Watchdog
 from cnn_jax.errors import UserError
 
 _SLICE_MS = 500  # After which a process that waits looks at its signals.
@@ -30,7 +30,7 @@ class Cluster:
     """
 
     def __init__(
-        self, place: Place | None = None, client: Any = None, heartbeat_seconds: float = 0
+        self, place: ProcessSpec | None = None, client: Any = None, heartbeat_seconds: float = 0
     ) -> None:
         """A process alone, unless `cluster_join.join` gives more.
 
@@ -43,10 +43,10 @@ class Cluster:
         self.count = place.count if place else 1
         self._client, self._round = client, 0
         self._agreed = False  # That all end.
-        self._watch: Watch | None = None
+        self._watch: Watchdog | None = None
         self._hosts = self._gather("join", socket.gethostname())
         if place:
-            self._watch = Watch(client, place, self._hosts, heartbeat_seconds)
+            self._watch = Watchdog(client, place, self._hosts, heartbeat_seconds)
 
     @property
     def is_first(self) -> bool:
@@ -73,9 +73,9 @@ class Cluster:
         self._agreed |= number is not None
         return number
 
-    def from_first(self, text: str) -> str:
+    def broadcast_from_first(self, text: str) -> str:
         """What process 0 says."""
-        return self._gather("from_first", text if self.is_first else "")[0]
+        return self._gather("broadcast_from_first", text if self.is_first else "")[0]
 
     def check_same(self, what: str, text: str) -> None:
         """Makes sure that all processes say the same.
@@ -141,13 +141,13 @@ class Cluster:
         if _is_lost_connection(error):
             self._watch.find_lost()
         is_told = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
-        self._watch.last_words(str(error) if is_told else f"{type(error).__name__}: {error}")
+        self._watch.announce_exit(str(error) if is_told else f"{type(error).__name__}: {error}")
         if not is_told:
             sys.excepthook(type(error), error, trace)
             sys.stderr.flush()
             os._exit(1)  # Python's own end would wait for the others.
 
-    def _leave(self, watch: Watch) -> None:
+    def _leave(self, watch: Watchdog) -> None:
         try:
             self.barrier("the end")
         except Exception as error:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from cnn_jax.distributed import process_spec
 from cnn_jax.distributed.cluster import Cluster
-from cnn_jax.distributed.process_spec import Place
+from cnn_jax.distributed.process_spec import ProcessSpec
 from cnn_jax.distributed.watchdog import before_abort, end
 from cnn_jax.errors import UserError
 
@@ -43,7 +43,7 @@ def join(
       UserError: when flags or environment are wrong, or not all processes come.
     """
     global _begun
-    place = process_spec.find(coordinator, num_processes, process_id)
+    place = process_spec.detect_process(coordinator, num_processes, process_id)
     if place is None:
         return Cluster()
     if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":  # JAX's own default.
@@ -115,7 +115,7 @@ def _keep_stdout() -> None:
     )
 
 
-def _check_port(place: Place) -> None:
+def _check_port(place: ProcessSpec) -> None:
     """Finds out in time whether process 0 can listen: JAX would not say it in words."""
     if place.index != 0:
         return
@@ -130,7 +130,7 @@ def _check_port(place: Place) -> None:
             ) from error
 
 
-def _not_joined(place: Place, why: str) -> str:
+def _not_joined(place: ProcessSpec, why: str) -> str:
     with contextlib.suppress(OSError):
         if place.index != 0:
             try:

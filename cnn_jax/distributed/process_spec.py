@@ -23,7 +23,7 @@ _ASK_SECONDS = 120.0  # For names that a young pod's neighbours do not have yet.
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class ProcessSpec:
     """Where a process stands.
 
     Attributes:
@@ -50,7 +50,7 @@ class Place:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Around:
+class _Launcher:
     """What an environment says."""
 
     name: str
@@ -60,12 +60,12 @@ class _Around:
     local_devices: list[int] | None = None
 
 
-def find(
+def detect_process(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
     environment: Mapping[str, str] = os.environ,
-) -> Place | None:
+) -> ProcessSpec | None:
     """Where this process stands, or None if it is alone.
 
     Args:
@@ -80,12 +80,12 @@ def find(
     flags = coordinator is not None, num_processes is not None, process_id is not None
     around = None
     if not all(flags) and num_processes != 1:
-        around = _look_around(environment)
+        around = _detect_launcher(environment)
     if around:
         count = around.count if num_processes is None else num_processes
         index = around.index if process_id is None else process_id
         where = coordinator or environment.get("JAX_COORDINATOR_ADDRESS") or around.coordinator()
-        return _checked(Place(where, count, index, around.local_devices))
+        return _checked(ProcessSpec(where, count, index, around.local_devices))
     if not any(flags):
         return None
     if num_processes == 1 and not coordinator and not process_id:
@@ -96,7 +96,7 @@ def find(
             f"no {' '.join(missing)} given, and the environment does not say it either: allowed "
             f"are {FLAGS}, all three or none. Add what is missing."
         )
-    place = _checked(Place(coordinator, num_processes, process_id))
+    place = _checked(ProcessSpec(coordinator, num_processes, process_id))
     return place if place.count > 1 else None
 
 
@@ -118,7 +118,7 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     return future.result(timeout=seconds)
 
 
-def _checked(place: Place) -> Place:
+def _checked(place: ProcessSpec) -> ProcessSpec:
     host, _, port = place.coordinator.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise UserError(
@@ -133,7 +133,7 @@ def _checked(place: Place) -> Place:
     return place
 
 
-def _look_around(environment: Mapping[str, str]) -> _Around | None:
+def _detect_launcher(environment: Mapping[str, str]) -> _Launcher | None:
     # Open MPI's mpirun is used within SLURM's jobs as well, and says more.
     for look in (_open_mpi, _slurm, _tpu, _kubernetes):
         if around := look(environment):
@@ -141,7 +141,7 @@ def _look_around(environment: Mapping[str, str]) -> _Around | None:
     return None
 
 
-def _open_mpi(environment: Mapping[str, str]) -> _Around | None:
+def _open_mpi(environment: Mapping[str, str]) -> _Launcher | None:
     if "OMPI_COMM_WORLD_SIZE" not in environment:
         return None
     count = _number(environment, "OMPI_COMM_WORLD_SIZE", "mpirun")
@@ -164,10 +164,10 @@ def _open_mpi(environment: Mapping[str, str]) -> _Around | None:
     only = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", "mpirun") == 1
     index = _number(environment, "OMPI_COMM_WORLD_RANK", "mpirun")
     devices = _local_devices(environment, local, only)
-    return _Around("Open MPI", count, index, coordinator, devices)
+    return _Launcher("Open MPI", count, index, coordinator, devices)
 
 
-def _slurm(environment: Mapping[str, str]) -> _Around | None:
+def _slurm(environment: Mapping[str, str]) -> _Launcher | None:
     # In a batch script or in the shell of `salloc` there may be many tasks to come, but none yet.
     needed = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
@@ -184,7 +184,7 @@ def _slurm(environment: Mapping[str, str]) -> _Around | None:
     job = _number(environment, "SLURM_JOB_ID", "srun") + (int(step) if step.isdigit() else 0)
     only = environment.get("SLURM_STEP_NUM_NODES") == str(count)
     local = _number(environment, "SLURM_LOCALID", "srun")
-    return _Around(
+    return _Launcher(
         "SLURM",
         count,
         _number(environment, "SLURM_PROCID", "srun"),
@@ -193,7 +193,7 @@ def _slurm(environment: Mapping[str, str]) -> _Around | None:
     )
 
 
-def _tpu(environment: Mapping[str, str]) -> _Around | None:
+def _tpu(environment: Mapping[str, str]) -> _Launcher | None:
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms and "tpu" not in platforms:
         return None
@@ -206,7 +206,7 @@ def _tpu(environment: Mapping[str, str]) -> _Around | None:
     )
 
 
-def _kubernetes(environment: Mapping[str, str]) -> _Around | None:
+def _kubernetes(environment: Mapping[str, str]) -> _Launcher | None:
     if not {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys():
         return None  # Not the pod of an indexed job: nobody could say which process this is.
     if importlib.util.find_spec("kubernetes") is None:
@@ -216,17 +216,17 @@ def _kubernetes(environment: Mapping[str, str]) -> _Around | None:
     return _ask_jax("Kubernetes", environment, K8sCluster)
 
 
-def _ask_jax(name: str, environment: Mapping[str, str], cluster: Any) -> _Around | None:
+def _ask_jax(name: str, environment: Mapping[str, str], cluster: Any) -> _Launcher | None:
     """What JAX finds out by asking others, which may take long and fail in many ways."""
     port = environment.get("JAX_COORDINATOR_PORT")
 
-    def ask() -> _Around | None:
+    def ask() -> _Launcher | None:
         if not cluster.is_env_present() or (count := cluster.get_process_count()) < 2:
             return None
         where = cluster.get_coordinator_address(
             timeout_secs=int(_ASK_SECONDS), override_coordinator_port=port
         )
-        return _Around(name, count, cluster.get_process_id(), lambda: where)
+        return _Launcher(name, count, cluster.get_process_id(), lambda: where)
 
     try:
         return within(_ASK_SECONDS, ask)

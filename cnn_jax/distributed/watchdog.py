@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from cnn_jax.distributed.process_spec import Place
+from cnn_jax.distributed.process_spec import ProcessSpec
 from cnn_jax.io.console import printable
 
 PERIOD_SECONDS = 0.5
@@ -56,11 +56,11 @@ def before_abort(say: Callable[[], None]) -> None:
     ctypes.CDLL(None).signal(signal.SIGABRT, _handlers[-1])
 
 
-class Watch:
+class Watchdog:
     """The thread of this process, and what it says to those of the others."""
 
     def __init__(
-        self, client: Any, place: Place, hosts: Sequence[str], heartbeat_seconds: float
+        self, client: Any, place: ProcessSpec, hosts: Sequence[str], heartbeat_seconds: float
     ) -> None:
         """Starts to watch.
 
@@ -89,7 +89,7 @@ class Watch:
         self._stop.set()
         self._thread.join()
 
-    def last_words(self, words: str) -> None:
+    def announce_exit(self, words: str) -> None:
         """Tells the others why this process ends; from process 0 they must hear it before."""
         self._words = words
         if self._place.index == 0:

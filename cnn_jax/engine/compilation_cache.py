@@ -46,7 +46,7 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def in_use() -> Iterator[None]:
+def enabled() -> Iterator[None]:
     """While it lasts, JAX takes programs from `folder`, and what it compiles is kept there.
 
     Nothing happens where the user has settled it otherwise (JAX_ENABLE_COMPILATION_CACHE=0 means no
@@ -107,7 +107,7 @@ def _copy_whole(kept: Path, own: Path) -> set[str]:
     """Copies the programs that match their digests, and returns their names."""
     known = set()
     for path in kept.glob(_PROGRAMS):
-        if program := files.read(path):
+        if program := files.read_checksummed(path):
             with contextlib.suppress(OSError):  # It costs only the cache.
                 unfinished = own / "unfinished"  # JAX must not see half of it on a full disk.
                 unfinished.write_bytes(program)
@@ -121,7 +121,7 @@ def _keep(own: Path, known: set[str], kept: Path) -> None:
     for path in own.glob(_PROGRAMS):
         if path.name not in known:
             with contextlib.suppress(OSError):  # It costs only the cache.
-                files.write(kept / path.name, [path.read_bytes()])
+                files.write_checksummed(kept / path.name, path.read_bytes())
     dated = []
     for path in kept.glob("*"):  # With what a process left unfinished.
         with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from cnn_jax.engine import compilation_cache, loops, sharding
 from cnn_jax.nn.metrics import Metrics
 
 
-class Chunk(NamedTuple):
+class ChunkSizes(NamedTuple):
     """Of how many batches a piece of a stream consists, at most.
 
     Attributes:
@@ -35,7 +35,7 @@ class Programs:
 
     Attributes:
       initial_state: seeds and swept numbers, see `networks` -> `train.TrainState` of all networks.
-      orders: seeds, number of an epoch -> int32 [M, num_train], see `train.epoch_order`.
+      epoch_permutations: seeds, epoch -> int32 [M, num_train], see `train.epoch_permutation`.
       train_steps: as in `loops.Loops`; `train_batches` where data are streamed.
       evaluate: as in `loops.Loops`; `evaluate_batches` where data are streamed.
       chunk: of the stream that they take; None: they take all examples at once.
@@ -43,18 +43,18 @@ class Programs:
     """
 
     initial_state: jax.stages.Compiled
-    orders: jax.stages.Compiled
+    epoch_permutations: jax.stages.Compiled
     train_steps: jax.stages.Compiled
     evaluate: jax.stages.Compiled
-    chunk: Chunk | None
+    chunk: ChunkSizes | None
     seconds: float
 
 
 def state_shapes(config: ConfigDict, info: data.Info, mesh: Mesh) -> train.TrainState:
     """The state of a run with shapes instead of arrays."""
     initial = _initial_state(config, info, mesh)
-    shapes: train.TrainState = jax.eval_shape(initial, *sweep.drawn_from(config))
-    found: train.TrainState = _with_sharding(shapes, sharding.per_model(mesh))
+    shapes: train.TrainState = jax.eval_shape(initial, *sweep.seeds_and_hyperparameters(config))
+    found: train.TrainState = _with_sharding(shapes, sharding.sharded_by_model(mesh))
     return found
 
 
@@ -62,7 +62,7 @@ def compile_programs(
     config: ConfigDict,
     info: data.Info,
     mesh: Mesh,
-    chunk: Chunk | None,
+    chunk: ChunkSizes | None,
     clock: Callable[[], float],
 ) -> Programs:
     """Compiles the programs of a run, or takes them from `program_cache`.
@@ -77,15 +77,15 @@ def compile_programs(
     """
     started = clock()
     wrapped = loops.compiled_loops(config.deterministic, mesh, config.batch_size)
-    seeds, swept = sweep.drawn_from(config)
+    seeds, swept = sweep.seeds_and_hyperparameters(config)
     drawn = _initial_state(config, info, mesh).trace(seeds, swept)
-    state = _with_sharding(drawn.out_info, sharding.per_model(mesh))
+    state = _with_sharding(drawn.out_info, sharding.sharded_by_model(mesh))
     num_networks = len(seeds)
     everywhere = sharding.replicated(mesh)
     total = _with_sharding(jax.eval_shape(lambda: Metrics.empty(num_networks)), everywhere)
     if chunk is None:
         order = jax.ShapeDtypeStruct(
-            (num_networks, info.num_train), jnp.int32, sharding=sharding.per_model(mesh)
+            (num_networks, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
         )
         examples = example_shapes(info, mesh)
         steps = wrapped.train_steps.lower(state, total, *examples, order, 0, 0)
@@ -93,14 +93,14 @@ def compile_programs(
         batches = batch_shapes(config, info, mesh, chunk.train, num_networks)
         steps = wrapped.train_batches.lower(state, total, *batches, 0)
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
-    with compilation_cache.in_use(), ThreadPoolExecutor() as threads:
+    with compilation_cache.enabled(), ThreadPoolExecutor() as threads:
         train_steps = threads.submit(steps.compile)
         evaluate = threads.submit(_lower_evaluate(config, info, mesh, chunk, state).compile)
         initial = threads.submit(drawn.lower().compile)
         orders = threads.submit(_orders(info.num_train, mesh).lower(seeds, 0).compile)
     return Programs(
         initial_state=initial.result(),
-        orders=orders.result(),
+        epoch_permutations=orders.result(),
         train_steps=train_steps.result(),
         evaluate=evaluate.result(),
         chunk=chunk,
@@ -119,15 +119,21 @@ def compile_evaluate(
       mesh: see there.
       state: what it is going to be called with, or its shapes.
     """
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         return _lower_evaluate(config, info, mesh, None, state).compile()
 
 
 def _lower_evaluate(
-    config: ConfigDict, info: data.Info, mesh: Mesh, chunk: Chunk | None, state: train.TrainState
+    config: ConfigDict,
+    info: data.Info,
+    mesh: Mesh,
+    chunk: ChunkSizes | None,
+    state: train.TrainState,
 ) -> jax.stages.Lowered:
     compiled = loops.compiled_loops(config.deterministic, mesh, config.batch_size)
-    empty = jax.eval_shape(lambda: loops.Scores.empty(sweep.count(config), config.num_models))
+    empty = jax.eval_shape(
+        lambda: loops.EvalMetrics.empty(sweep.count_models(config), config.num_models)
+    )
     total = _with_sharding(empty, sharding.replicated(mesh))
     if chunk is None:
         return compiled.evaluate.lower(state, total, *example_shapes(info, mesh), 0, 0)
@@ -145,13 +151,13 @@ def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stage
                 config, key, info.image_shape, info.num_classes, info.num_train, swept
             )
 
-        state: train.TrainState = sharding.over_models(mesh, one, seeds, swept)
+        state: train.TrainState = sharding.map_models(mesh, one, seeds, swept)
         return state
 
     # It runs once, so its compiler need not try hard.
     return jax.jit(
         initial_state,
-        out_shardings=sharding.per_model(mesh),
+        out_shardings=sharding.sharded_by_model(mesh),
         compiler_options={"xla_backend_optimization_level": 0},
     )
 
@@ -159,12 +165,12 @@ def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stage
 def _orders(num_train: int, mesh: Mesh) -> jax.stages.Wrapped:
     def orders(seeds: Array, epoch: Array | int) -> Array:
         def one(seed: Array) -> Array:
-            return train.epoch_order(seed, epoch, num_train)
+            return train.epoch_permutation(seed, epoch, num_train)
 
-        found: Array = sharding.over_models(mesh, one, seeds)
+        found: Array = sharding.map_models(mesh, one, seeds)
         return found
 
-    return jax.jit(orders, out_shardings=sharding.per_model(mesh))
+    return jax.jit(orders, out_shardings=sharding.sharded_by_model(mesh))
 
 
 def example_shapes(info: data.Info, mesh: Mesh) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -191,8 +197,12 @@ def batch_shapes(
     """
     size = loops.eval_batch_size(mesh) if num_networks is None else config.batch_size
     axes = () if num_networks is None else (num_networks,)
-    shape = (*axes, num_batches, *jax.eval_shape(lambda: sharding.places(mesh, size)).shape)
-    shared = sharding.of_batches(mesh, model_axis=num_networks is not None)
+    shape = (
+        *axes,
+        num_batches,
+        *jax.eval_shape(lambda: sharding.batch_positions(mesh, size)).shape,
+    )
+    shared = sharding.batches_sharding(mesh, model_axis=num_networks is not None)
     return (
         jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8, sharding=shared),
         jax.ShapeDtypeStruct(shape, jnp.int32, sharding=shared),

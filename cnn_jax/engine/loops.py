@@ -13,7 +13,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from cnn_jax.engine.sharding import DATA, over_batch, over_models, per_model, places, replicated
+from cnn_jax.engine.sharding import (
+    DATA,
+    batch_positions,
+    map_models,
+    replicated,
+    shard_batch,
+    sharded_by_model,
+)
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import Batch, TrainState, logits_of, train_step
 
@@ -22,20 +29,20 @@ EVAL_BATCH_SIZE = 200  # Of a device. Divides MNIST's 60,000 and 10,000; its map
 _Carry = tuple[TrainState, Metrics, Metrics]
 
 
-class Scores(NamedTuple):
+class EvalMetrics(NamedTuple):
     """The metrics of M networks, and of C ensembles.
 
     Attributes:
-      each: of the networks, [M].
+      models: of the models, [M].
       ensembles: [C], of the mean of the probabilities of M / C networks that follow each other;
         None where there is one network in each.
     """
 
-    each: Metrics
+    models: Metrics
     ensembles: Metrics | None
 
     @classmethod
-    def empty(cls, num_networks: int, num_models: int) -> "Scores":
+    def empty(cls, num_networks: int, num_models: int) -> "EvalMetrics":
         """Those of no examples.
 
         Args:
@@ -75,8 +82,8 @@ def _train(
 
     def body(index: Array, carry: _Carry) -> _Carry:
         state, total, _ = carry
-        spread = jax.tree.map(lambda a: over_batch(mesh, a, model_axis=True), own(index))
-        return cast(_Carry, over_models(mesh, one, state, total, spread))
+        spread = jax.tree.map(lambda a: shard_batch(mesh, a, model_axis=True), own(index))
+        return cast(_Carry, map_models(mesh, one, state, total, spread))
 
     carry: _Carry = (state, total, Metrics.empty(*total.count.shape))
     return cast(_Carry, jax.lax.fori_loop(0, num_steps, body, carry))
@@ -111,7 +118,7 @@ def _train_steps(
     Returns:
       The state, the sum of the metrics, and those of the last batch.
     """
-    place = places(mesh, batch_size)
+    place = batch_positions(mesh, batch_size)
     num_examples = order.shape[1]
 
     def own(index: Array) -> tuple[Array, Array]:
@@ -160,41 +167,41 @@ def _train_batches(
 def _score(
     mesh: Mesh,
     state: TrainState,
-    total: Scores,
+    total: EvalMetrics,
     num_batches: Array | int,
     batch: Callable[[Array], Batch],
-) -> Scores:
+) -> EvalMetrics:
     """Adds the metrics of batches, each a function of its number, from 0."""
 
-    def body(index: Array, total: Scores) -> Scores:
+    def body(index: Array, total: EvalMetrics) -> EvalMetrics:
         given = {
-            key: over_batch(mesh, cast(Array, array), model_axis=False)
+            key: shard_batch(mesh, cast(Array, array), model_axis=False)
             for key, array in batch(index).items()
         }
         label, mask = given["label"], given["mask"]
-        logits = over_models(mesh, lambda own: logits_of(own, given["image"]), state)
+        logits = map_models(mesh, lambda own: logits_of(own, given["image"]), state)
         of_networks = jax.vmap(Metrics.of_batch, in_axes=(0, None, None))
-        each = total.each.merge(of_networks(logits, label, mask))
+        each = total.models.merge(of_networks(logits, label, mask))
         if total.ensembles is None:
-            return Scores(each, None)
+            return EvalMetrics(each, None)
         # The logarithms of probabilities are logits as well.
         groups = jax.nn.softmax(logits).reshape(*total.ensembles.count.shape, -1, *logits.shape[1:])
         ensembles = of_networks(jnp.log(groups.mean(axis=1)), label, mask)
-        return Scores(each, total.ensembles.merge(ensembles))
+        return EvalMetrics(each, total.ensembles.merge(ensembles))
 
-    return cast(Scores, jax.lax.fori_loop(0, num_batches, body, total))
+    return cast(EvalMetrics, jax.lax.fori_loop(0, num_batches, body, total))
 
 
 def _evaluate(
     state: TrainState,
-    total: Scores,
+    total: EvalMetrics,
     image: Array,
     label: Array,
     start: Array | int,
     stop: Array | int,
     *,
     mesh: Mesh,
-) -> Scores:
+) -> EvalMetrics:
     """Adds the metrics of the examples start .. stop - 1, each counted exactly once.
 
     The bounds are arguments, so that one program scores the training and the test examples. A call
@@ -213,7 +220,7 @@ def _evaluate(
     size = eval_batch_size(mesh)
 
     def batch(index: Array) -> Batch:
-        position = start + index * size + places(mesh, size)
+        position = start + index * size + batch_positions(mesh, size)
         chosen = jnp.minimum(position, stop - 1)
         return {"image": image[chosen], "label": label[chosen], "mask": position < stop}
 
@@ -222,13 +229,13 @@ def _evaluate(
 
 def _evaluate_batches(
     state: TrainState,
-    total: Scores,
+    total: EvalMetrics,
     image: Array,
     label: Array,
     num_batches: Array | int,
     *,
     mesh: Mesh,
-) -> Scores:
+) -> EvalMetrics:
     """The same, of batches that were brought to the devices that need them.
 
     Args:
@@ -283,7 +290,7 @@ def compiled_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> Loops:
     """
     options = compiler_options(deterministic)
     everywhere = replicated(mesh)
-    trained = (per_model(mesh), everywhere, everywhere)
+    trained = (sharded_by_model(mesh), everywhere, everywhere)
 
     def jit(loop: Callable[..., Any], out: Any, *donated: int, **static: Any) -> jax.stages.Wrapped:
         # `jit` takes a program's name from its function.

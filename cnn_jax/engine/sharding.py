@@ -20,7 +20,7 @@ from cnn_jax.errors import UserError
 
 MODEL, DATA = "model", "data"
 
-Block = tuple[slice, ...]  # An index for each axis.
+Index = tuple[slice, ...]  # An index for each axis.
 
 
 def make_mesh(num_networks: int) -> Mesh:
@@ -35,13 +35,13 @@ def make_mesh(num_networks: int) -> Mesh:
     Returns:
       A mesh of shape (gcd(num_networks, devices), the rest), with the axes `model` and `data`.
     """
-    devices = jax.device_count()
-    model = math.gcd(num_networks, devices)
-    shape = (model, devices // model)
+    device_names = jax.device_count()
+    model = math.gcd(num_networks, device_names)
+    shape = (model, device_names // model)
     return jax.make_mesh(shape, (MODEL, DATA), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def alone() -> Mesh:
+def single_device_mesh() -> Mesh:
     """The first device of this process: for a network that is trained already."""
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (MODEL, DATA))
 
@@ -51,32 +51,32 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def per_model(mesh: Mesh) -> NamedSharding:
+def sharded_by_model(mesh: Mesh) -> NamedSharding:
     """Of an array whose first axis is that of the networks."""
     return NamedSharding(mesh, PartitionSpec(MODEL))
 
 
-def of_batches(mesh: Mesh, *, model_axis: bool) -> NamedSharding:
+def batches_sharding(mesh: Mesh, *, model_axis: bool) -> NamedSharding:
     """Of many batches one after the other, each shared as `over_batch` says."""
     axes = [MODEL] * model_axis + [None] + [DATA] * (mesh.shape[DATA] > 1)
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
-def places(mesh: Mesh, batch_size: int) -> Array:
+def batch_positions(mesh: Mesh, batch_size: int) -> Array:
     """The numbers 0, 1, ... of the examples of a batch, as its devices share them.
 
     Returns:
       int32 [batch_size] for one device, else [devices, examples of a device], where numbers from
       `batch_size` on stand for what only fills up the batch.
     """
-    devices = mesh.shape[DATA]
-    if devices == 1:
+    device_names = mesh.shape[DATA]
+    if device_names == 1:
         return jnp.arange(batch_size)
-    rows = -(-batch_size // devices)
-    return jnp.arange(devices * rows).reshape(devices, rows)
+    rows = -(-batch_size // device_names)
+    return jnp.arange(device_names * rows).reshape(device_names, rows)
 
 
-def over_batch(mesh: Mesh, batch: Array, *, model_axis: bool) -> Array:
+def shard_batch(mesh: Mesh, batch: Array, *, model_axis: bool) -> Array:
     """Says where the parts of a batch lie.
 
     Args:
@@ -89,7 +89,7 @@ def over_batch(mesh: Mesh, batch: Array, *, model_axis: bool) -> Array:
     return cast(Array, jax.lax.with_sharding_constraint(batch, sharding))
 
 
-def over_models(mesh: Mesh, function: Callable[..., Any], *trees: Any) -> Any:
+def map_models(mesh: Mesh, function: Callable[..., Any], *trees: Any) -> Any:
     """A function of one network, for all of them: on all devices at once.
 
     Those of one device are vectorized, or taken one after the other: see `takes_one_by_one`.
@@ -103,21 +103,21 @@ def over_models(mesh: Mesh, function: Callable[..., Any], *trees: Any) -> Any:
       What `function` returns, with that axis.
     """
     if jax.tree.leaves(trees)[0].shape[0] == 1:  # Less for JAX and XLA to think about.
-        alone = function(*jax.tree.map(lambda a: a[0], trees))
-        return jax.tree.map(lambda a: a[None], alone)
-    devices = mesh.shape[MODEL]
+        single_device_mesh = function(*jax.tree.map(lambda a: a[0], trees))
+        return jax.tree.map(lambda a: a[None], single_device_mesh)
+    device_names = mesh.shape[MODEL]
 
     def on_device(networks: Any) -> Any:
-        if takes_one_by_one(mesh):
+        if maps_sequentially(mesh):
             return jax.lax.map(lambda own: function(*own), networks)
         return jax.vmap(function)(*networks)
 
-    split = jax.tree.map(lambda a: a.reshape(devices, -1, *a.shape[1:]), trees)
+    split = jax.tree.map(lambda a: a.reshape(device_names, -1, *a.shape[1:]), trees)
     found = jax.vmap(on_device, spmd_axis_name=MODEL)(split)
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), found)
 
 
-def takes_one_by_one(mesh: Mesh) -> bool:
+def maps_sequentially(mesh: Mesh) -> bool:
     """Whether a device takes its networks one after the other.
 
     An accelerator takes all of them in one vectorized step. On a CPU the caches hold what one
@@ -126,7 +126,7 @@ def takes_one_by_one(mesh: Mesh) -> bool:
     return bool(mesh.devices.flat[0].platform == "cpu")
 
 
-def blocks_of(array: jax.ShapeDtypeStruct | Array) -> dict[jax.Device, Block]:
+def device_indices(array: jax.ShapeDtypeStruct | Array) -> dict[jax.Device, Index]:
     """Which part of an array each device of this process has, or is to have."""
     sharding = array.sharding
     assert sharding is not None
@@ -134,7 +134,7 @@ def blocks_of(array: jax.ShapeDtypeStruct | Array) -> dict[jax.Device, Block]:
     return {device: block for device, block in found.items() if block is not None}
 
 
-def put(tree: Any, sharding: NamedSharding) -> Any:
+def to_devices(tree: Any, sharding: NamedSharding) -> Any:
     """Arrays of the host, the same in every process, on the devices."""
 
     def put_one(array: Any) -> Array:
@@ -144,7 +144,7 @@ def put(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(put_one, tree)
 
 
-def get(tree: Any) -> Any:
+def to_host(tree: Any) -> Any:
     """Copies of arrays in this process, of whatever processes they are spread over.
 
     All processes must ask for them.
@@ -161,7 +161,7 @@ def _replicate(mesh: Mesh) -> Callable[[Any], Any]:
     return cast(Callable[[Any], Any], jax.jit(lambda t: t, out_shardings=replicated(mesh)))
 
 
-def devices() -> list[str]:
+def device_names() -> list[str]:
     """The accelerators, or the CPU, that JAX found."""
     try:
         return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]

@@ -14,7 +14,7 @@ Ints = npt.NDArray[np.int64]
 
 
 @dataclasses.dataclass(frozen=True)
-class Scores:
+class ClassificationReport:
     """What N examples, K classes and the probabilities that a network gives them come to.
 
     Attributes:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
-from cnn_jax.checkpoint.tree import difference, form
+from cnn_jax.checkpoint.tree import dtype_and_shape, first_difference
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import check_same_model
 from cnn_jax.engine import compilation_cache, loops
@@ -25,7 +25,7 @@ from cnn_jax.model import ConvNet, normalize
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A network with its parameters.
 
     Attributes:
@@ -50,7 +50,7 @@ class Trained:
         return ConvNet(num_classes=len(self.class_names), **self.config.model)
 
     @property
-    def about(self) -> str:
+    def label(self) -> str:
         """Which network it is, for titles."""
         return f"{self.config.dataset.name}, step {self.step}"
 
@@ -92,7 +92,7 @@ def _program(
 
     image_u8 = jax.ShapeDtypeStruct((loops.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
     program = jax.jit(logits, compiler_options=loops.compiler_options(deterministic))
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         return program.lower(_shapes(model, image_shape), image_u8).compile()
 
 
@@ -150,7 +150,7 @@ def load(
     warn: Callable[[str], None],
     config: ConfigDict | None = None,
     number: int | None = None,
-) -> Trained:
+) -> TrainedModel:
     """The network of a workdir.
 
     Args:
@@ -165,43 +165,45 @@ def load(
     """
     path, checkpoint = open_checkpoint(workdir, step, warn)
     config = config_of(checkpoint, path, config)
-    image_shape, class_names = metadata.saved_form(checkpoint, config)
+    image_shape, class_names = metadata.saved_data_info(checkpoint, config)
     flat = {
         name.removeprefix("params."): array
         for name, array in checkpoint.arrays.items()
         if name.startswith("params.")
     }
     _check_number(number, config, path)
-    if (count := sweep.count(config)) > 1:
+    if (count := sweep.count_models(config)) > 1:
         if any(array.shape[:1] != (count,) for array in flat.values()):
             raise _of_another(checkpoint.step, path, f"it has not {count} networks")
         assert number is not None
         flat = {name: array[number] for name, array in flat.items()}
-        config = sweep.alone(config, number)
+        config = sweep.single_model_config(config, number)
     params = unflatten_dict(flat, sep=".")
-    trained = Trained(path, checkpoint.step, config, image_shape, class_names, params)
+    trained = TrainedModel(path, checkpoint.step, config, image_shape, class_names, params)
     shapes = _shapes(trained.model, image_shape)
-    if array := difference({name: form(array) for name, array in flat.items()}, shapes):
+    if array := first_difference(
+        {name: dtype_and_shape(array) for name, array in flat.items()}, shapes
+    ):
         raise _of_another(checkpoint.step, path, array)
     if not all(np.isfinite(array).all() for array in flat.values()):
         raise UserError(
             f"checkpoint {checkpoint.step} of {path} has parameters that are no numbers: allowed "
-            "are finite ones. Choose another --step, --network or --workdir."
+            "are finite ones. Choose another --step, --model or --workdir."
         )
     return trained
 
 
 def _check_number(number: int | None, config: ConfigDict, path: Path) -> None:
-    count = sweep.count(config)
+    count = sweep.count_models(config)
     if count > 1 and number is None:
         raise UserError(
             f"workdir {path} holds {count} networks that were trained at once: allowed is one of "
-            f"them. Use --network=K, 0..{count - 1}, in the order of its result.json."
+            f"them. Use --model=K, 0..{count - 1}, in the order of its result.json."
         )
     if number is not None and number >= count:
         there = f"0..{count - 1}" if count > 1 else "0, its only one"
         raise UserError(
-            f"workdir {path} has no network {number}: allowed is {there}. Change --network."
+            f"workdir {path} has no network {number}: allowed is {there}. Change --model."
         )
 
 

@@ -16,7 +16,7 @@ from jax import export as jax_export
 from cnn_jax import model
 from cnn_jax.checkpoint import tree
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import onnx as onnx_export
 from cnn_jax.export import readme
 from cnn_jax.reporting import result
@@ -39,7 +39,7 @@ Images = npt.NDArray[np.uint8]
 Answers = Mapping[str, npt.NDArray[Any]]
 
 
-def to_jax(network: Trained) -> bytes:
+def to_jax(network: TrainedModel) -> bytes:
     """The network with its parameters as a program for each of `PLATFORMS`.
 
     uint8 [b, H, W, C] -> float32 probabilities [b, K] for any b; other types are refused.
@@ -56,20 +56,20 @@ def to_jax(network: Trained) -> bytes:
     return bytes(exported.serialize())
 
 
-def run_jax(network: Trained, content: bytes, image_u8: Images) -> Answers:
+def run_jax(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
     """What `to_jax` made says to images."""
     del network  # It is all in the file.
     program = jax_export.deserialize(bytearray(content))
     return {"probabilities": np.asarray(program.call(image_u8))}
 
 
-def to_onnx(network: Trained) -> bytes:
+def to_onnx(network: TrainedModel) -> bytes:
     """See `onnx_model.build`."""
     properties = {**origin(network), "class_names": json.dumps(network.class_names)}
     return onnx_export.build(network.model, network.params, network.image_shape, properties)
 
 
-def run_onnx(network: Trained, content: bytes, image_u8: Images) -> Answers:
+def run_onnx(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
     """What `to_onnx` made says to images, in ONNX Runtime."""
     del network  # It is all in the file.
     runtime = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
@@ -77,12 +77,12 @@ def run_onnx(network: Trained, content: bytes, image_u8: Images) -> Answers:
     return dict(zip(names, runtime.run(names, {"image": image_u8}), strict=True))
 
 
-def to_safetensors(network: Trained) -> bytes:
+def to_safetensors(network: TrainedModel) -> bytes:
     """The parameters by their path in the tree, as in `conv_1.kernel`."""
     return bytes(safetensors.numpy.save(tree.flatten(network.params), origin(network)))
 
 
-def run_safetensors(network: Trained, content: bytes, image_u8: Images) -> Answers:
+def run_safetensors(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
     """What `to_safetensors` made says to images, by the lines of the README."""
     scope = {"np": np, "image": image_u8, "params": safetensors.numpy.load(content)}
     exec(readme.numpy_lines(network.model), scope)
@@ -90,7 +90,7 @@ def run_safetensors(network: Trained, content: bytes, image_u8: Images) -> Answe
 
 
 FORMATS: Mapping[
-    str, tuple[Callable[[Trained], bytes], Callable[[Trained, bytes, Images], Answers]]
+    str, tuple[Callable[[TrainedModel], bytes], Callable[[TrainedModel, bytes, Images], Answers]]
 ] = {
     "model.jax": (to_jax, run_jax),
     "model.onnx": (to_onnx, run_onnx),
@@ -98,7 +98,7 @@ FORMATS: Mapping[
 }
 
 
-def build_and_verify(name: str, network: Trained) -> tuple[bytes, float]:
+def build_and_verify(name: str, network: TrainedModel) -> tuple[bytes, float]:
     """Makes a file, and compares what it says with what the network says.
 
     Args:
@@ -132,7 +132,7 @@ def build_and_verify(name: str, network: Trained) -> tuple[bytes, float]:
     return content, largest
 
 
-def origin(network: Trained) -> dict[str, str]:
+def origin(network: TrainedModel) -> dict[str, str]:
     """Which network it is; the digest is that of `result.json`."""
     return {"step": str(network.step), "params_sha256": result.params_sha256(network.params)}
 

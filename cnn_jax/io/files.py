@@ -1,92 +1,90 @@
-"""Files that tell whether they are whole: a SHA-256 in hexadecimal, and the bytes it is of."""
+"""Atomic writes, checksummed files, the cache folder, and the operating system's errors.
+
+A file is complete or unchanged, whenever its writer dies. A checksummed file also tells whether its
+content is intact: it begins with a SHA-256 of the rest, in hexadecimal digits.
+"""
 
 import contextlib
+import glob
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
 
 from cnn_jax.errors import UserError
 
 _DIGEST_SIZE = 64
-_LEFT_SECONDS = 3600.0  # What is unfinished for so long, nobody will finish.
+_STALE_SECONDS = 3600.0  # No process takes so long to write a file.
 
 
-def write(path: Path, parts: Sequence[bytes]) -> None:
-    """Writes a file whole or not at all, and clears away what dead processes left of it.
+def write_atomically(path: Path, *parts: bytes) -> None:
+    """Writes a file, and flushes it to the disk before it takes its name.
 
     Args:
-      path: the file; its folder must be there.
-      parts: its contents, one after the other.
+      path: the file; its folder must exist.
+      parts: its content, one part after the other.
 
     Raises:
-      OSError: when it cannot be written; a file that was there before stays.
+      OSError: when it cannot be written; a file of that name stays as it was.
     """
-    for left in path.parent.glob(f"{path.name}.*.unfinished"):
-        if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-            left.unlink(missing_ok=True)
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.unfinished")
+    for stale in path.parent.glob(
+        f"{glob.escape(path.name)}.*.tmp"
+    ):  # Left by processes that died.
+        if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+            stale.unlink(missing_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with unfinished.open("wb") as file:
-            file.write(digest.hexdigest().encode())
+        with temporary.open("wb") as file:
             for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        unfinished.replace(path)
-    except BaseException:  # A signal too: half a file is of no use to anybody.
-        unfinished.unlink(missing_ok=True)
+        temporary.replace(path)
+    except BaseException:  # A signal too: a truncated file is of no use to anybody.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
 
 
-def read(path: Path) -> memoryview | None:
-    """The contents of a file, or None where it is missing or not as it was written."""
-    try:
-        content = memoryview(path.read_bytes())
-    except OSError:
-        return None
-    digest, body = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
-    return body if hashlib.sha256(body).hexdigest().encode() == digest else None
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file, whole or not at all.
+def write_output(path: Path, content: bytes) -> None:
+    """Writes a file of a workdir atomically.
 
     Raises:
       UserError: when it cannot be written.
     """
-    unfinished = path.with_name(path.name + ".tmp")
-    with said(path):
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content)
-                _to_disk(file)
-            unfinished.replace(path)
-        finally:
-            with contextlib.suppress(OSError):  # It is there only where it could not be written.
-                unfinished.unlink()
+    with translate_errors(path):
+        write_atomically(path, content)
 
 
-def _to_disk(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def write_checksummed(path: Path, *parts: bytes) -> None:
+    """Writes a file atomically, with a SHA-256 of its content; arguments as `write_atomically`."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    write_atomically(path, digest.hexdigest().encode(), *parts)
+
+
+def read_checksummed(path: Path) -> memoryview | None:
+    """Returns the content of a checksummed file, or None where it is missing or damaged."""
+    try:
+        whole = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    digest, content = whole[:_DIGEST_SIZE], whole[_DIGEST_SIZE:]
+    return content if hashlib.sha256(content).hexdigest().encode() == digest else None
 
 
 @contextlib.contextmanager
-def said(path: Path) -> Iterator[None]:
-    """Turns what the operating system refuses into words."""
+def translate_errors(path: Path) -> Iterator[None]:
+    """Turns an OSError while a workdir is written into a UserError."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): allowed is a --workdir in a "
-            "folder that can be written, on a disk with room. Make room or allow writing and start "
-            "again, or choose another --workdir."
+            f"cannot write {path} ({error.strerror or error}): --workdir must be a writable "
+            "folder on a disk with free space. Free space or change permissions and start again, "
+            "or choose another --workdir."
         ) from error
 
 

@@ -10,18 +10,22 @@ from types import FrameType
 
 from cnn_jax.errors import Stopped
 
-REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a scheduler, a lost terminal.
+STOP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+)  # Ctrl-C, a scheduler, a lost terminal.
 IMPATIENT_SECONDS = 1.0
 
 
 def install(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     """Sets the handler of all `REQUESTS` but those that are ignored, as under `nohup`."""
-    for number in REQUESTS:
+    for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def obey(number: int, frame: FrameType | None) -> None:
+def raise_stopped(number: int, frame: FrameType | None) -> None:
     """A handler for when there is nothing to save: for a program, not for a library.
 
     Raises:
@@ -37,7 +41,7 @@ def obey(number: int, frame: FrameType | None) -> None:
     raise stopped
 
 
-class Held:
+class StopRequest:
     """The request that has come and is to be answered.
 
     Attributes:
@@ -46,7 +50,7 @@ class Held:
 
     number: int | None = None
 
-    def answer(self, message: str) -> None:
+    def raise_if_requested(self, message: str) -> None:
         """Ends the work if that was asked for.
 
         Args:
@@ -60,7 +64,7 @@ class Held:
 
 
 @contextlib.contextmanager
-def held(clock: Callable[[], float] = time.monotonic) -> Iterator[Held]:
+def defer_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[StopRequest]:
     """While it lasts, a request is noted, for the work to end well.
 
     One that comes a second later or more is obeyed at once: somebody is impatient. Before that it
@@ -74,7 +78,7 @@ def held(clock: Callable[[], float] = time.monotonic) -> Iterator[Held]:
     Raises:
       Stopped: on such a second request.
     """
-    request = Held()
+    request = StopRequest()
     came = 0.0
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -88,7 +92,7 @@ def held(clock: Callable[[], float] = time.monotonic) -> Iterator[Held]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in REQUESTS}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     install(note)
     try:
         yield request

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from cnn_jax.errors import UserError
-from cnn_jax.io.files import _to_disk, said, write_whole
+from cnn_jax.io.files import translate_errors, write_output
 
 
 class Workdir:
@@ -34,7 +34,7 @@ class Workdir:
             raise UserError(
                 f"--workdir={path!r} is no UTF-8: allowed is a name that is. Choose another one."
             ) from error
-        with said(self.path):
+        with translate_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
         self._metrics = self.path / "metrics.jsonl"
@@ -48,7 +48,7 @@ class Workdir:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes `name`, whole or not at all."""
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-        write_whole(self.path / name, text.encode())
+        write_output(self.path / name, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """What `name` holds, or None where it is missing or no object."""
@@ -61,15 +61,16 @@ class Workdir:
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Appends a line to `metrics.jsonl`."""
-        with said(self._metrics), self._metrics.open("a") as file:
+        with translate_errors(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def metrics_size(self) -> int:
         """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
         if not self._metrics.exists():
             return 0
-        with said(self._metrics), self._metrics.open("a") as file:
-            _to_disk(file)
+        with translate_errors(self._metrics), self._metrics.open("a") as file:
+            file.flush()
+            os.fsync(file.fileno())
             return file.tell()
 
     def cut_metrics(self, size: int) -> bool:
@@ -78,7 +79,7 @@ class Workdir:
         Returns:
           Whether it had that many.
         """
-        with said(self._metrics), self._metrics.open("a") as file:
+        with translate_errors(self._metrics), self._metrics.open("a") as file:
             if file.tell() < size:
                 return False
             file.truncate(size)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.nn.fused_conv_pool import block_stage, first_larger
+from cnn_jax.nn.fused_conv_pool import first_larger, fused_conv_pool
 from cnn_jax.nn.shapes import POOL_SIZE, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -59,7 +59,7 @@ def conv_stage(
         return pool(ACTIVATIONS[activation](convolution + bias.reshape(1, 1, 1, -1)), kind_of_pool)
 
     def block(image: Array, kernel: Array, bias: Array) -> Array:
-        return block_stage(image, kernel, bias, pads, ACTIVATIONS[activation])
+        return fused_conv_pool(image, kernel, bias, pads, ACTIVATIONS[activation])
 
     usual = strides == 1 and kind_of_pool == "max"
     on_cpu = block if usual else functools.partial(stage, convolve)

@@ -30,7 +30,7 @@ _product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def block_stage(
+def fused_conv_pool(
     image: Array,
     kernel: Array,
     bias: Array,
@@ -64,9 +64,11 @@ def _forward(
     pads: tuple[int, int],
     activation: Callable[[Array], Array],
 ) -> tuple[Array, _Residuals]:
-    windows = _cut(image, kernel.shape, pads)
-    products = _product("gmk,gkn->gmn", _spread(kernel), windows.reshape(*windows.shape[:2], -1))
-    places = _places(products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape)
+    windows = _extract_windows(image, kernel.shape, pads)
+    products = _product(
+        "gmk,gkn->gmn", _expand_kernel(kernel), windows.reshape(*windows.shape[:2], -1)
+    )
+    places = _pool_windows(products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape)
     top, top_column = first_larger(places[0, 0], places[0, 1])
     bottom, bottom_column = first_larger(places[1, 0], places[1, 1])
     largest, lower = first_larger(top, bottom)
@@ -87,20 +89,20 @@ def _backward(
     _, activation_gradient = jax.vjp(activation, biased)
     (d_biased,) = activation_gradient(gradient.transpose(3, 1, 2, 0))
     numbers = jnp.arange(4, dtype=place.dtype).reshape(2, 2, 1, 1, 1, 1)
-    d_products = _products_of(
+    d_products = _pool_windows_transpose(
         jnp.where(place[None, None] == numbers, d_biased[None, None], 0), kernel.shape
     )
     d_products = d_products.reshape(*d_products.shape[:2], -1)
-    spread, gather = jax.vjp(_spread, kernel)
+    spread, gather = jax.vjp(_expand_kernel, kernel)
     flat = windows.reshape(*windows.shape[:2], -1)
     (d_kernel,) = gather(_product("gmn,gkn->gmk", d_products, flat))
     d_windows = _product("gmk,gmn->gkn", spread, d_products).reshape(windows.shape)
-    paste = jax.linear_transpose(lambda image: _cut(image, kernel.shape, pads), image)
+    paste = jax.linear_transpose(lambda image: _extract_windows(image, kernel.shape, pads), image)
     (d_image,) = paste(d_windows)
     return d_image, d_kernel, d_biased.sum((1, 2, 3))
 
 
-block_stage.defvjp(_forward, _backward)
+fused_conv_pool.defvjp(_forward, _backward)
 
 
 def first_larger(first: Array, second: Array) -> tuple[Array, Array]:
@@ -113,13 +115,13 @@ def first_larger(first: Array, second: Array) -> tuple[Array, Array]:
     return jnp.where(is_second, second, first), is_second
 
 
-def _halves_products(kernel_shape: tuple[int, ...]) -> bool:
+def _uses_winograd(kernel_shape: tuple[int, ...]) -> bool:
     """Whether to use F(2, 3). With one channel the products are too thin for it to pay."""
     size, _, channels, _ = kernel_shape
     return size == 3 and channels > 1
 
 
-def _cut(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
+def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
     """Cuts the image into windows, two pixels apart, each a column of a factor of a product.
 
     Args:
@@ -157,7 +159,7 @@ def _cut(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> 
         )
         for i in range(2 * reach)
     ]
-    if _halves_products(kernel_shape):
+    if _uses_winograd(kernel_shape):
         d0, d1, d2, d3 = window_rows
         groups = jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
     else:
@@ -165,13 +167,13 @@ def _cut(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> 
     return groups.reshape(len(groups), -1, rows, columns, batch)
 
 
-def _spread(kernel: Array) -> Array:
+def _expand_kernel(kernel: Array) -> Array:
     """The other factor: [k, k, C, O] -> [groups, places of a group * O, window's pixels * C]."""
     size, _, _, filters = kernel.shape
     spare = 2 * (size // 2 + 1) - size
     shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
     columns = jnp.stack(shifted, axis=1)  # [k, 2, window's columns, C, O]
-    if _halves_products(kernel.shape):
+    if _uses_winograd(kernel.shape):
         g0, g1, g2 = columns
         groups = jnp.stack([g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2])[:, :, None]
     else:
@@ -183,18 +185,18 @@ def _spread(kernel: Array) -> Array:
     return moved.reshape(len(moved), moved.shape[1] * filters, -1)
 
 
-def _places(products: Array, kernel_shape: tuple[int, ...]) -> Array:
+def _pool_windows(products: Array, kernel_shape: tuple[int, ...]) -> Array:
     """[groups, places of a group * O, H', W', B] -> [2, 2, O, H', W', B]: the pooling windows."""
     filters = kernel_shape[-1]
-    if _halves_products(kernel_shape):
+    if _uses_winograd(kernel_shape):
         m0, m1, m2, m3 = products.reshape(4, 2, filters, *products.shape[2:])
         return jnp.stack([m0 + m1 + m2, m1 - m2 - m3])
     return products.reshape(2, 2, filters, *products.shape[2:])
 
 
-def _products_of(places: Array, kernel_shape: tuple[int, ...]) -> Array:
+def _pool_windows_transpose(places: Array, kernel_shape: tuple[int, ...]) -> Array:
     """The transpose of `_places`."""
-    if _halves_products(kernel_shape):
+    if _uses_winograd(kernel_shape):
         top, bottom = places
         groups = jnp.stack([top, top + bottom, top - bottom, -bottom])
     else:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-Values = dict[str, float | int]  # What `Metrics.compute` says.
+MetricValues = dict[str, float | int]  # What `Metrics.compute` says.
 
 
 class Metrics(flax.struct.PyTreeNode):
@@ -71,7 +71,7 @@ class Metrics(flax.struct.PyTreeNode):
         """Mean cross-entropy, float32 []; 0 for no examples, so that a gradient stays finite."""
         return self.loss_sum / jnp.maximum(self.count, 1)
 
-    def compute(self) -> Values:
+    def compute(self) -> MetricValues:
         """Python numbers: `loss`, mean cross-entropy in nats; `accuracy`, 0..1; `count`.
 
         Raises:
@@ -86,14 +86,14 @@ class Metrics(flax.struct.PyTreeNode):
             "count": count,
         }
 
-    def each(self) -> list[Values]:
+    def compute_each(self) -> list[MetricValues]:
         """What `compute` says, for each network."""
         sums = jax.device_get(self)
         columns = zip(sums.loss_sum, sums.correct, sums.count, strict=True)
         return [Metrics(*numbers).compute() for numbers in columns]
 
 
-def finite(each: Sequence[Values], name: str) -> list[float | int | None]:
+def finite_values(each: Sequence[MetricValues], name: str) -> list[float | int | None]:
     """One value of each network; None for those whose loss is no number any more.
 
     Their accuracy would be that of class 0, which is the first of equals.
@@ -101,7 +101,7 @@ def finite(each: Sequence[Values], name: str) -> list[float | int | None]:
     return [values[name] if math.isfinite(values["loss"]) else None for values in each]
 
 
-def mean(each: Sequence[Values], name: str) -> float:
+def mean_of_finite(each: Sequence[MetricValues], name: str) -> float:
     """Mean of one value over the networks whose loss is finite; NaN where it is for none."""
-    numbers = [number for number in finite(each, name) if number is not None]
+    numbers = [number for number in finite_values(each, name) if number is not None]
     return math.fsum(numbers) / len(numbers) if numbers else math.nan

@@ -44,7 +44,7 @@ def make_optimizer(
     return transformation
 
 
-def with_numbers(opt_state: Any, numbers: dict[str, Array]) -> Any:
+def set_hyperparameters(opt_state: Any, numbers: dict[str, Array]) -> Any:
     """An optimizer's state with other values of what is swept; none: the state as it is."""
     if not numbers:
         return opt_state

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.evaluation.report import Scores
+from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure
 
 _MOST_NUMBERS = 30  # Classes; with more of them numbers would not be legible.
@@ -55,7 +55,7 @@ def draw_confusion(
 
 
 @figure.styled
-def draw_calibration(scores: Scores, about: str) -> Figure:
+def draw_calibration(scores: ClassificationReport, about: str) -> Figure:
     """Draws accuracy against confidence, and how many examples stand behind each bar.
 
     Args:

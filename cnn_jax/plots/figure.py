@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.io.files import said, write_whole
+from cnn_jax.io.files import translate_errors, write_output
 
 _STYLE: Mapping[str, Any] = {
     "font.size": 9,
@@ -71,9 +71,9 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
       UserError: when it cannot be written.
     """
-    with said(path.parent):
+    with translate_errors(path.parent):
         path.parent.mkdir(exist_ok=True)
-    write_whole(path, png(figure))
+    write_output(path, png(figure))
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -83,5 +83,5 @@ def remove(paths: Iterable[Path]) -> None:
       UserError: when one cannot be deleted.
     """
     for path in paths:
-        with said(path):
+        with translate_errors(path):
             path.unlink(missing_ok=True)

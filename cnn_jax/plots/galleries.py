@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from cnn_jax.evaluation.report import Scores
+from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure
 
 MOST_MISTAKES = 40  # Images.
@@ -18,7 +18,10 @@ _COLUMNS = 8
 
 @figure.styled
 def draw_mistakes(
-    scores: Scores, image_u8: npt.NDArray[np.uint8], class_names: Sequence[str], about: str
+    scores: ClassificationReport,
+    image_u8: npt.NDArray[np.uint8],
+    class_names: Sequence[str],
+    about: str,
 ) -> Figure:
     """Draws the most confident mistakes, row by row, each with what it is and was taken for.
 

@@ -66,7 +66,7 @@ def conventions_of(dataset_name: str, image_shape: tuple[int, int, int]) -> Conv
     return Conventions(max(1, round(known.box * scale)), known.by_mass, known.stroke * scale)
 
 
-def frame(
+def frame_ink(
     ink: Ink, shape: tuple[int, int], *, box: int, by_mass: bool, stroke: float
 ) -> npt.NDArray[np.uint8]:
     """Draws ink again, light on black, as large as asked and in the middle.

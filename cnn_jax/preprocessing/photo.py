@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from cnn_jax.preprocessing import frame
 from cnn_jax.preprocessing.decode import PhotoError, read_rgb
 from cnn_jax.preprocessing.frame import Conventions
-from cnn_jax.preprocessing.segment import find_ink, within
+from cnn_jax.preprocessing.segment import find_ink, shrink_to
 
 _THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
 _SHOWN = 400  # Pixels a side for people.
@@ -82,11 +82,11 @@ def read_photos(
 def _photo(path: Path, image_shape: tuple[int, int, int], conventions: Conventions | None) -> Photo:
     picture = read_rgb(path)
     height, width, _ = image_shape
-    original = within(picture, _SHOWN)
+    original = shrink_to(picture, _SHOWN)
     if conventions is None:
         image_u8 = np.array(ImageOps.fit(picture, (width, height)))
         return Photo(original, image_u8, None)
     found = find_ink(picture)
-    image_u8 = frame.frame(found, (height, width), **dataclasses.asdict(conventions))
+    image_u8 = frame.frame_ink(found, (height, width), **dataclasses.asdict(conventions))
     polarity = "dark on light" if found.is_dark else "light on dark"
     return Photo(original, image_u8[..., np.newaxis], polarity)

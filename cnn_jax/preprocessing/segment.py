@@ -46,7 +46,7 @@ class Ink:
         return bounding_box(self.strength)
 
 
-def find(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
+def segment_ink(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
     """Tells ink from background.
 
     Args:
@@ -83,7 +83,7 @@ def find(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
     return Ink(strength.astype(np.float32), is_dark)
 
 
-def inside(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
+def find_sheet_or_frame(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
     """Where to look again: on a sheet that lies on a table, or within a frame.
 
     Args:
@@ -241,14 +241,16 @@ def find_ink(picture: Image.Image) -> segment.Ink:
 
     Where a sheet or a frame was found for ink, everything is what it holds.
     """
-    rough, scale = _look(picture, max(picture.size) / 2)
+    rough, scale = _segment_view(picture, max(picture.size) / 2)
     with contextlib.suppress(PhotoError):  # It holds nothing: it is the drawing after all.
         for _ in range(_NESTED):
-            inside = segment.inside(np.asarray(within(picture, _SEARCHED)), rough)
-            if inside is None:
+            find_sheet_or_frame = segment.find_sheet_or_frame(
+                np.asarray(shrink_to(picture, _SEARCHED)), rough
+            )
+            if find_sheet_or_frame is None:
                 break
-            held = _only(picture, inside)
-            rough, scale = _look(held, max(held.size) / 2)
+            held = _crop_to_region(picture, find_sheet_or_frame)
+            rough, scale = _segment_view(held, max(held.size) / 2)
             picture = held
     left, upper, right, lower = (scale * end for end in rough.box)
     longest = max(right - left, lower - upper)
@@ -259,11 +261,11 @@ def find_ink(picture: Image.Image) -> segment.Ink:
         round(min(right + margin, picture.width)),
         round(min(lower + margin, picture.height)),
     )
-    found, _ = _look(picture.crop(place), longest)
+    found, _ = _segment_view(picture.crop(place), longest)
     return found
 
 
-def _look(picture: Image.Image, longest: float) -> tuple[segment.Ink, float]:
+def _segment_view(picture: Image.Image, longest: float) -> tuple[segment.Ink, float]:
     """The ink on a reduced view, and how many pixels of the picture one of the view stands for.
 
     Args:
@@ -273,15 +275,15 @@ def _look(picture: Image.Image, longest: float) -> tuple[segment.Ink, float]:
     Raises:
       PhotoError: when there is no ink.
     """
-    view = within(picture, _SEARCHED)
+    view = shrink_to(picture, _SEARCHED)
     scale = max(picture.size) / max(view.size)
-    found = segment.find(np.asarray(view), widest=longest / 2 / scale)
+    found = segment.segment_ink(np.asarray(view), widest=longest / 2 / scale)
     if found is None:
         raise PhotoError("shows nothing: it is of one colour")
     return found, scale
 
 
-def _only(picture: Image.Image, place: segment.Mask) -> Image.Image:
+def _crop_to_region(picture: Image.Image, place: segment.Mask) -> Image.Image:
     """That place of a picture, in a box whose rest continues it.
 
     Args:
@@ -295,7 +297,7 @@ def _only(picture: Image.Image, place: segment.Mask) -> Image.Image:
     return Image.composite(picture, ground, mask).crop(mask.getbbox())
 
 
-def within(picture: Image.Image, side: int) -> Image.Image:
+def shrink_to(picture: Image.Image, side: int) -> Image.Image:
     """A copy whose longer side is at most that many pixels, each the average of an area."""
     small = picture.copy()
     small.thumbnail((side, side), Image.Resampling.BOX)

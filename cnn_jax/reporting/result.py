@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 
-from cnn_jax.engine.sharding import devices
+from cnn_jax.engine.sharding import device_names
 from cnn_jax.io.environment import versions
-from cnn_jax.nn.metrics import Values, mean
+from cnn_jax.nn.metrics import MetricValues, mean_of_finite
 
 _OF_SEVERAL = {"networks", "comparison"}  # What the result of a single network has not.
 
@@ -71,10 +71,10 @@ class Result:
         return {k: v for k, v in found.items() if v is not None or k not in _OF_SEVERAL}
 
 
-def make(
+def make_result(
     params: Any,
-    test: Sequence[Values],
-    trained: Sequence[Values],
+    test: Sequence[MetricValues],
+    trained: Sequence[MetricValues],
     **others: Any,
 ) -> Result:
     """Sums up.
@@ -87,13 +87,13 @@ def make(
     """
     losses = [float(values["loss"]) for values in test]
     return Result(
-        test_accuracy=mean(test, "accuracy"),
-        test_loss=mean(test, "loss") if all(map(math.isfinite, losses)) else None,
-        train_accuracy=mean(trained, "accuracy"),
+        test_accuracy=mean_of_finite(test, "accuracy"),
+        test_loss=mean_of_finite(test, "loss") if all(map(math.isfinite, losses)) else None,
+        train_accuracy=mean_of_finite(trained, "accuracy"),
         num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)) // len(test),
         params_sha256=params_sha256(params),
         versions=versions(),
-        devices=devices(),
+        devices=device_names(),
         params=params,
         **others,
     )

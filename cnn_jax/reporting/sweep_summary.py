@@ -9,16 +9,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cnn_jax.config import sweep
-from cnn_jax.config.sweep import Network
-from cnn_jax.engine.loops import Scores
+from cnn_jax.config.sweep import SweptModel
+from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.io.console import format_table
-from cnn_jax.nn.metrics import Values, finite
+from cnn_jax.nn.metrics import MetricValues, finite_values
 
 _PER_LINE = 10  # Accuracies.
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class SweepSummary:
     """Networks that differ in nothing but their seed.
 
     Attributes:
@@ -30,13 +30,13 @@ class Comparison:
 
     swept: Mapping[str, float]
     seeds: range
-    test: Sequence[Values]
-    ensemble: Values
+    test: Sequence[MetricValues]
+    ensemble: MetricValues
 
     @property
     def accuracies(self) -> list[float]:
         """On the test set, 0..1; without those of networks whose loss is no number any more."""
-        found = finite(self.test, "accuracy")
+        found = finite_values(self.test, "accuracy")
         return [float(accuracy) for accuracy in found if accuracy is not None]
 
     @property
@@ -67,7 +67,7 @@ class Comparison:
     def to_json(self) -> dict[str, Any]:
         """As it goes into `result.json`: fractions, losses in nats, null for what is unknown."""
         interval = self.interval
-        ensemble = {name: finite([self.ensemble], name)[0] for name in ("accuracy", "loss")}
+        ensemble = {name: finite_values([self.ensemble], name)[0] for name in ("accuracy", "loss")}
         return {
             **self.swept,
             "num_models": len(self.seeds),
@@ -79,25 +79,25 @@ class Comparison:
         }
 
 
-def compare(config: ConfigDict, scores: Scores) -> list[Comparison]:
+def summarize(config: ConfigDict, scores: EvalMetrics) -> list[SweepSummary]:
     """The networks of a config, those together that differ in their seed alone.
 
     Args:
       config: of the run.
       scores: of its networks and ensembles on the test set.
     """
-    test = scores.each.each()
-    ensembles = scores.ensembles.each() if scores.ensembles else test
+    test = scores.models.compute_each()
+    ensembles = scores.ensembles.compute_each() if scores.ensembles else test
     size = config.num_models
     seeds = range(config.seed, config.seed + size)
     return [
-        Comparison(swept, seeds, test[k * size : (k + 1) * size], ensembles[k])
-        for k, swept in enumerate(sweep.combinations(config))
+        SweepSummary(swept, seeds, test[k * size : (k + 1) * size], ensembles[k])
+        for k, swept in enumerate(sweep.hyperparameter_combinations(config))
     ]
 
 
-def rows(
-    found: Sequence[Network], test: Sequence[Values], trained: Sequence[Values]
+def model_rows(
+    found: Sequence[SweptModel], test: Sequence[MetricValues], trained: Sequence[MetricValues]
 ) -> list[dict[str, Any]]:
     """Each network as it goes into `result.json`; what has no loss any more has null.
 
@@ -106,7 +106,11 @@ def rows(
       test: `accuracy` and `loss` of each on the test set.
       trained: those on the training set.
     """
-    columns = finite(test, "accuracy"), finite(test, "loss"), finite(trained, "accuracy")
+    columns = (
+        finite_values(test, "accuracy"),
+        finite_values(test, "loss"),
+        finite_values(trained, "accuracy"),
+    )
     return [
         {
             "seed": network.seed,
@@ -119,7 +123,7 @@ def rows(
     ]
 
 
-def lines(comparisons: Sequence[Comparison]) -> list[str]:
+def format_summaries(comparisons: Sequence[SweepSummary]) -> list[str]:
     """Each network's accuracy, and the table of what they have come to."""
     shown = []
     for compared in comparisons:
@@ -127,7 +131,7 @@ def lines(comparisons: Sequence[Comparison]) -> list[str]:
         shown.append(f"Test accuracy in %{', ' + common if common else ''}:")
         for start in range(0, len(compared.seeds), _PER_LINE):
             part = compared.seeds[start : start + _PER_LINE]
-            numbers = finite(compared.test[start : start + _PER_LINE], "accuracy")
+            numbers = finite_values(compared.test[start : start + _PER_LINE], "accuracy")
             label = f"seed {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
             shown.append(f"  {label}: " + " ".join(map(_two_digits, numbers)))
     header = [
@@ -142,7 +146,7 @@ def _two_digits(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.2f}"
 
 
-def _row(compared: Comparison) -> list[str]:
+def _row(compared: SweepSummary) -> list[str]:
     def percent(number: float | None) -> str:
         return "-" if number is None else f"{100 * number:.2f} %"
 
@@ -155,5 +159,5 @@ def _row(compared: Comparison) -> list[str]:
         percent(compared.stddev),
         " to ".join(map(percent, interval)) if interval else "-",
         percent(max(compared.accuracies, default=None)),
-        percent(finite([compared.ensemble], "accuracy")[0]),
+        percent(finite_values([compared.ensemble], "accuracy")[0]),
     ]

@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn_jax.checkpoint.tree import flatten
 from cnn_jax.errors import UserError
-from cnn_jax.io.files import said
+from cnn_jax.io.files import translate_errors
 
 
 def installed() -> bool:
@@ -106,4 +106,4 @@ class TensorBoard:
             self._writer.write_event(event)
 
     def _said(self) -> contextlib.AbstractContextManager[None]:
-        return said(self._folder)
+        return translate_errors(self._folder)

@@ -8,14 +8,14 @@ from tqdm import tqdm
 
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.nn.metrics import Values, finite, mean
+from cnn_jax.nn.metrics import MetricValues, finite_values, mean_of_finite
 from cnn_jax.reporting import tensorboard
 from cnn_jax.reporting.tensorboard import TensorBoard
 
 _NAMED = 8  # Devices; more of them are counted.
 
 
-class Report:
+class TrainLogger:
     """Console and files of one run. The lines are those of the reference program.
 
     Without a workdir no file is written.
@@ -127,7 +127,7 @@ class Report:
         self.line(f"Test accuracy: {100 * accuracy:.2f}%")
 
     def metrics(
-        self, *, step: int, epoch: int, split: str, each: Sequence[Values], seconds: float
+        self, *, step: int, epoch: int, split: str, each: Sequence[MetricValues], seconds: float
     ) -> None:
         """Appends one line to `metrics.jsonl`.
 
@@ -140,7 +140,7 @@ class Report:
             means over those that are finite, and all of them.
           seconds: since the training began.
         """
-        means = {name: mean(each, name) for name in ("loss", "accuracy")}
+        means = {name: mean_of_finite(each, name) for name in ("loss", "accuracy")}
         if self._workdir:
             row: dict[str, Any] = {
                 "step": step,
@@ -150,7 +150,7 @@ class Report:
                 "seconds": round(seconds, 3),
             }
             if len(each) > 1:
-                row["networks"] = {name: finite(each, name) for name in means}
+                row["networks"] = {name: finite_values(each, name) for name in means}
             self._workdir.add_metrics(row)
         if self.board:
             self.board.scalars(step, {f"{name}/{split}": value for name, value in means.items()})

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 SECONDS = 1.0
 
 
-class Pace:
+class ChunkTimer:
     """How much work a call may be given, learnt from the calls before."""
 
     def __init__(
@@ -20,7 +20,7 @@ class Pace:
         self._clock, self._agree = clock, agree
         self._size = 1  # Units a call. The first one finds out how long a unit takes.
 
-    def pieces(self, start: int, stop: int, unit: int = 1) -> Iterator[tuple[int, int]]:
+    def chunks(self, start: int, stop: int, unit: int = 1) -> Iterator[tuple[int, int]]:
         """Cuts a range into pieces, and takes the time until the next one is asked for.
 
         Args:

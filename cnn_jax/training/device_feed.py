@@ -20,7 +20,7 @@ from cnn_jax.engine.compile import Programs
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
-from cnn_jax.training.chunking import Pace
+from cnn_jax.training.chunking import ChunkTimer
 
 _SHARE = 0.5  # Of a device's free memory that the examples may take: a step needs some as well.
 _COPIES_ON_HOST = 3  # As read, joined into one array, and as JAX holds it.
@@ -29,7 +29,7 @@ _COPIES_ON_HOST = 3  # As read, joined into one array, and as JAX holds it.
 class Feed(Protocol):
     """Takes pieces of an epoch or of a scoring, of as many steps as it likes."""
 
-    def train_pieces(self, done: int, end: int) -> Iterator[tuple[int, int]]:
+    def train_chunks(self, done: int, end: int) -> Iterator[tuple[int, int]]:
         """Cuts the batches done .. end - 1 of an epoch into pieces, and takes the time of each."""
 
     def train(
@@ -37,10 +37,12 @@ class Feed(Protocol):
     ) -> tuple[TrainState, Metrics, Metrics]:
         """The steps first .. end - 1 of an epoch; see `loops.Loops.train_steps`."""
 
-    def score_pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Cuts the examples start .. stop - 1 into pieces, and takes the time of each."""
 
-    def score(self, state: TrainState, total: loops.Scores, first: int, end: int) -> loops.Scores:
+    def score(
+        self, state: TrainState, total: loops.EvalMetrics, first: int, end: int
+    ) -> loops.EvalMetrics:
         """Scores the examples first .. end - 1; see `loops.Loops.evaluate`."""
 
 
@@ -54,7 +56,7 @@ class DeviceFeed:
         mesh: Mesh,
         programs: Programs,
         examples: tuple[Array, Array],
-        pace: Callable[[], Pace],
+        pace: Callable[[], ChunkTimer],
     ) -> None:
         """Takes no time.
 
@@ -67,38 +69,42 @@ class DeviceFeed:
           pace: makes one, for pieces of about a second.
         """
         self._programs, self._examples = programs, examples
-        self._seeds, _ = sweep.drawn_from(config)
+        self._seeds, _ = sweep.seeds_and_hyperparameters(config)
         self._num_train = info.num_train
         self._eval_batch_size = loops.eval_batch_size(mesh)
         self._train_pace, self._score_pace = pace(), pace()
         self._order: tuple[int, Array] | None = None  # Of which epoch, and the order.
 
-    def train_pieces(self, done: int, end: int) -> Iterator[tuple[int, int]]:
+    def train_chunks(self, done: int, end: int) -> Iterator[tuple[int, int]]:
         """See `Feed`."""
-        return self._train_pace.pieces(done, end)
+        return self._train_pace.chunks(done, end)
 
     def train(
         self, state: TrainState, total: Metrics, epoch: int, first: int, end: int
     ) -> tuple[TrainState, Metrics, Metrics]:
         """See `Feed`."""
         if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._programs.orders(self._seeds, epoch)
+            self._order = epoch, self._programs.epoch_permutations(self._seeds, epoch)
         found: tuple[TrainState, Metrics, Metrics] = self._programs.train_steps(
             state, total, *self._examples, self._order[1], first, end - first
         )
         return found
 
-    def score_pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """See `Feed`."""
-        return self._score_pace.pieces(start, stop, self._eval_batch_size)
+        return self._score_pace.chunks(start, stop, self._eval_batch_size)
 
-    def score(self, state: TrainState, total: loops.Scores, first: int, end: int) -> loops.Scores:
+    def score(
+        self, state: TrainState, total: loops.EvalMetrics, first: int, end: int
+    ) -> loops.EvalMetrics:
         """See `Feed`."""
-        found: loops.Scores = self._programs.evaluate(state, total, *self._examples, first, end)
+        found: loops.EvalMetrics = self._programs.evaluate(
+            state, total, *self._examples, first, end
+        )
         return found
 
 
-def in_memory(dataset: data.Dataset, mesh: Mesh) -> tuple[Array, Array]:
+def load_to_devices(dataset: data.Dataset, mesh: Mesh) -> tuple[Array, Array]:
     """All examples, training first, on every device of this process alone."""
     parts = (dataset.train, dataset.test)
     image = np.concatenate([part.image for part in parts])
@@ -107,7 +113,7 @@ def in_memory(dataset: data.Dataset, mesh: Mesh) -> tuple[Array, Array]:
     return found
 
 
-def shared_out(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
+def load_sharded(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
     """The same, where each process reads a share for its devices, which then give it to the others.
 
     Args:
@@ -119,7 +125,7 @@ def shared_out(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
     shape = (rows * mesh.size, *source.image_shape)
     image, label = [], []
     whole_shape = jax.ShapeDtypeStruct(shape, np.uint8, sharding=along)
-    for device, (index, *_) in sharding.blocks_of(whole_shape).items():
+    for device, (index, *_) in sharding.device_indices(whole_shape).items():
         wanted = np.arange(shape[0])[index]
         found = source.read(wanted[wanted < len(source)])
         missing = rows - len(found.label)
@@ -134,12 +140,12 @@ def shared_out(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
     join = jax.jit(
         lambda *arrays: tuple(a[: len(source)] for a in arrays), out_shardings=everywhere
     )
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         joined: tuple[Array, Array] = join(*whole)
     return joined
 
 
-def fits(info: data.Info) -> bool:
+def fits_in_memory(info: data.Info) -> bool:
     """Whether all examples fit into the memory of each device of this process."""
     needed = (info.num_train + info.num_test) * (int(np.prod(info.image_shape)) + 4)
     for device in jax.local_devices():
@@ -159,7 +165,7 @@ def check_fits(info: data.Info) -> None:
     Raises:
       UserError: when the examples do not fit.
     """
-    if not fits(info):
+    if not fits_in_memory(info):
         size = (info.num_train + info.num_test) * int(np.prod(info.image_shape))
         raise UserError(
             f"dataset.feed=device needs {size:.1e} bytes for the images on each device, more than "

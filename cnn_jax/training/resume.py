@@ -8,12 +8,12 @@ from ml_collections import ConfigDict
 from cnn_jax import data
 from cnn_jax.checkpoint.metadata import (
     Progress,
-    different_array,
+    describe_numerics,
     environment,
-    rounding,
+    first_different_array,
     saved_config,
 )
-from cnn_jax.config.changes import changes_of
+from cnn_jax.config.changes import describe_changes
 from cnn_jax.errors import UserError
 from cnn_jax.io.workdir import Workdir
 
@@ -42,10 +42,10 @@ def find_start(
     """
     checkpoint = checkpoints.newest(warn)
     if checkpoint is None:
-        _check_beginning(config, workdir)
+        _check_unused(config, workdir)
         return None
-    changes = changes_of(config, saved_config(checkpoint))
-    if array := different_array(config, info, checkpoint):
+    changes = describe_changes(config, saved_config(checkpoint))
+    if array := first_different_array(config, info, checkpoint):
         changes.append(f"the array {array}")
     if changes:
         raise _another_run(workdir, changes)
@@ -53,7 +53,7 @@ def find_start(
     return checkpoint
 
 
-def take_up(
+def prepare_workdir(
     checkpoint: "Checkpoint | None",
     workdir: Workdir,
     checkpoints: "Checkpoints",
@@ -66,15 +66,15 @@ def take_up(
     size = 0
     if checkpoint:
         size = Progress.of(checkpoint).metrics_size
-        checkpoints.put_aside_after(checkpoint.step)
-        then, now = rounding(checkpoint.record), rounding(environment())
+        checkpoints.rename_damaged_after(checkpoint.step)
+        then, now = describe_numerics(checkpoint.record), describe_numerics(environment())
         if then != now:
             warn(f"this run was saved with {then} and goes on with {now}: its bits may differ")
     if not workdir.cut_metrics(size):
         warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run goes on without them")
 
 
-def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:
+def _check_unused(config: ConfigDict, workdir: Workdir) -> None:
     """A run begins in an empty folder, or where it came to no checkpoint."""
     result = workdir.read_json("result.json")
     if not workdir.metrics_size() and result is None:
@@ -86,7 +86,7 @@ def _check_beginning(config: ConfigDict, workdir: Workdir) -> None:
             "is a new or empty folder, or one with checkpoints. Choose another --workdir, or "
             "delete that one."
         )
-    if changes := changes_of(config, before):
+    if changes := describe_changes(config, before):
         raise _another_run(workdir, changes)
 
 

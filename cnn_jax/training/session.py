@@ -21,12 +21,12 @@ from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs, compile_programs
 from cnn_jax.errors import UserError
 from cnn_jax.io.console import Console
-from cnn_jax.io.files import write_whole
+from cnn_jax.io.files import write_output
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.reporting.train_logger import Report
+from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training import device_feed, resume
-from cnn_jax.training.chunking import Pace
-from cnn_jax.training.stream_feed import StreamFeed, chunk_of
+from cnn_jax.training.chunking import ChunkTimer
+from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
@@ -44,7 +44,7 @@ class Session:
     cluster: Cluster
     console: Console
     folder: Workdir | None  # Of the first process alone.
-    report: Report
+    report: TrainLogger
     clock: Callable[[], float]
     started: float
     stack: contextlib.ExitStack
@@ -52,7 +52,7 @@ class Session:
     @functools.cached_property
     def mesh(self) -> Mesh:
         """Of all devices of all processes."""
-        return sharding.make_mesh(sweep.count(self.config))
+        return sharding.make_mesh(sweep.count_models(self.config))
 
     def find_start(self, path: Path) -> "Checkpoint | None":
         """The checkpoint to go on from; the first process chooses, the others take the same one."""
@@ -65,7 +65,7 @@ class Session:
                 found = resume.find_start(
                     self.config, self.info, self.folder, checkpoints, self.console.warn
                 )
-        step = self.cluster.from_first(str(found.step) if found else "")
+        step = self.cluster.broadcast_from_first(str(found.step) if found else "")
         if step and not self.folder:
             with Checkpoints(path, read_only=True) as checkpoints:
                 found = checkpoints.at(int(step))
@@ -82,8 +82,8 @@ class Session:
         mark = path / ".cluster"
         token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
         if self.folder:
-            write_whole(mark, token.encode())
-        token = self.cluster.from_first(token)
+            write_output(mark, token.encode())
+        token = self.cluster.broadcast_from_first(token)
         until = time.monotonic() + _SHARED_SECONDS
         while not mark.is_file() or mark.read_text() != token:
             if time.monotonic() > until:
@@ -102,26 +102,26 @@ class Session:
         checkpoints = Checkpoints(path, read_only=False, mesh=together)
         self.stack.enter_context(checkpoints)
         if self.folder:
-            resume.take_up(checkpoint, self.folder, checkpoints, self.console.warn)
+            resume.prepare_workdir(checkpoint, self.folder, checkpoints, self.console.warn)
         self.cluster.barrier("the workdir is ready")
         return checkpoints
 
-    def prepare(self) -> tuple[Programs, data.Examples]:
+    def prepare(self) -> tuple[Programs, data.RandomAccess]:
         """Compiles while the data are read: all of them, or where they are to be read from."""
         config, info, cluster = self.config, self.info, self.cluster
         streams = self._streams()
-        chunk = chunk_of(config, info, self.mesh) if streams else None
+        chunk = chunk_sizes(config, info, self.mesh) if streams else None
         if data.needs_tfds(**config.dataset):
             import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
         progress = self.console.err.isatty()
-        examples: data.Examples
+        examples: data.RandomAccess
         with ThreadPoolExecutor() as pool:
             compiled = pool.submit(compile_programs, config, info, self.mesh, chunk, self.clock)
             if cluster.count == 1 and not streams:
                 examples = data.load(**config.dataset, show_progress=progress)
             else:
                 with cluster.first_then_others():  # One prepares what the others may see as well.
-                    examples = data.source(**config.dataset, show_progress=progress)
+                    examples = data.open_source(**config.dataset, show_progress=progress)
         return compiled.result(), examples
 
     def _streams(self) -> bool:
@@ -134,18 +134,20 @@ class Session:
         if wanted == "device":
             device_feed.check_fits(self.info)
         if wanted == "auto":
-            return bool(self.cluster.largest(int(not device_feed.fits(self.info))))
+            return bool(self.cluster.largest(int(not device_feed.fits_in_memory(self.info))))
         return bool(wanted == "stream")
 
-    def make_feed(self, programs: Programs, examples: data.Examples, step: int) -> device_feed.Feed:
+    def make_feed(
+        self, programs: Programs, examples: data.RandomAccess, step: int
+    ) -> device_feed.Feed:
         arguments = self.config, self.info, self.mesh, programs
         if programs.chunk:
             assert isinstance(examples, data.Source)
             stream = StreamFeed(*arguments, examples, step)
             return self.stack.enter_context(contextlib.closing(stream))
         if isinstance(examples, data.Source):
-            arrays = device_feed.shared_out(examples, self.mesh)
+            arrays = device_feed.load_sharded(examples, self.mesh)
         else:
-            arrays = device_feed.in_memory(examples, self.mesh)
-        pace = functools.partial(Pace, self.clock, self.cluster.smallest)
+            arrays = device_feed.load_to_devices(examples, self.mesh)
+        pace = functools.partial(ChunkTimer, self.clock, self.cluster.smallest)
         return device_feed.DeviceFeed(*arguments, arrays, pace)

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, sharding
-from cnn_jax.engine.compile import Chunk, Programs, batch_shapes
+from cnn_jax.engine.compile import ChunkSizes, Programs, batch_shapes
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
@@ -32,7 +32,7 @@ _CHUNK_BYTES = 2**22  # Of a piece: so much that a call costs nothing, so little
 _MAX_WORKERS = 8
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """What one call of a compiled loop is given.
 
     Attributes:
@@ -46,11 +46,11 @@ class Piece(NamedTuple):
     end: int
 
 
-def chunk_of(config: ConfigDict, info: data.Info, mesh: Mesh) -> Chunk:
+def chunk_sizes(config: ConfigDict, info: data.Info, mesh: Mesh) -> ChunkSizes:
     """Of how many batches a piece consists, at most."""
     examples = _CHUNK_BYTES // int(np.prod(info.image_shape))
-    of_all_networks = config.batch_size * sweep.count(config)
-    return Chunk(
+    of_all_networks = config.batch_size * sweep.count_models(config)
+    return ChunkSizes(
         max(1, min(config.log_every_steps, examples // of_all_networks)),
         max(1, examples // loops.eval_batch_size(mesh)),
     )
@@ -61,9 +61,9 @@ def _cut(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
         yield first, min(first + size, stop)
 
 
-def plan(
-    config: ConfigDict, info: data.Info, step: int, chunk: Chunk, eval_size: int
-) -> list[Piece]:
+def plan_chunks(
+    config: ConfigDict, info: data.Info, step: int, chunk: ChunkSizes, eval_size: int
+) -> list[Chunk]:
     """The pieces of a run, as `trainer.Trainer` asks for them.
 
     Args:
@@ -80,14 +80,14 @@ def plan(
         done = max(0, step - (epoch - 1) * num_batches)
         while done < num_batches:
             row_end = min(done - done % every + every, num_batches)
-            pieces += [Piece(epoch, *ends) for ends in _cut(done, row_end, chunk.train)]
+            pieces += [Chunk(epoch, *ends) for ends in _cut(done, row_end, chunk.train)]
             done = row_end
-        pieces += [Piece(0, *ends) for ends in _cut(0, info.num_train, scored)]
+        pieces += [Chunk(0, *ends) for ends in _cut(0, info.num_train, scored)]
     examples = info.num_train, info.num_train + info.num_test
-    return pieces + [Piece(0, *ends) for ends in _cut(*examples, scored)]
+    return pieces + [Chunk(0, *ends) for ends in _cut(*examples, scored)]
 
 
-class _Places(NamedTuple):
+class _ShardLayout(NamedTuple):
     """The shape of a piece, and which parts of it this process has to have, one for each device.
 
     Attributes:
@@ -98,18 +98,18 @@ class _Places(NamedTuple):
 
     numbers: npt.NDArray[np.integer[Any]]
     batch_size: int
-    blocks: Sequence[sharding.Block]
+    blocks: Sequence[sharding.Index]
 
 
-class _Wanted:
+class _ChunkIndices:
     """The examples of each piece, int32 [devices of this process, ...]; -1 stands for filler."""
 
     def __init__(
         self,
-        pieces: Sequence[Piece],
-        chunk: Chunk,
-        trained: _Places,
-        scored: _Places,
+        pieces: Sequence[Chunk],
+        chunk: ChunkSizes,
+        trained: _ShardLayout,
+        scored: _ShardLayout,
         orders: Path,
         num_networks: int,
     ) -> None:
@@ -139,14 +139,14 @@ class _Wanted:
 
     def _order(self, epoch: int) -> npt.NDArray[np.int32]:
         """int32 [networks, num_train]; whoever reads ahead may have to wait for it."""
-        path = order_path(self._orders, epoch)
+        path = permutation_path(self._orders, epoch)
         while not path.exists():
             path.parent.stat()  # Raises where the run is over: nobody waits for what never comes.
             time.sleep(0.01)
         return np.memmap(path, np.int32, "r").reshape(self._num_networks, -1)
 
 
-def order_path(folder: Path, epoch: int) -> Path:
+def permutation_path(folder: Path, epoch: int) -> Path:
     """Where the processes that read find the order of an epoch."""
     return folder / str(epoch)
 
@@ -175,32 +175,32 @@ class StreamFeed:
         """
         self._programs, self._config = programs, config
         self._num_train = info.num_train
-        self._chunk = chunk_of(config, info, mesh)
+        self._chunk = chunk_sizes(config, info, mesh)
         self._eval_size = loops.eval_batch_size(mesh)
-        pieces = plan(config, info, step, self._chunk, self._eval_size)
-        count = sweep.count(config)
+        pieces = plan_chunks(config, info, step, self._chunk, self._eval_size)
+        count = sweep.count_models(config)
         self._trained = batch_shapes(config, info, mesh, self._chunk.train, count)
         self._scored = batch_shapes(config, info, mesh, self._chunk.evaluate, None)
         with contextlib.ExitStack() as stack:
             self._orders = Path(
                 stack.enter_context(tempfile.TemporaryDirectory(prefix="cnn_jax-orders-"))
             )
-            wanted = _Wanted(
+            wanted = _ChunkIndices(
                 pieces,
                 self._chunk,
-                _places(mesh, config.batch_size, self._trained[1]),
-                _places(mesh, self._eval_size, self._scored[1]),
+                _shard_layout(mesh, config.batch_size, self._trained[1]),
+                _shard_layout(mesh, self._eval_size, self._scored[1]),
                 self._orders,
                 count,
             )
-            splits = stack.enter_context(data.stream(source, wanted, _num_workers()))
+            splits = stack.enter_context(data.prefetch(source, wanted, _num_workers()))
             self._splits = zip(pieces, splits, strict=True)
             self._epochs = sorted({piece.epoch for piece in pieces} - {0})
             self._write_orders()
             self._ahead = self._next()
             self._ends = stack.pop_all()  # Now nothing can fail any more: `close` ends all of it.
 
-    def train_pieces(self, done: int, end: int) -> Iterator[tuple[int, int]]:
+    def train_chunks(self, done: int, end: int) -> Iterator[tuple[int, int]]:
         """See `feed.Feed`."""
         return _cut(done, end, self._chunk.train)
 
@@ -211,22 +211,24 @@ class StreamFeed:
         if self._epochs and self._epochs[0] <= epoch:
             self._epochs = [later for later in self._epochs if later > epoch]
             self._write_orders()
-        batches = self._take(Piece(epoch, first, end))
+        batches = self._take(Chunk(epoch, first, end))
         found: tuple[TrainState, Metrics, Metrics] = self._programs.train_steps(
             state, total, *batches, end - first
         )
         self._ahead = self._next()  # While the devices compute.
         return found
 
-    def score_pieces(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """See `feed.Feed`."""
         return _cut(start, stop, self._chunk.evaluate * self._eval_size)
 
-    def score(self, state: TrainState, total: loops.Scores, first: int, end: int) -> loops.Scores:
+    def score(
+        self, state: TrainState, total: loops.EvalMetrics, first: int, end: int
+    ) -> loops.EvalMetrics:
         """See `feed.Feed`."""
-        batches = self._take(Piece(0, first, end))
+        batches = self._take(Chunk(0, first, end))
         num_batches = -(-(end - first) // self._eval_size)
-        found: loops.Scores = self._programs.evaluate(state, total, *batches, num_batches)
+        found: loops.EvalMetrics = self._programs.evaluate(state, total, *batches, num_batches)
         self._ahead = self._next()
         return found
 
@@ -234,14 +236,14 @@ class StreamFeed:
         """Ends all reading."""
         self._ends.close()
 
-    def _take(self, piece: Piece) -> tuple[Array, Array]:
+    def _take(self, piece: Chunk) -> tuple[Array, Array]:
         assert self._ahead
         planned, *batches = self._ahead
         assert planned == piece, f"{piece} is asked for, {planned} was planned"
         image, label = batches
         return image, label
 
-    def _next(self) -> tuple[Piece, Array, Array] | None:
+    def _next(self) -> tuple[Chunk, Array, Array] | None:
         """The next piece, on its way to the devices."""
         piece, split = next(self._splits, (None, None))
         if piece is None or split is None:
@@ -251,13 +253,13 @@ class StreamFeed:
 
     def _write_orders(self) -> None:
         """Writes the orders of this epoch and the next one, for those who read ahead."""
-        seeds, _ = sweep.drawn_from(self._config)
+        seeds, _ = sweep.seeds_and_hyperparameters(self._config)
         for epoch in self._epochs[:2]:
-            path = order_path(self._orders, epoch)
+            path = permutation_path(self._orders, epoch)
             if not path.exists():
-                orders = [train.epoch_order(int(s), epoch, self._num_train) for s in seeds]
+                orders = [train.epoch_permutation(int(s), epoch, self._num_train) for s in seeds]
                 self._write(path, np.stack(orders).tobytes())
-                order_path(self._orders, epoch - 2).unlink(missing_ok=True)
+                permutation_path(self._orders, epoch - 2).unlink(missing_ok=True)
 
     def _write(self, path: Path, content: bytes) -> None:
         """Writes a file, whole or not at all."""
@@ -278,13 +280,13 @@ def _num_workers() -> int:
     return min(_MAX_WORKERS, len(mine(0)) if mine else os.cpu_count() or 1)
 
 
-def _places(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _Places:
-    numbers = np.asarray(sharding.places(mesh, batch_size))
-    return _Places(numbers, batch_size, list(sharding.blocks_of(shape).values()))
+def _shard_layout(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _ShardLayout:
+    numbers = np.asarray(sharding.batch_positions(mesh, batch_size))
+    return _ShardLayout(numbers, batch_size, list(sharding.device_indices(shape).values()))
 
 
 def _on_devices(blocks: npt.NDArray[Any], shape: jax.ShapeDtypeStruct) -> Array:
     """What each device of this process has to have, as its part of one array of all processes."""
-    devices = sharding.blocks_of(shape)
+    devices = sharding.device_indices(shape)
     parts = [jax.device_put(b, device) for b, device in zip(blocks, devices, strict=True)]
     return jax.make_array_from_single_device_arrays(shape.shape, shape.sharding, parts)

@@ -16,24 +16,24 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.checkpoint.metadata import (
     Progress,
+    data_info,
     environment,
-    form_of,
     restore,
-    saved_tree,
-    without_axis,
+    squeeze_model_axis,
+    state_tree,
 )
 from cnn_jax.config import sweep
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs
-from cnn_jax.engine.loops import Scores
+from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.errors import UserError
-from cnn_jax.io.signals import Held
-from cnn_jax.nn.metrics import Metrics, Values, mean
+from cnn_jax.io.signals import StopRequest
+from cnn_jax.nn.metrics import Metrics, MetricValues, mean_of_finite
 from cnn_jax.nn.optimizer import learning_rate_schedule
 from cnn_jax.reporting import result, sweep_summary
 from cnn_jax.reporting.result import Result
-from cnn_jax.reporting.train_logger import Report
+from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training.device_feed import Feed
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class Trainer:
         mesh: Mesh,
         programs: Programs,
         feed: Feed,
-        report: Report,
+        report: TrainLogger,
         checkpoints: "Checkpoints | None",
-        request: Held,
+        request: StopRequest,
         cluster: Cluster,
         *,
         clock: Callable[[], float],
@@ -82,19 +82,19 @@ class Trainer:
         self._request, self._cluster = request, cluster
         self._clock = clock
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        self._networks = sweep.networks_of(config)
+        self._networks = sweep.list_models(config)
         nothing = (
             Metrics.empty(len(self._networks)),
-            Scores.empty(len(self._networks), config.num_models),
+            EvalMetrics.empty(len(self._networks), config.num_models),
         )
-        self._no_metrics, self._no_scores = sharding.put(nothing, sharding.replicated(mesh))
+        self._no_metrics, self._no_scores = sharding.to_devices(nothing, sharding.replicated(mesh))
         # The sum is that of the batches since the last row of metrics.jsonl.
         if checkpoint:
             self._state, self._total = restore(config, info, mesh, checkpoint)
             self._before = Progress.of(checkpoint)
             self._step = checkpoint.step
         else:
-            self._state = programs.initial_state(*sweep.drawn_from(config))
+            self._state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
             self._total = self._no_metrics
             self._before = Progress()
             self._step = 0
@@ -144,20 +144,20 @@ class Trainer:
         while (done := self._step - steps_before) < self._num_batches:
             row_end = min(done - done % every + every, self._num_batches)
             seconds_before = self._progress.epoch_seconds[-1]
-            for first, end in self._feed.train_pieces(done, row_end):
+            for first, end in self._feed.train_chunks(done, row_end):
                 began = self._clock()
                 with self._profile(steps_before + first, steps_before + end):
                     self._state, self._total, last = self._feed.train(
                         self._state, self._total, epoch, first, end
                     )
-                    each = self._total.each()
+                    each = self._total.compute_each()
                 self._step = steps_before + end
                 self._check_finite(each, steps_before + first)
                 self._progress.epoch_seconds[-1] += self._clock() - began
                 self._report.batches(
                     epoch,
                     end,
-                    mean(last.each(), "loss"),
+                    mean_of_finite(last.compute_each(), "loss"),
                     show=end == row_end and end % every == 0,
                     advance=end - first,
                 )
@@ -203,49 +203,49 @@ class Trainer:
         # Step by step it would take half a second at first.
         return jax.jit(learning_rate_schedule(config.schedule, config.learning_rate, num_steps))
 
-    def _score_epoch(self, epoch: int) -> list[Values]:
-        each = self._score(0, self._info.num_train).each.each()
+    def _score_epoch(self, epoch: int) -> list[MetricValues]:
+        each = self._score(0, self._info.num_train).models.compute_each()
         self._check_finite(each, self._step - 1)
         self._metrics(epoch, "train_eval", each)
-        self._report.epoch_accuracy(epoch, mean(each, "accuracy"), self._elapsed())
+        self._report.epoch_accuracy(epoch, mean_of_finite(each, "accuracy"), self._elapsed())
         params = self._params() if self._cluster.count > 1 or self._report.board else None
         if board := self._report.board:
             board.histograms(self._step, params)
             board.flush()
         return each
 
-    def _finish(self, train_each: Sequence[Values]) -> Result:
+    def _finish(self, train_each: Sequence[MetricValues]) -> Result:
         """Scores the test set and sums up."""
         info, config = self._info, self._config
         scores = self._score(info.num_train, info.num_train + info.num_test)
-        test = scores.each.each()
+        test = scores.models.compute_each()
         self._check_finite(test, self._step - 1)
         self._metrics(config.num_epochs, "test", test)
         others: dict[str, Any] = {}
         if len(self._networks) > 1:
-            compared = sweep_summary.compare(config, scores)
-            for line in sweep_summary.lines(compared):
+            compared = sweep_summary.summarize(config, scores)
+            for line in sweep_summary.format_summaries(compared):
                 self._report.line(line)
             others = {
-                "networks": sweep_summary.rows(self._networks, test, train_each),
+                "networks": sweep_summary.model_rows(self._networks, test, train_each),
                 "comparison": [c.to_json() for c in compared],
             }
-        self._report.test_accuracy(mean(test, "accuracy"))
+        self._report.test_accuracy(mean_of_finite(test, "accuracy"))
         params, progress = self._params(), self._progress_now()
         for name in ("epoch_seconds", "eval_seconds", "compile_seconds", "total_seconds"):
             others[name] = getattr(progress, name)
-        return result.make(params, test, train_each, steps=self._step, **others)
+        return result.make_result(params, test, train_each, steps=self._step, **others)
 
     def _params(self) -> Any:
         """The parameters in this process; all processes must ask for them."""
-        params = sharding.get(self._state.params)
-        return without_axis(params) if len(self._networks) == 1 else params
+        params = sharding.to_host(self._state.params)
+        return squeeze_model_axis(params) if len(self._networks) == 1 else params
 
-    def _score(self, start: int, stop: int) -> Scores:
+    def _score(self, start: int, stop: int) -> EvalMetrics:
         """Metrics of examples start .. stop - 1 with the parameters as they are."""
         began = self._clock()
-        total: Scores = self._no_scores
-        for first, end in self._feed.score_pieces(start, stop):
+        total: EvalMetrics = self._no_scores
+        for first, end in self._feed.eval_chunks(start, stop):
             total = jax.block_until_ready(self._feed.score(self._state, total, first, end))
             self._pause()
         self._progress.eval_seconds += self._clock() - began
@@ -260,31 +260,33 @@ class Trainer:
         self._request.number = number
         where = f"after step {self._step} of {self._config.num_epochs * self._num_batches}"
         if self._checkpoints is None:
-            self._request.answer(f"{where}, and nothing is saved without a --workdir")
+            self._request.raise_if_requested(f"{where}, and nothing is saved without a --workdir")
         else:
             self._save(self._progress_now())
             self._checkpoints.wait()
             folder = self._checkpoints.folder
-            self._request.answer(f"{where}, saved in {folder}; the same command goes on from there")
+            self._request.raise_if_requested(
+                f"{where}, saved in {folder}; the same command goes on from there"
+            )
 
     def _save(self, progress: Progress) -> None:
         """Begins to save the state, unless that is done already."""
         if self._checkpoints is None or self._saved_step == self._step:
             return
-        tree = saved_tree(*sharding.get((self._state, self._total)))
+        tree = state_tree(*sharding.to_host((self._state, self._total)))
         # The loss of the last step is that of the parameters before it.
         if len(self._networks) == 1 and not _all_finite(tree["params"]):
             self._stop_at(math.nan, self._step - 1)
         record = {
             "config": self._config.to_dict(),
             **environment(),
-            "data": form_of(self._info),
+            "data": data_info(self._info),
             "progress": dataclasses.asdict(progress),
         }
         self._checkpoints.save(self._step, tree, record)
         self._saved_step = self._step
 
-    def _check_finite(self, each: Sequence[Values], first_step: int) -> None:
+    def _check_finite(self, each: Sequence[MetricValues], first_step: int) -> None:
         """Stops a run whose loss is no number any more; of several networks, all of them.
 
         Args:
@@ -322,7 +324,7 @@ class Trainer:
             metrics_size=self._report.metrics_size(),
         )
 
-    def _metrics(self, epoch: int, split: str, each: Sequence[Values]) -> None:
+    def _metrics(self, epoch: int, split: str, each: Sequence[MetricValues]) -> None:
         self._report.metrics(
             step=self._step, epoch=epoch, split=split, each=each, seconds=self._elapsed()
         )

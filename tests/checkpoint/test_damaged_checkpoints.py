@@ -146,7 +146,7 @@ def test_those_passed_over_are_replaced(copy: Path) -> None:
     with Checkpoints(copy, read_only=False) as checkpoints:
         checkpoint = checkpoints.newest(lambda _: None)
         assert checkpoint is not None
-        checkpoints.put_aside_after(checkpoint.step)
+        checkpoints.rename_damaged_after(checkpoint.step)
         assert checkpoints.steps() == [10]
         aside = copy / "checkpoints" / "20.damaged"
         assert aside.is_dir()

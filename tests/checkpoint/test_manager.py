@@ -13,7 +13,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from cnn_jax.checkpoint.manager import KEPT, Checkpoints
+from cnn_jax.checkpoint.manager import MAX_TO_KEEP, Checkpoints
 from cnn_jax.errors import UserError
 from tests.checkpoint.saved import newest, save, tree_of
 
@@ -62,9 +62,9 @@ def test_a_copy_is_saved_whatever_happens_to_the_arrays(tmp_path: Path) -> None:
 
 
 def test_the_newest_few_are_kept(tmp_path: Path) -> None:
-    save(tmp_path, *range(1, KEPT + 3))
+    save(tmp_path, *range(1, MAX_TO_KEEP + 3))
     with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() == list(range(3, KEPT + 3))
+        assert checkpoints.steps() == list(range(3, MAX_TO_KEEP + 3))
 
 
 def test_a_folder_without_checkpoints_has_none(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.report import Scores
+from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.reporting.result import Result
 from tests.support.networks import random_network
 from tests.support.small import run, small_config
@@ -63,7 +63,7 @@ def test_evaluate_refuses_another_network(straight: tuple[Path, Result]) -> None
 def test_the_mean_counts_a_class_that_is_never_predicted_as_nothing() -> None:
     # Both classes are taken for the first: its precision is 1 / 2, its recall 1, its F1 2 / 3; of
     # the second nothing is found; a third has no example, and is left out.
-    scores = Scores(np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]]), np.array([0, 1]))
+    scores = ClassificationReport(np.array([[0.9, 0.1, 0.0], [0.8, 0.1, 0.1]]), np.array([0, 1]))
     total = {"loss": 0.5, "accuracy": 0.5}
     report = evaluate_mode._report(random_network(class_names=("a", "b", "c")), total, scores)
     table = evaluate_mode._lines(report)[2].splitlines()

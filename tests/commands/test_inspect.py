@@ -86,7 +86,7 @@ def test_a_data_set_of_another_form_is_refused(
     label: int,
     words: str,
 ) -> None:
-    split = data.Split(np.zeros((1, *shape), np.uint8), np.array([label], np.int32))
+    split = data.Examples(np.zeros((1, *shape), np.uint8), np.array([label], np.int32))
     monkeypatch.setattr(data, "load_test", lambda **_: split)
     with pytest.raises(UserError, match=rf"{words}: allowed is .*, 28x28x1 in 10\. Use"):
         inspect.inspect(str(workdir), out=io.StringIO(), err=io.StringIO())

@@ -121,7 +121,7 @@ def test_a_low_probability_is_said(
 ) -> None:
     row = [largest, *[(1 - largest) / 9] * 9]
     monkeypatch.setattr(
-        trained.Trained, "probabilities", lambda self, image: np.tile(row, (len(image), 1))
+        trained.TrainedModel, "probabilities", lambda self, image: np.tile(row, (len(image), 1))
     )
     (line,) = say(workdir, pictures[0])
     assert line.endswith("unsure: perhaps no digit") is said

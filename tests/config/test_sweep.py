@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.config import schema, sweep
-from cnn_jax.config.sweep import Network
+from cnn_jax.config.sweep import SweptModel
 from cnn_jax.errors import UserError
 from tests.support.small import small_config
 
@@ -13,15 +13,15 @@ def test_seeds_and_numbers_make_the_networks() -> None:
     # Two rates, then within each two decays, then within each three seeds: 2 * 2 * 3.
     config = small_config(seed=7, num_models=3, learning_rate=(0.1, 0.2), weight_decay=[0.0, 1e-4])
     schema.check_fields(config)
-    found = sweep.networks_of(config)
-    assert sweep.count(config) == len(found) == 12
-    assert found[0] == Network(7, {"learning_rate": 0.1, "weight_decay": 0.0})
-    assert found[1] == Network(8, {"learning_rate": 0.1, "weight_decay": 0.0})
-    assert found[3] == Network(7, {"learning_rate": 0.1, "weight_decay": 1e-4})
-    assert found[11] == Network(9, {"learning_rate": 0.2, "weight_decay": 1e-4})
+    found = sweep.list_models(config)
+    assert sweep.count_models(config) == len(found) == 12
+    assert found[0] == SweptModel(7, {"learning_rate": 0.1, "weight_decay": 0.0})
+    assert found[1] == SweptModel(8, {"learning_rate": 0.1, "weight_decay": 0.0})
+    assert found[3] == SweptModel(7, {"learning_rate": 0.1, "weight_decay": 1e-4})
+    assert found[11] == SweptModel(9, {"learning_rate": 0.2, "weight_decay": 1e-4})
     assert found[11].name == "seed 9, learning_rate 0.2, weight_decay 0.0001"
     assert sweep.describe(config) == "Networks: 12 = 2 learning_rate x 2 weight_decay x 3 seeds"
-    seeds, swept = sweep.drawn_from(config)
+    seeds, swept = sweep.seeds_and_hyperparameters(config)
     assert seeds.tolist() == [7, 8, 9] * 4
     rates = np.array([0.1] * 6 + [0.2] * 6, np.float32)
     np.testing.assert_array_equal(swept["learning_rate"], rates)
@@ -29,13 +29,13 @@ def test_seeds_and_numbers_make_the_networks() -> None:
 
 def test_a_config_of_one_network_sweeps_nothing() -> None:
     config = small_config()
-    assert sweep.networks_of(config) == [Network(1, {})]
-    assert sweep.combinations(config) == [{}]
+    assert sweep.list_models(config) == [SweptModel(1, {})]
+    assert sweep.hyperparameter_combinations(config) == [{}]
 
 
 def test_each_network_has_a_config_of_its_own() -> None:
     config = small_config(seed=7, num_models=3, learning_rate=(0.1, 0.2))
-    alone = sweep.alone(config, 4)
+    alone = sweep.single_model_config(config, 4)
     assert alone.to_dict() == small_config(seed=8, learning_rate=0.2).to_dict()
     schema.check_fields(alone)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.data import Split, cache
+from cnn_jax.data import Examples, cache
 from cnn_jax.io import files
 
 
-def check_equal(found: Split | None, expected: Split) -> None:
+def check_equal(found: Examples | None, expected: Examples) -> None:
     assert found is not None
     np.testing.assert_array_equal(found.image, expected.image)
     np.testing.assert_array_equal(found.label, expected.label)
@@ -16,20 +16,20 @@ def check_equal(found: Split | None, expected: Split) -> None:
     assert found.label.dtype == np.int32
 
 
-def test_what_is_saved_comes_back(tmp_path: Path, random_split: Split) -> None:
+def test_what_is_saved_comes_back(tmp_path: Path, random_split: Examples) -> None:
     path = tmp_path / "deep" / "down"
     cache.save(path, "v1", random_split)
     check_equal(cache.load(path, "v1"), random_split)
 
 
-def test_parts_of_larger_arrays_come_back(tmp_path: Path, random_split: Split) -> None:
-    part = Split(random_split.image[::2, :, 3:9], random_split.label[::2])  # Not contiguous.
+def test_parts_of_larger_arrays_come_back(tmp_path: Path, random_split: Examples) -> None:
+    part = Examples(random_split.image[::2, :, 3:9], random_split.label[::2])  # Not contiguous.
     cache.save(tmp_path / "file", "v1", part)
     check_equal(cache.load(tmp_path / "file", "v1"), part)
 
 
 def test_what_was_made_from_something_else_is_not_taken(
-    tmp_path: Path, random_split: Split
+    tmp_path: Path, random_split: Examples
 ) -> None:
     cache.save(tmp_path / "file", "v1", random_split)
     assert cache.load(tmp_path / "file", "v2") is None
@@ -46,7 +46,7 @@ def test_a_missing_file_is_not_there(tmp_path: Path) -> None:
     assert cache.load(tmp_path / "file", "v1") is None
 
 
-def test_damage_anywhere_is_noticed(tmp_path: Path, random_split: Split) -> None:
+def test_damage_anywhere_is_noticed(tmp_path: Path, random_split: Examples) -> None:
     path = tmp_path / "file"
     cache.save(path, "v1", random_split)
     whole = path.read_bytes()
@@ -61,7 +61,7 @@ def test_damage_anywhere_is_noticed(tmp_path: Path, random_split: Split) -> None
 
 
 def test_a_folder_that_cannot_be_written_costs_only_the_cache(
-    tmp_path: Path, random_split: Split
+    tmp_path: Path, random_split: Examples
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     cache.save(tmp_path / "file" / "below", "v1", random_split)
@@ -69,7 +69,7 @@ def test_a_folder_that_cannot_be_written_costs_only_the_cache(
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(
-    tmp_path: Path, random_split: Split, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, random_split: Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
     cache.save(path, "v1", random_split)

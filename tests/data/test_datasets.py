@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import Split, array_record, digits, mnist
+from cnn_jax.data import Examples, array_record, digits, mnist
 from cnn_jax.errors import UserError
 from cnn_jax.io import files
 from tests.data.small_mnist import (
@@ -498,7 +498,7 @@ def test_real_mnist(mnist_files: Path) -> None:
     images, labels = mnist._read_split(
         "mnist", "test", *(paths[n] for n in mnist.FILE_NAMES["test"])
     )
-    found: Split = dataset.test
+    found: Examples = dataset.test
     assert sorted_rows(found.image, found.label) == sorted_rows(images, labels)
     started = time.perf_counter()
     again = data.load("mnist")

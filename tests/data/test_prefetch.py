@@ -72,8 +72,8 @@ def test_elements_come_in_order_whole_and_with_filler(
         np.array(rows, np.int32)
         for rows in ([[3, 39], [0, 3]], [[5, -1], [-1, -1]], [[-1, -1], [-1, -1]], 7, [8, 9, 10])
     ]
-    source = data.source("mnist", **folders)  # type: ignore[arg-type]
-    with data.stream(source, wanted, num_workers) as splits:
+    source = data.open_source("mnist", **folders)  # type: ignore[arg-type]
+    with data.prefetch(source, wanted, num_workers) as splits:
         found = list(splits)
     assert len(found) == len(wanted)
     for split, rows in zip(found, wanted, strict=True):
@@ -90,13 +90,13 @@ def test_elements_come_in_order_whole_and_with_filler(
 
 
 def test_a_stream_of_nothing_ends_at_once() -> None:
-    with data.stream(data.source("digits"), [], 2) as splits:
+    with data.prefetch(data.open_source("digits"), [], 2) as splits:
         assert list(splits) == []
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_what_a_worker_refuses_is_said_here(num_workers: int) -> None:
-    with data.stream(data.source("digits"), Refusing(), num_workers) as splits:
+    with data.prefetch(data.open_source("digits"), Refusing(), num_workers) as splits:
         next(splits)
         next(splits)
         with pytest.raises(UserError, match=r"^given 2, allowed 0 and 1, take another$"):
@@ -106,7 +106,7 @@ def test_what_a_worker_refuses_is_said_here(num_workers: int) -> None:
 
 
 def test_a_stream_that_is_closed_early_reads_no_more() -> None:
-    with data.stream(data.source("digits"), Rows(), 0) as splits:
+    with data.prefetch(data.open_source("digits"), Rows(), 0) as splits:
         next(splits)
     assert list(splits) == []
     wait_for_end_of_threads()
@@ -114,7 +114,7 @@ def test_a_stream_that_is_closed_early_reads_no_more() -> None:
 
 @pytest.mark.durability
 def test_closing_does_not_wait_for_a_worker_that_waits() -> None:
-    with data.stream(data.source("digits"), Waiting(), 1) as splits:
+    with data.prefetch(data.open_source("digits"), Waiting(), 1) as splits:
         next(splits)
         next(splits)
         started = time.monotonic()
@@ -125,7 +125,7 @@ def test_closing_does_not_wait_for_a_worker_that_waits() -> None:
 @pytest.mark.durability
 def test_a_worker_that_is_killed_is_said() -> None:
     # One that waits: killed while it makes shared memory it would leave that, as nothing can help.
-    with data.stream(data.source("digits"), Waiting(), 1) as splits:
+    with data.prefetch(data.open_source("digits"), Waiting(), 1) as splits:
         next(splits)
         next(splits)
         (worker,) = multiprocessing.active_children()
@@ -167,7 +167,7 @@ def _read_on() -> None:
 
     signal.signal(signal.SIGINT, stop)
     try:
-        with data.stream(data.source("digits"), Rows(), 1) as splits:
+        with data.prefetch(data.open_source("digits"), Rows(), 1) as splits:
             next(splits)
             print("reading", flush=True)
             while True:

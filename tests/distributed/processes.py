@@ -89,7 +89,7 @@ def _main(coordinator: str, count: int, index: int, deed: str) -> None:
 def _agree(cluster: Cluster) -> None:
     index = cluster.index
     print(cluster.count, cluster.is_first, cluster.largest(-index), cluster.smallest(-index))
-    print(cluster.from_first(f"said by {index}\nin two lines"))
+    print(cluster.broadcast_from_first(f"said by {index}\nin two lines"))
     cluster.check_same("the answer", "42")
     began = time.monotonic()
     with cluster.first_then_others():

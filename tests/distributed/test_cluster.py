@@ -9,7 +9,7 @@ import pytest
 
 from cnn_jax.distributed import join, process_spec
 from cnn_jax.distributed.cluster import Cluster
-from cnn_jax.distributed.process_spec import Place, find
+from cnn_jax.distributed.process_spec import ProcessSpec, detect_process
 from cnn_jax.errors import UserError
 from tests.distributed import processes
 from tests.support.command_line import error_of
@@ -100,7 +100,11 @@ def test_a_process_that_is_killed_ends_the_others(killed: int) -> None:
 def test_alone_everything_is_the_identity() -> None:
     with Cluster() as alone:
         assert (alone.index, alone.count, alone.is_first) == (0, 1, True)
-        assert (alone.largest(-3), alone.smallest(-3), alone.from_first("a")) == (-3, -3, "a")
+        assert (alone.largest(-3), alone.smallest(-3), alone.broadcast_from_first("a")) == (
+            -3,
+            -3,
+            "a",
+        )
         alone.check_same("the config", "text")
         alone.barrier("here")
         with alone.first_then_others():
@@ -124,13 +128,13 @@ def test_a_process_that_is_by_itself_waits_for_nobody(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert find(environment=environment) is None
-    assert find(None, 1, None, environment) is None
-    assert find("here:1", 1, 0, environment) is None
+    assert detect_process(environment=environment) is None
+    assert detect_process(None, 1, None, environment) is None
+    assert detect_process("here:1", 1, 0, environment) is None
 
 
 def test_one_process_is_alone_whatever_the_environment_says() -> None:
-    assert find(None, 1, None, SLURM) is None
+    assert detect_process(None, 1, None, SLURM) is None
 
 
 # Where a process is.
@@ -140,40 +144,43 @@ def test_one_process_is_alone_whatever_the_environment_says() -> None:
     ("environment", "place"),
     [
         # Job 5000 in step 2: 5002 % 4096 = 906, and 61440 + 906 = 62346.
-        (SLURM, Place("node07:62346", 4, 3, [1])),
-        ({**SLURM, "SLURM_STEP_NODELIST": "a,b"}, Place("a:62346", 4, 3, [1])),
-        ({**SLURM, "SLURM_STEP_NODELIST": "rack[2,4-5]-n1,b"}, Place("rack2-n1:62346", 4, 3, [1])),
+        (SLURM, ProcessSpec("node07:62346", 4, 3, [1])),
+        ({**SLURM, "SLURM_STEP_NODELIST": "a,b"}, ProcessSpec("a:62346", 4, 3, [1])),
+        (
+            {**SLURM, "SLURM_STEP_NODELIST": "rack[2,4-5]-n1,b"},
+            ProcessSpec("rack2-n1:62346", 4, 3, [1]),
+        ),
         # A process that is alone on its host, or is shown one GPU, has all that it sees.
-        ({**SLURM, "SLURM_STEP_NUM_NODES": "4"}, Place("node07:62346", 4, 3, None)),
-        ({**SLURM, "CUDA_VISIBLE_DEVICES": "1"}, Place("node07:62346", 4, 3, None)),
-        ({**SLURM, "CUDA_VISIBLE_DEVICES": "0,1"}, Place("node07:62346", 4, 3, [1])),
-        ({**SLURM, "JAX_COORDINATOR_PORT": "99"}, Place("node07:99", 4, 3, [1])),
-        ({**SLURM, "JAX_COORDINATOR_ADDRESS": "c:9"}, Place("c:9", 4, 3, [1])),
+        ({**SLURM, "SLURM_STEP_NUM_NODES": "4"}, ProcessSpec("node07:62346", 4, 3, None)),
+        ({**SLURM, "CUDA_VISIBLE_DEVICES": "1"}, ProcessSpec("node07:62346", 4, 3, None)),
+        ({**SLURM, "CUDA_VISIBLE_DEVICES": "0,1"}, ProcessSpec("node07:62346", 4, 3, [1])),
+        ({**SLURM, "JAX_COORDINATOR_PORT": "99"}, ProcessSpec("node07:99", 4, 3, [1])),
+        ({**SLURM, "JAX_COORDINATOR_ADDRESS": "c:9"}, ProcessSpec("c:9", 4, 3, [1])),
         # 1531576320 / 4096 = 373920 = 91 * 4096 + 1184, and 61440 + 1184 = 62624.
-        (MPI, Place("10.96.0.1:62624", 2, 1, [1])),
-        ({**SLURM, **MPI}, Place("10.96.0.1:62624", 2, 1, [1])),
+        (MPI, ProcessSpec("10.96.0.1:62624", 2, 1, [1])),
+        ({**SLURM, **MPI}, ProcessSpec("10.96.0.1:62624", 2, 1, [1])),
     ],
 )
 def test_the_environment_says_which_process_this_is(
-    environment: dict[str, str], place: Place
+    environment: dict[str, str], place: ProcessSpec
 ) -> None:
-    assert find(environment=environment) == place
+    assert detect_process(environment=environment) == place
 
 
 def test_flags_come_before_the_environment() -> None:
-    assert find("c:9", 2, 0, SLURM) == Place("c:9", 2, 0)
+    assert detect_process("c:9", 2, 0, SLURM) == ProcessSpec("c:9", 2, 0)
     without_address = {key: value for key, value in MPI.items() if "orte" not in key}  # Version 5.
-    assert find("c:9", environment=without_address) == Place("c:9", 2, 1, [1])
+    assert detect_process("c:9", environment=without_address) == ProcessSpec("c:9", 2, 1, [1])
     with pytest.raises(UserError, match=r"Open MPI 5: allowed is it with --coordinator=HOST:PORT"):
-        find(environment=without_address)
-    assert find("[::1]:9", 2, 0).host == "::1"  # type: ignore[union-attr]
+        detect_process(environment=without_address)
+    assert detect_process("[::1]:9", 2, 0).host == "::1"  # type: ignore[union-attr]
 
 
 def test_a_broken_environment_is_named() -> None:
     with pytest.raises(UserError, match="SLURM_PROCID=one in the environment: allowed is a number"):
-        find(environment={**SLURM, "SLURM_PROCID": "one"})
+        detect_process(environment={**SLURM, "SLURM_PROCID": "one"})
     with pytest.raises(UserError, match="process 4 of 4: allowed are 0 to 3"):
-        find(environment={**SLURM, "SLURM_PROCID": "4"})
+        detect_process(environment={**SLURM, "SLURM_PROCID": "4"})
 
 
 class _Asked:
@@ -227,16 +234,16 @@ def pod(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def test_kubernetes_is_asked_by_jax(pod: pytest.MonkeyPatch) -> None:
     indexed = {**POD, "JOB_COMPLETION_INDEX": "1"}
     pod.setattr("jax._src.clusters.K8sCluster", _Asked)
-    assert find(environment=indexed) == Place("pod-0:55527", 2, 1)
+    assert detect_process(environment=indexed) == ProcessSpec("pod-0:55527", 2, 1)
     pod.setattr(_Asked, "count", 1)
-    assert find(environment=indexed) is None
+    assert detect_process(environment=indexed) is None
     pod.setattr("jax._src.clusters.K8sCluster", _Forbidden)
     with pytest.raises(UserError, match=r"Kubernetes, but not which one \(.*403\): allowed"):
-        find(environment=indexed)
+        detect_process(environment=indexed)
     pod.setattr("jax._src.clusters.K8sCluster", _Silent)
     pod.setattr(process_spec, "_ASK_SECONDS", 0.05)
     with pytest.raises(UserError, match=r"\(no answer\).*--num_processes=1"):
-        find(environment=indexed)
+        detect_process(environment=indexed)
 
 
 # Flags.
@@ -262,9 +269,9 @@ def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
         with pytest.raises(UserError, match=f"cannot listen at port {port}"):
-            join._check_port(Place(f"127.0.0.1:{port}", 2, 0))
-        join._check_port(Place(f"127.0.0.1:{port}", 2, 1))  # Of another host.
+            join._check_port(ProcessSpec(f"127.0.0.1:{port}", 2, 0))
+        join._check_port(ProcessSpec(f"127.0.0.1:{port}", 2, 1))  # Of another host.
 
 
 def test_who_does_not_meet_the_others_says_so() -> None:
-    assert "nobody answers there" in join._not_joined(Place("127.0.0.1:1", 2, 1), "late")
+    assert "nobody answers there" in join._not_joined(ProcessSpec("127.0.0.1:1", 2, 1), "late")

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, sharding
-from cnn_jax.engine.loops import Scores
+from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from tests.support.small import small_config
 
@@ -41,30 +41,33 @@ def train_on(
     digits = data.load("digits")
     changes = {"learning_rate": 0.05, "model.features": (2, 4), "batch_size": BATCH_SIZE}
     config = small_config(seed=seed, num_models=num_models, **changes)
-    seeds, _ = sweep.drawn_from(config)
+    seeds, _ = sweep.seeds_and_hyperparameters(config)
     states = [train.create_train_state(config, jax.random.key(int(seed))) for seed in seeds]
     state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-    state = sharding.put(state, sharding.per_model(mesh))
+    state = sharding.to_devices(state, sharding.sharded_by_model(mesh))
     examples = jax.device_put((digits.train.image, digits.train.label), sharding.replicated(mesh))
-    orders = [np.stack([train.epoch_order(int(s), e, NUM_TRAIN) for s in seeds]) for e in (1, 2, 3)]
+    orders = [
+        np.stack([train.epoch_permutation(int(s), e, NUM_TRAIN) for s in seeds]) for e in (1, 2, 3)
+    ]
     total, losses = Metrics.empty(num_models), []
     num_batches = train.steps_per_epoch(NUM_TRAIN, BATCH_SIZE)
     compiled = loops.compiled_loops(True, mesh, BATCH_SIZE)
     for step in range(steps):
         epoch, first = divmod(step, num_batches)
         state, total, last = compiled.train_steps(state, total, *examples, orders[epoch], first, 1)
-        losses.append([values["loss"] for values in last.each()])
-    empty = Scores.empty(num_models, num_models)
+        losses.append([values["loss"] for values in last.compute_each()])
+    empty = EvalMetrics.empty(num_models, num_models)
     scores = compiled.evaluate(state, empty, *examples, 0, NUM_TRAIN)
     params = np.concatenate(
-        [leaf.reshape(num_models, -1) for leaf in jax.tree.leaves(sharding.get(state.params))], 1
+        [leaf.reshape(num_models, -1) for leaf in jax.tree.leaves(sharding.to_host(state.params))],
+        1,
     )
     return {
         "loss": np.array(losses),
         "params": params,
         "count": np.array(total.count),
-        "scored": np.array([values["count"] for values in scores.each.each()]),
-        "accuracy": np.array([values["accuracy"] for values in scores.each.each()]),
+        "scored": np.array([values["count"] for values in scores.models.compute_each()]),
+        "accuracy": np.array([values["accuracy"] for values in scores.models.compute_each()]),
     }
 
 
@@ -74,10 +77,10 @@ def main(path: str) -> None:
     found["8 devices again"] = train_on(mesh_of(1, 8), STEPS)
     found["4 models, 1 device"] = train_on(mesh_of(1, 1), FEW, 4)
     found["4 models, 4x2 devices"] = train_on(mesh_of(4, 2), FEW, 4)
-    one_by_one = sharding.takes_one_by_one
-    sharding.takes_one_by_one = lambda mesh: False  # As an accelerator does.
+    one_by_one = sharding.maps_sequentially
+    sharding.maps_sequentially = lambda mesh: False  # As an accelerator does.
     found["4 models at once, 2x1 devices"] = train_on(mesh_of(2, 1), FEW, 4)
-    sharding.takes_one_by_one = one_by_one
+    sharding.maps_sequentially = one_by_one
     for number in (0, 3):
         found[f"model {number} alone"] = train_on(mesh_of(1, 1), FEW, seed=1 + number)
     found["meshes"] = {

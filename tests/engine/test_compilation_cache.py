@@ -33,14 +33,14 @@ def programs_seen() -> dict[str, bytes]:
 
 
 def test_programs_are_kept_and_taken_again(kept: Path) -> None:
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert programs_seen() == {}
         compile_something(1001)
         compiled = programs_seen()
         assert compiled
     assert jax.config.values[CACHE_DIR] is None
     assert {path.name for path in kept.iterdir()} == set(compiled)
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert programs_seen() == compiled
 
 
@@ -56,7 +56,7 @@ def test_jax_does_not_see_a_damaged_program(kept: Path, kind: str) -> None:
     else:
         (kept / "one-cache").write_bytes(contents[kind])
     (kept / "two-cache").write_bytes(whole)
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert programs_seen() == {"two-cache": program}
 
 
@@ -73,20 +73,20 @@ def test_jax_does_not_see_half_a_copy_on_a_full_disk(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert not any(name.endswith("-cache") for name in programs_seen())
 
 
 def test_a_damaged_program_is_replaced(kept: Path) -> None:
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         compile_something(1002)
     before = {path: path.read_bytes() for path in kept.iterdir()}
     for path in before:
         path.write_bytes(b"damaged")
     jax.clear_caches()
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         compile_something(1002)
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert {path.name for path in before} <= set(programs_seen())
 
 
@@ -97,7 +97,7 @@ def test_the_oldest_programs_are_removed(kept: Path, monkeypatch: pytest.MonkeyP
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
     monkeypatch.setattr(compilation_cache, "MAX_PROGRAMS", 3)
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         pass
     assert [path.exists() for path in paths] == [True, True, True, False]
 
@@ -110,7 +110,7 @@ def test_what_the_user_has_settled_stays(kept: Path, tmp_path: Path) -> None:
     ):
         jax.config.update(setting, value)
         try:
-            with compilation_cache.in_use():
+            with compilation_cache.enabled():
                 assert jax.config.values[setting] == value
         finally:
             jax.config.update(setting, before)
@@ -122,7 +122,7 @@ def test_a_folder_that_cannot_be_made_costs_only_the_cache(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with compilation_cache.in_use():
+    with compilation_cache.enabled():
         assert jax.config.values[CACHE_DIR] is None
         compile_something(1003)
 

@@ -10,11 +10,11 @@ import pytest
 
 from cnn_jax import data, train
 from cnn_jax.engine import loops, sharding
-from cnn_jax.engine.loops import Scores
+from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from tests.test_train import batch_of, state_with
 
-MESH = sharding.alone()
+MESH = sharding.single_device_mesh()
 
 
 def one(tree: Any) -> Any:
@@ -27,12 +27,12 @@ def only(tree: Any) -> Any:
     return jax.tree.map(lambda array: array[0], tree)
 
 
-def arrays_of(split: data.Split) -> tuple[jax.Array, jax.Array]:
+def arrays_of(split: data.Examples) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(split.image), jnp.asarray(split.label)
 
 
 def test_every_example_is_used_exactly_once_an_epoch(
-    random_split: data.Split, monkeypatch: pytest.MonkeyPatch
+    random_split: data.Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A step that learns nothing and writes down which labels it was given and counts.
     def spy(state: Any, batch: train.Batch) -> Any:
@@ -41,7 +41,7 @@ def test_every_example_is_used_exactly_once_an_epoch(
 
     monkeypatch.setattr(loops, "train_step", spy)
     label = jnp.arange(7, dtype=jnp.int32)
-    order = train.epoch_order(0, 1, 7)[None]
+    order = train.epoch_permutation(0, 1, 7)[None]
     image = jnp.asarray(random_split.image)
     for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
         seen, _, _ = loops._train_steps(
@@ -54,9 +54,9 @@ def test_every_example_is_used_exactly_once_an_epoch(
         chex.assert_trees_all_equal(seen, jnp.ones((1, 7), jnp.int32))
 
 
-def test_the_loop_is_the_steps_one_by_one(random_split: data.Split) -> None:
+def test_the_loop_is_the_steps_one_by_one(random_split: data.Examples) -> None:
     # 7 examples in batches of 3, 3 and 1: the last one padded and masked in the loop, exact here.
-    order = train.epoch_order(5, 1, 7)
+    order = train.epoch_permutation(5, 1, 7)
     rows = np.asarray(order).tolist()
     state = state_with()
     for chosen in (rows[:3], rows[3:6], rows[6:]):
@@ -71,7 +71,7 @@ def test_the_loop_is_the_steps_one_by_one(random_split: data.Split) -> None:
     chex.assert_trees_all_close(only(looped).params, state.params, atol=1e-7)
 
 
-def test_the_loop_can_be_cut_anywhere(random_split: data.Split) -> None:
+def test_the_loop_can_be_cut_anywhere(random_split: data.Examples) -> None:
     arrays = (*arrays_of(random_split), jnp.arange(7)[None])
     run = loops.compiled_loops(True, MESH, 1).train_steps
     straight = run(one(state_with()), Metrics.empty(1), *arrays, 0, 7)
@@ -81,10 +81,10 @@ def test_the_loop_can_be_cut_anywhere(random_split: data.Split) -> None:
 
 
 def test_batches_that_are_brought_are_trained_on_as_those_in_memory(
-    random_split: data.Split,
+    random_split: data.Examples,
 ) -> None:
     # Three batches of 3, 3 and 1 of 7 examples, in a piece for four, the rest of it filled up.
-    order = np.asarray(train.epoch_order(5, 1, 7))
+    order = np.asarray(train.epoch_permutation(5, 1, 7))
     chosen = np.append(order, [-1] * 5).reshape(1, 4, 3)
     image = np.where(chosen[..., None, None, None] < 0, 77, random_split.image[chosen])
     label = np.where(chosen < 0, -1, random_split.label[chosen])
@@ -118,10 +118,10 @@ def test_evaluation_scores_every_example_once(num_examples: int) -> None:
     image = jnp.zeros((len(padded), 1, 1, 1), jnp.uint8)
     compiled = loops.compiled_loops(True, MESH, 128)
     arrays = (image, jnp.asarray(padded))
-    empty = Scores.empty(1, 1)
+    empty = EvalMetrics.empty(1, 1)
     found = compiled.evaluate(state, empty, *arrays, 7, 7 + num_examples)
     right = int((label == 0).sum())
-    assert only(found.each).compute() == {
+    assert only(found.models).compute() == {
         "count": num_examples,
         "accuracy": right / num_examples,
         "loss": pytest.approx(np.log(1 + np.e) - right / num_examples, rel=1e-5),
@@ -158,10 +158,10 @@ def test_an_ensemble_is_the_mean_of_probabilities() -> None:
     label = jnp.asarray([0, 0, 1, 0, 0], jnp.int32)
     image = jnp.zeros((5, 1, 1, 1), jnp.uint8)
     found = loops.compiled_loops(True, MESH, 1).evaluate(
-        state, Scores.empty(4, 2), image, label, 0, 5
+        state, EvalMetrics.empty(4, 2), image, label, 0, 5
     )
-    assert [values["accuracy"] for values in found.each.each()] == [0.8, 0.2, 0.2, 0.2]
-    ensembles = found.ensembles.each()
+    assert [values["accuracy"] for values in found.models.compute_each()] == [0.8, 0.2, 0.2, 0.2]
+    ensembles = found.ensembles.compute_each()
     assert [values["accuracy"] for values in ensembles] == [0.8, 0.2]
     for values, share in zip(ensembles, (0.65, 0.3), strict=True):
         expected = -(4 * np.log(share) + np.log(1 - share)) / 5

@@ -94,15 +94,15 @@ def test_a_run_that_is_cut_goes_on_to_the_same_bits(
 
     def stopping(self: Any, *arguments: Any) -> Any:
         if arguments[3] == 1:
-            signals.Held.number = 15
+            signals.StopRequest.number = 15
         return train(self, *arguments)
 
-    monkeypatch.setattr(signals.Held, "number", None)
+    monkeypatch.setattr(signals.StopRequest, "number", None)
     with monkeypatch.context() as patch:
         patch.setattr(DeviceFeed, "train", stopping)
         with pytest.raises(Stopped, match=r"after step [1-3] of 10"):
             run(tmp_path, **CHANGES)
-    signals.Held.number = None
+    signals.StopRequest.number = None
     result = run(tmp_path, **CHANGES)
     straight = together[1]
     assert result.params_sha256 == straight.params_sha256
@@ -141,7 +141,7 @@ def test_every_network_can_be_used(together: tuple[Path, Result, str]) -> None:
     )
     assert report["test_accuracy"] == result.networks[2]["test_accuracy"]
     assert report["test_loss"] == pytest.approx(result.networks[2]["test_loss"])
-    with pytest.raises(UserError, match=r"holds 4 networks .* Use --network=K, 0\.\.3"):
+    with pytest.raises(UserError, match=r"holds 4 networks .* Use --model=K, 0\.\.3"):
         trained.load(str(workdir), None, print)
     with pytest.raises(UserError, match=r"has no network 4: allowed is 0\.\.3"):
         trained.load(str(workdir), None, print, None, 4)
@@ -168,7 +168,7 @@ def test_a_network_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
     rows = read_metrics(tmp_path)
     assert rows[-1]["networks"]["loss"][1] is None
     assert rows[-1]["loss"] == rows[-1]["networks"]["loss"][0]
-    with pytest.raises(UserError, match=r"parameters that are no numbers.*--network"):
+    with pytest.raises(UserError, match=r"parameters that are no numbers.*--model"):
         trained.load(str(tmp_path), None, print, None, 1)
 
 

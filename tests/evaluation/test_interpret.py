@@ -7,13 +7,13 @@ import pytest
 from jax import Array
 
 from cnn_jax.evaluation import interpret
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.model import layers_of
 from cnn_jax.nn.shapes import Layer
 from tests.support.networks import random_network
 
 
-def random_images(network: Trained, count: int = 2) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def random_images(network: TrainedModel, count: int = 2) -> np.ndarray[Any, np.dtype[np.uint8]]:
     generator = np.random.default_rng(0)
     return generator.integers(0, 256, (count, *network.image_shape), dtype=np.uint8)
 

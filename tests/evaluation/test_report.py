@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnn_jax.evaluation.report import Scores
+from cnn_jax.evaluation.report import ClassificationReport
 
 # Six examples of three classes. Class 2 has two examples and is never predicted.
 LABEL = np.array([0, 0, 1, 1, 2, 2], np.int32)
@@ -19,7 +19,7 @@ PROBABILITY = np.array(
         [0.20, 0.62, 0.18],  # 2 taken for 1
     ]
 )
-SCORES = Scores(PROBABILITY, LABEL)
+SCORES = ClassificationReport(PROBABILITY, LABEL)
 
 
 def test_rows_are_true_classes_and_columns_predicted_ones() -> None:
@@ -38,7 +38,7 @@ def test_precision_recall_and_f1() -> None:
 
 
 def test_a_class_without_examples_has_no_recall() -> None:
-    recall = Scores(PROBABILITY[:4], LABEL[:4]).per_class[1]
+    recall = ClassificationReport(PROBABILITY[:4], LABEL[:4]).per_class[1]
     assert math.isnan(recall[2])
 
 
@@ -52,7 +52,7 @@ def test_the_interval_is_wilsons(right: int, count: int) -> None:
     )
     expected = ((centre - half) / (1 + z * z / count), (centre + half) / (1 + z * z / count))
     label = np.repeat([0, 1], [right, count - right])
-    scores = Scores(np.tile([0.9, 0.1], (count, 1)), label)
+    scores = ClassificationReport(np.tile([0.9, 0.1], (count, 1)), label)
     assert scores.accuracy_interval() == pytest.approx(expected, abs=1e-12)
 
 
@@ -67,7 +67,7 @@ def test_calibration_compares_confidence_and_accuracy_bin_by_bin() -> None:
 
 
 def test_probabilities_of_one_and_of_chance_have_a_bin() -> None:
-    scores = Scores(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]))
+    scores = ClassificationReport(np.array([[1.0, 0.0], [0.5, 0.5]]), np.array([0, 0]))
     assert scores.bins.count.sum() == 2
     assert scores.bins.count[-1] == 1
 

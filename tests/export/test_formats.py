@@ -20,7 +20,7 @@ from jax import export as jax_export
 from cnn_jax.commands import export
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import formats
 from cnn_jax.reporting.result import Result
 from tests.support.networks import CHOICES, random_images, random_network
@@ -62,7 +62,7 @@ def workdir(straight: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.M
     return Path(shutil.copytree(straight[0], tmp_path / "w"))
 
 
-def network_of(folder: Path) -> Trained:
+def network_of(folder: Path) -> TrainedModel:
     return trained.load(str(folder.parent), None, print)
 
 
@@ -190,7 +190,7 @@ def test_a_file_that_says_something_else_is_refused_and_all_stays_as_it_was(
     folder, _ = exported
     make, run = formats.FORMATS[name]
 
-    def make_another(network: Trained) -> bytes:
+    def make_another(network: TrainedModel) -> bytes:
         params = jax.tree.map(np.copy, network.params)
         params["linear_1"]["bias"][3] += 0.01  # A probability of 0.1 grows by 0.1 * 0.9 * 0.01.
         return make(dataclasses.replace(network, params=params))

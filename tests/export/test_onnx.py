@@ -5,13 +5,13 @@ import onnx
 import onnxruntime
 import pytest
 
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export.onnx import build as build_onnx
 from cnn_jax.model import ConvNet
 from tests.support.networks import CHOICES, random_images, random_network
 
 
-def build(network: Trained) -> bytes:
+def build(network: TrainedModel) -> bytes:
     return build_onnx(network.model, network.params, network.image_shape, {"step": "3"})
 
 
@@ -20,7 +20,7 @@ def run(content: bytes, image_u8: Any) -> list[Any]:
     return list(runtime.run(["logits", "probabilities"], {"image": image_u8}))
 
 
-def agrees(network: Trained) -> None:
+def agrees(network: TrainedModel) -> None:
     content = build(network)
     image_u8 = random_images(network, 7)
     logits, probabilities = network.logits(image_u8), network.probabilities(image_u8)

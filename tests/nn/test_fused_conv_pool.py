@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnn_jax.nn.fused_conv_pool import block_stage
+from cnn_jax.nn.fused_conv_pool import fused_conv_pool
 
 
 def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
@@ -11,7 +11,9 @@ def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
     image = jnp.asarray([[1.0, 1, 0, 0], [1, 1, 2, 2]])[None, :, :, None]
 
     def total(image: jax.Array) -> jax.Array:
-        return block_stage(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu).sum()
+        return fused_conv_pool(
+            image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu
+        ).sum()
 
     expected = jnp.asarray([[1.0, 0, 0, 0], [0, 0, 1, 0]])[None, :, :, None]
     chex.assert_trees_all_equal(jax.grad(total)(image), expected)
@@ -20,5 +22,5 @@ def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
 @pytest.mark.parametrize("place", range(4))
 def test_a_nan_is_not_lost(place: int) -> None:
     image = jnp.zeros((1, 2, 2, 1)).at[0, place // 2, place % 2, 0].set(jnp.nan)
-    result = block_stage(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu)
+    result = fused_conv_pool(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu)
     assert jnp.isnan(result).all()

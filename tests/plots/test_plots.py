@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cnn_jax.evaluation.report import Scores
+from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import curves, evaluation, galleries
 from tests.plots.legible import assert_legible
 
@@ -46,7 +46,7 @@ def test_a_gallery_shows_the_most_confident_mistakes(count: int, names: list[str
     probability[:, 2], probability[:, 1] = sure, 1 - sure
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), dtype=np.uint8)
     drawn = galleries.draw_mistakes(
-        Scores(probability, np.ones(60, int)), images, names, "mnist, step 5"
+        ClassificationReport(probability, np.ones(60, int)), images, names, "mnist, step 5"
     )
     shown = [axes for axes in drawn.axes if axes.get_images()]
     examples = range(count - 1, max(-1, count - 1 - galleries.MOST_MISTAKES), -1)
@@ -64,7 +64,7 @@ def test_a_reliability_diagram_has_a_bar_a_bin() -> None:
     # 2 * |0.4 - 0.62| + 50 * 0.1) / 55 = 6.1 / 55 = 0.1109.
     confidence = np.repeat([0.62, 0.9], [5, 50])
     label = np.repeat([0, 1, 0], [2, 3, 50])
-    scores = Scores(np.stack([confidence, 1 - confidence], axis=1), label)
+    scores = ClassificationReport(np.stack([confidence, 1 - confidence], axis=1), label)
     drawn = evaluation.draw_calibration(scores, "mnist, step 5")
     assert drawn.get_suptitle().endswith("55 test pictures, expected calibration error 11.09 %")
     above, below = drawn.axes

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import Split
+from cnn_jax.data import Examples
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.preprocessing import frame
@@ -442,7 +442,9 @@ def taken(image_u8: Pixels, generator: np.random.Generator) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def accuracies(network: trained.Trained, name: str, split: Split, folder: Path) -> list[float]:
+def accuracies(
+    network: trained.TrainedModel, name: str, split: Examples, folder: Path
+) -> list[float]:
     """Of the images themselves, saved as pictures, and as if photographed."""
     generator = np.random.default_rng(0)
     conventions = conventions_of(name, SHAPE)
@@ -468,7 +470,7 @@ def test_photographs_of_the_bundled_digits_are_read(
 ) -> None:
     network = trained.load(str(digits_run[0]), None, warnings.warn)
     test = data.load("digits").test
-    some = Split(test.image[:100], test.label[:100])
+    some = Examples(test.image[:100], test.label[:100])
     plain, saved, photographed = accuracies(network, "digits", some, tmp_path)
     assert plain > 0.9
     assert saved >= 0.95 * plain
@@ -479,7 +481,7 @@ def test_photographs_of_mnist_are_read(fast_run: Path, tmp_path: Path) -> None:
     # A thousand pictures take half a minute: that many are promised.
     network = trained.load(str(fast_run), None, warnings.warn)
     test = data.load("mnist").test
-    thousand = Split(test.image[:1000], test.label[:1000])
+    thousand = Examples(test.image[:1000], test.label[:1000])
     plain, saved, photographed = accuracies(network, "mnist", thousand, tmp_path)
     assert plain > 0.97
     assert saved >= 0.99 * plain

@@ -3,8 +3,8 @@ import math
 import jax.numpy as jnp
 import pytest
 
-from cnn_jax.config.sweep import networks_of
-from cnn_jax.engine.loops import Scores
+from cnn_jax.config.sweep import list_models
+from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting import sweep_summary
 from tests.support.small import small_config
@@ -17,14 +17,14 @@ def metrics_of(correct: list[int], loss: list[float]) -> Metrics:
 
 # Two rates with three seeds each, of which one network has learnt nothing; ten test examples.
 CONFIG = small_config(num_models=3, learning_rate=(0.1, 9.0))
-SCORES = Scores(
+SCORES = EvalMetrics(
     metrics_of([8, 9, 10, 1, 1, 1], [0.5, 0.25, 0.125, math.nan, 4.0, 2.0]),
     metrics_of([10, 2], [0.25, math.nan]),
 )
 
 
 def test_mean_deviation_and_interval() -> None:
-    first, second = sweep_summary.compare(CONFIG, SCORES)
+    first, second = sweep_summary.summarize(CONFIG, SCORES)
     assert (first.swept, list(first.seeds)) == ({"learning_rate": 0.1}, [1, 2, 3])
     # 0.8, 0.9, 1.0: variance (0.01 + 0 + 0.01) / 2. Student's t for two degrees of freedom and
     # 97.5 % is 4.3027 (any table), so the mean is known to 4.3027 * 0.1 / sqrt(3) = 0.2484.
@@ -44,21 +44,23 @@ def test_mean_deviation_and_interval() -> None:
     assert second.accuracies == [0.1, 0.1]
     assert second.interval == pytest.approx((0.1, 0.1))
     assert second.to_json()["ensemble_test_accuracy"] is None
-    assert sweep_summary.lines([second])[-2].split()[:3] == ["9", "3,", "1"]
+    assert sweep_summary.format_summaries([second])[-2].split()[:3] == ["9", "3,", "1"]
 
 
 def test_a_single_network_has_no_deviation() -> None:
     config = small_config(learning_rate=(0.1, 9.0))
-    scores = Scores(metrics_of([8, 1], [0.5, 2.0]), None)
-    first, _ = sweep_summary.compare(config, scores)
+    scores = EvalMetrics(metrics_of([8, 1], [0.5, 2.0]), None)
+    first, _ = sweep_summary.summarize(config, scores)
     assert (first.mean, first.stddev, first.interval) == (0.8, None, None)
     assert first.ensemble == {"loss": 0.5, "accuracy": 0.8, "count": 10}
-    assert sweep_summary.lines([first])[-2].split() == ["0.1", "1", "80.00", "%", "-", "-", "80.00",
-                                                     "%", "80.00", "%"]  # fmt: skip
+    columns = sweep_summary.format_summaries([first])[-2].split()
+    assert columns == ["0.1", "1", "80.00", "%", "-", "-", "80.00", "%", "80.00", "%"]
 
 
 def test_the_rows_of_the_result() -> None:
-    rows = sweep_summary.rows(networks_of(CONFIG), SCORES.each.each(), SCORES.each.each())
+    rows = sweep_summary.model_rows(
+        list_models(CONFIG), SCORES.models.compute_each(), SCORES.models.compute_each()
+    )
     assert rows[2] == {
         "seed": 3,
         "learning_rate": 0.1,
@@ -71,8 +73,8 @@ def test_the_rows_of_the_result() -> None:
 
 def test_the_lines_name_every_network_and_end_with_the_table() -> None:
     config = small_config(seed=5, num_models=12)
-    scores = Scores(metrics_of([5] * 11 + [7], [1.0] * 12), metrics_of([6], [1.0]))
-    lines = sweep_summary.lines(sweep_summary.compare(config, scores))
+    scores = EvalMetrics(metrics_of([5] * 11 + [7], [1.0] * 12), metrics_of([6], [1.0]))
+    lines = sweep_summary.format_summaries(sweep_summary.summarize(config, scores))
     assert lines == [
         "",
         "Test accuracy in %:",

@@ -6,7 +6,7 @@ import pytest
 
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.reporting.train_logger import Report
+from cnn_jax.reporting.train_logger import TrainLogger
 
 
 class Terminal(io.StringIO):
@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
 
 def report_to(
     out: io.StringIO, workdir: Workdir | None = None, err: io.StringIO | None = None
-) -> Report:
-    return Report(workdir, Console(out, err or io.StringIO()), num_epochs=10, num_batches=469)
+) -> TrainLogger:
+    return TrainLogger(workdir, Console(out, err or io.StringIO()), num_epochs=10, num_batches=469)
 
 
 def test_the_lines_are_those_of_the_reference() -> None:

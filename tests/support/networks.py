@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cnn_jax.evaluation.trained import Trained
+from cnn_jax.evaluation.trained import TrainedModel
 from tests.support.small import small_config
 
 # Each option of the model at least twice, beside different others; the images are not square.
@@ -34,7 +34,7 @@ def random_network(
     class_names: Sequence[str] = ("cat", "dog", "cow", "hen", "pig"),
     scale: float = 1.0,
     **model: Any,
-) -> Trained:
+) -> TrainedModel:
     """A network of whose parameters none is zero, and with values that stay near 1.
 
     Args:
@@ -44,7 +44,7 @@ def random_network(
       model: fields of `config.model` that are not the reference's.
     """
     config = small_config(**{f"model.{name}": value for name, value in model.items()})
-    network = Trained(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
+    network = TrainedModel(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
     image = jnp.zeros((1, *image_shape))
     shapes = jax.eval_shape(network.model.init, jax.random.key(0), image)["params"]
     generator = np.random.default_rng(0)
@@ -57,6 +57,6 @@ def random_network(
     return dataclasses.replace(network, params=params)
 
 
-def random_images(network: Trained, batch: int) -> Any:
+def random_images(network: TrainedModel, batch: int) -> Any:
     """uint8 [batch, H, W, C], always the same."""
     return np.random.default_rng(1).integers(0, 256, (batch, *network.image_shape), np.uint8)

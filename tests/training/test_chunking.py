@@ -1,13 +1,13 @@
 import pytest
 
-from cnn_jax.training.chunking import Pace
+from cnn_jax.training.chunking import ChunkTimer
 
 
 def lengths(seconds_a_unit: float, start: int, stop: int, unit: int = 1) -> list[int]:
     now = 0.0
     found, at = [], start
-    pace = Pace(lambda: now)
-    for first, end in pace.pieces(start, stop, unit):
+    pace = ChunkTimer(lambda: now)
+    for first, end in pace.chunks(start, stop, unit):
         assert first == at  # No gap and no overlap.
         now += seconds_a_unit * (end - first) / unit
         found.append(end - first)
@@ -38,7 +38,7 @@ def test_nothing_has_no_piece() -> None:
 
 def test_what_was_learnt_stays() -> None:
     now = 0.0
-    pace = Pace(lambda: now)
-    for _ in pace.pieces(0, 1):
+    pace = ChunkTimer(lambda: now)
+    for _ in pace.chunks(0, 1):
         now += 0.1
-    assert next(pace.pieces(0, 12)) == (0, 10)
+    assert next(pace.chunks(0, 12)) == (0, 10)

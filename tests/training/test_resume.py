@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from cnn_jax import experiment
-from cnn_jax.checkpoint.manager import KEPT, Checkpoints
+from cnn_jax.checkpoint.manager import MAX_TO_KEEP, Checkpoints
 from cnn_jax.engine import compile
 from cnn_jax.engine.compile import Programs
 from cnn_jax.errors import Stopped, UserError
 from cnn_jax.reporting.result import Result
-from cnn_jax.reporting.train_logger import Report
+from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training import chunking, resume
 from tests.support.small import run, small_config
 
@@ -33,16 +33,16 @@ STEPS = 10  # Of `small_config`: two epochs of five.
 
 def cut_run(workdir: Path, after: int, **changes: Any) -> Stopped:
     """Runs until a step is taken, when Ctrl-C is pressed."""
-    batches = Report.batches
+    batches = TrainLogger.batches
 
-    def interrupted(self: Report, epoch: int, batch: int, *rest: Any, **named: Any) -> None:
+    def interrupted(self: TrainLogger, epoch: int, batch: int, *rest: Any, **named: Any) -> None:
         batches(self, epoch, batch, *rest, **named)
         if (epoch - 1) * (STEPS // 2) + batch >= after:
             signal.raise_signal(signal.SIGINT)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunking, "SECONDS", 0)  # One step a call: so it can be cut after each.
-        patch.setattr(Report, "batches", interrupted)
+        patch.setattr(TrainLogger, "batches", interrupted)
         with pytest.raises(Stopped) as stopped:
             run(workdir, **changes)
     return stopped.value
@@ -85,7 +85,7 @@ def test_a_run_cut_after_every_single_step_ends_as_one_never_cut(
     assert without_times(result) == without_times(expected)
     assert metrics(tmp_path / "cut") == metrics(tmp_path / "straight")
     assert len(result.epoch_seconds) == 2
-    assert len(steps(tmp_path / "cut")) == KEPT
+    assert len(steps(tmp_path / "cut")) == MAX_TO_KEEP
 
 
 def test_a_run_cut_while_scoring_ends_as_one_never_cut(
@@ -93,7 +93,7 @@ def test_a_run_cut_while_scoring_ends_as_one_never_cut(
 ) -> None:
     # The steps of an epoch are done and saved, its row is not written: it is scored again.
     with monkeypatch.context() as patch:
-        patch.setattr(Report, "epoch_accuracy", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(TrainLogger, "epoch_accuracy", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped) as stopped:
             run(tmp_path)
     assert stopped.value.number == signal.SIGTERM
@@ -105,7 +105,7 @@ def test_a_request_in_the_last_moment_finds_the_run_finished(
     straight: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(Report, "test_accuracy", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(TrainLogger, "test_accuracy", lambda *_: signal.raise_signal(signal.SIGINT))
         with pytest.raises(Stopped, match="when the run was finished"):
             run(tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
@@ -115,7 +115,7 @@ def test_a_request_in_the_last_moment_finds_the_run_finished(
 def test_without_a_workdir_it_is_said_that_nothing_is_saved(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Report, "batches", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(TrainLogger, "batches", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     with pytest.raises(Stopped, match="after step 1 of 10, and nothing is saved without a"):
         run(None)
 
@@ -128,7 +128,7 @@ def test_seconds_add_up_over_processes(tmp_path: Path) -> None:
     config = small_config(num_epochs=1)
     whole = experiment.run(config, str(tmp_path / "a"), out=io.StringIO(), clock=ticking())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Report, "epoch_accuracy", lambda *_: signal.raise_signal(signal.SIGTERM))
+        patch.setattr(TrainLogger, "epoch_accuracy", lambda *_: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Stopped):
             experiment.run(config, str(tmp_path / "b"), out=io.StringIO(), clock=ticking())
     result = experiment.run(config, str(tmp_path / "b"), out=io.StringIO(), clock=ticking())

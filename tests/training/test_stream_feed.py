@@ -12,12 +12,12 @@ import pytest
 from cnn_jax import data
 from cnn_jax.config import schema
 from cnn_jax.engine import sharding
-from cnn_jax.engine.compile import Chunk
+from cnn_jax.engine.compile import ChunkSizes
 from cnn_jax.errors import Stopped, UserError
-from cnn_jax.io.signals import Held
+from cnn_jax.io.signals import StopRequest
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import device_feed, stream_feed
-from cnn_jax.training.stream_feed import Piece, StreamFeed
+from cnn_jax.training.stream_feed import Chunk, StreamFeed
 from tests.support.small import run, small_config
 
 STREAM = {"dataset.feed": "stream"}
@@ -36,27 +36,30 @@ def test_the_plan_is_what_the_trainer_asks_for() -> None:
     # the second epoch. The 30 test examples stand behind the training examples.
     config = small_config()
     info = schema.check(config)
-    second = [Piece(2, 2, 4), Piece(2, 4, 5), Piece(0, 0, 40), Piece(0, 40, 70)]
-    test = [Piece(0, 70, 100)]
-    assert stream_feed.plan(config, info, 7, Chunk(3, 2), 20) == second + test
-    first = [Piece(1, 0, 2), Piece(1, 2, 4), Piece(1, 4, 5), Piece(0, 0, 40), Piece(0, 40, 70)]
-    whole = [*first, Piece(2, 0, 2), *second, *test]
-    assert stream_feed.plan(config, info, 0, Chunk(3, 2), 20) == whole
+    second = [Chunk(2, 2, 4), Chunk(2, 4, 5), Chunk(0, 0, 40), Chunk(0, 40, 70)]
+    test = [Chunk(0, 70, 100)]
+    assert stream_feed.plan_chunks(config, info, 7, ChunkSizes(3, 2), 20) == second + test
+    first = [Chunk(1, 0, 2), Chunk(1, 2, 4), Chunk(1, 4, 5), Chunk(0, 0, 40), Chunk(0, 40, 70)]
+    whole = [*first, Chunk(2, 0, 2), *second, *test]
+    assert stream_feed.plan_chunks(config, info, 0, ChunkSizes(3, 2), 20) == whole
     # An epoch that is trained and not scored yet is scored.
-    assert stream_feed.plan(config, info, 5, Chunk(3, 2), 20) == [*first[3:], *whole[5:]]
-    assert stream_feed.plan(config, info, 10, Chunk(3, 2), 20) == second[2:] + test
+    assert stream_feed.plan_chunks(config, info, 5, ChunkSizes(3, 2), 20) == [
+        *first[3:],
+        *whole[5:],
+    ]
+    assert stream_feed.plan_chunks(config, info, 10, ChunkSizes(3, 2), 20) == second[2:] + test
 
 
 def test_every_piece_has_its_examples(tmp_path: Path) -> None:
     # Two networks, 7 examples in batches of 3, pieces of two batches: 3 + 3, and 1 with filler.
     orders = np.array([[6, 5, 4, 3, 2, 1, 0], [0, 2, 4, 6, 1, 3, 5]], np.int32)
-    stream_feed.order_path(tmp_path, 4).write_bytes(orders.tobytes())
+    stream_feed.permutation_path(tmp_path, 4).write_bytes(orders.tobytes())
     everything = (slice(None),) * 3
-    wanted = stream_feed._Wanted(
-        [Piece(4, 0, 2), Piece(4, 2, 3), Piece(0, 5, 9)],
-        Chunk(2, 2),
-        stream_feed._Places(np.arange(3), 3, [everything]),
-        stream_feed._Places(np.arange(3), 3, [everything[:2]]),
+    wanted = stream_feed._ChunkIndices(
+        [Chunk(4, 0, 2), Chunk(4, 2, 3), Chunk(0, 5, 9)],
+        ChunkSizes(2, 2),
+        stream_feed._ShardLayout(np.arange(3), 3, [everything]),
+        stream_feed._ShardLayout(np.arange(3), 3, [everything[:2]]),
         tmp_path,
         num_networks=2,
     )
@@ -88,14 +91,14 @@ def test_a_streamed_run_goes_on_exactly_from_any_step(
 
         def stopping(self: Any, *arguments: Any, at: Any = (steps_before, first)) -> Any:
             if arguments[2:4] == at:
-                monkeypatch.setattr(Held, "number", 15)
+                monkeypatch.setattr(StopRequest, "number", 15)
             return given(self, *arguments)
 
         with monkeypatch.context() as patch:
             patch.setattr(StreamFeed, "train", stopping)
             with pytest.raises(Stopped, match=f"after step {step} of 10"):
                 run(tmp_path, **STREAM)
-        monkeypatch.setattr(Held, "number", None)
+        monkeypatch.setattr(StopRequest, "number", None)
     # What it began as a stream it may end from memory, and the other way round.
     result = run(tmp_path)
     assert result.params_sha256 == straight[1].params_sha256
@@ -144,9 +147,9 @@ def test_what_fits_is_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -
     # 2 * 1000 images of 10 * 10 * 3 bytes and 4 for the label: 608,000 bytes, in three copies on
     # a CPU; half of three times 1,216,000 is just enough.
     monkeypatch.setattr(device_feed, "_host_memory", lambda: 3 * 1_216_000)
-    assert device_feed.fits(info_of(10, 1000))
+    assert device_feed.fits_in_memory(info_of(10, 1000))
     monkeypatch.setattr(device_feed, "_host_memory", lambda: 3 * 1_216_000 - 6)
-    assert not device_feed.fits(info_of(10, 1000))
+    assert not device_feed.fits_in_memory(info_of(10, 1000))
     with pytest.raises(UserError, match=r"dataset\.feed=device needs 6\.0e\+05 bytes"):
         device_feed.check_fits(info_of(10, 1000))
 
@@ -157,8 +160,8 @@ def test_an_accelerators_own_memory_counts(monkeypatch: pytest.MonkeyPatch) -> N
             return {"bytes_limit": 2_000_000, "bytes_in_use": 784_000}
 
     monkeypatch.setattr(jax, "local_devices", lambda: [Device()])
-    assert device_feed.fits(info_of(10, 1000))
-    assert not device_feed.fits(info_of(10, 1001))
+    assert device_feed.fits_in_memory(info_of(10, 1000))
+    assert not device_feed.fits_in_memory(info_of(10, 1001))
 
 
 def test_without_room_a_run_streams_by_itself(
@@ -181,8 +184,8 @@ def test_without_room_a_run_streams_by_itself(
 def test_the_share_of_a_process_is_joined_to_the_whole() -> None:
     # One process has all of it; `test_cluster.py` has several.
     config = small_config()
-    source = data.source(**config.dataset)
-    image, label = device_feed.shared_out(source, sharding.make_mesh(1))
+    source = data.open_source(**config.dataset)
+    image, label = device_feed.load_sharded(source, sharding.make_mesh(1))
     whole = data.load(**config.dataset)
     np.testing.assert_array_equal(image, np.concatenate([whole.train.image, whole.test.image]))
     np.testing.assert_array_equal(label, np.concatenate([whole.train.label, whole.test.label]))
