@@ -1,11 +1,19 @@
-"""Trains a small ConvNet, describes one, or uses a trained one.
+"""Trains a small ConvNet on images, and describes or uses a trained one.
 
     python main.py --config=configs/mnist.py [--workdir=DIR] [--mode=MODE] [--config.KEY=VALUE ...]
 
-MODE is `train` (default) or `describe`, which need a --config, or one of `evaluate`, `predict`,
-`inspect` and `export`, which need the --workdir of a training run instead, and `predict` your own
-pictures as --images=FILE,FOLDER,'*.jpg'. Exit status: 0; 2 for anything that you can mend, with one
-line that says how; 128 + n after signal n.
+Modes that require a --config:
+    train (default)  trains the model of the config and writes checkpoints and results to --workdir
+    describe         prints the layers of the model, without training it
+
+Modes that require the --workdir of a training run:
+    evaluate         reports the accuracy on the test set, overall and for each class
+    predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg'
+    inspect          draws filters, feature maps, receptive fields and saliency maps
+    export           writes the model for other programs
+
+Exit status: 0 on success; 2 on an error that you can fix, with one line that says how; 128 + n if
+stopped by signal n.
 """
 
 import gc
@@ -25,13 +33,16 @@ from cnn_jax.io.console import printable
 
 
 def _main(argv: Sequence[str]) -> None:
-    """Imports what the mode needs, and no more: `describe` starts in half a second without JAX."""
+    """Runs the mode.
+
+    Imports only what the mode needs: `describe` starts in half a second because it needs no JAX.
+    """
     del argv
     mode, config = flags.MODE.value, flags.CONFIG.value
     workdir = flags.WORKDIR.value
-    use = (config, flags.STEP.value, flags.MODEL.value)
-    # Imports and traces make a million objects that stay: to look for garbage among them as often
-    # as Python would takes a twentieth of a short run.
+    selection = (config, flags.STEP.value, flags.MODEL.value)
+    # Imports and traces create a million objects that are never freed. With Python's default
+    # threshold, scanning them for garbage takes a twentieth of a short run.
     gc.set_threshold(100_000)
     if mode == "describe":
         from cnn_jax.commands.describe import describe
@@ -41,50 +52,55 @@ def _main(argv: Sequence[str]) -> None:
     elif mode == "evaluate":
         from cnn_jax.commands.evaluate import evaluate
 
-        evaluate(workdir, *use)
+        evaluate(workdir, *selection)
     elif mode == "predict":
         from cnn_jax.commands.predict import predict
 
         as_json, show = flags.JSON.value, flags.SHOW.value
-        predict(workdir, flags.IMAGES.value, *use, as_json=as_json, show=show)
+        predict(workdir, flags.IMAGES.value, *selection, as_json=as_json, show=show)
     elif mode == "inspect":
         from cnn_jax.commands.inspect import inspect
 
-        inspect(workdir, flags.IMAGES.value, *use)
+        inspect(workdir, flags.IMAGES.value, *selection)
     elif mode == "export":
         from cnn_jax.commands.export import export
 
-        export(workdir, *use)
+        export(workdir, *selection)
     else:
-        coordinator, count = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
-        with join.join(coordinator, count, flags.PROCESS_ID.value) as cluster:
+        coordinator, num_processes = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
+        with join.join(coordinator, num_processes, flags.PROCESS_ID.value) as cluster:
             from cnn_jax.experiment import run
 
             run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
-    signals.install(signal.SIG_DFL)  # The work is done; Python, as it ends, raises no more.
+    # All work is done: a signal during Python's shutdown must not raise an exception.
+    signals.install(signal.SIG_DFL)
 
 
-def _unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Where a checkpoint cannot be written, each array that was to follow would say so as well."""
+def _hide_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Hook for exceptions in destructors that hides those about a closed event loop.
+
+    If Orbax cannot write a checkpoint, each of its pending arrays would print such an exception
+    after the error message of this program.
+    """
     if "Event loop is closed" not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 
 if __name__ == "__main__":
-    absl.flags.adopt_module_key_flags(flags)  # Or --help would not name them.
-    sys.unraisablehook = _unraisable
+    absl.flags.adopt_module_key_flags(flags)  # Makes --help list them.
+    sys.unraisablehook = _hide_closed_event_loop
     signals.install(signals.raise_stopped)
     try:
         app.run(_main, flags_parser=flags.parse)
     except UserError as user_error:
-        words = " ".join(str(user_error).split())  # On one line.
-        print("error:", printable(words), file=sys.stderr)
-        join.end_process(2)
-    except BrokenPipeError:  # The reader went away, as in `main.py | head`.
-        # Only now, since Orbax's threads write to pipes that are closed already.
+        message = " ".join(str(user_error).split())  # One line.
+        print("error:", printable(message), file=sys.stderr)
+        join.exit_process(2)
+    except BrokenPipeError:  # The reader of standard output ended, as in `main.py | head`.
+        # Not set earlier, because Orbax's threads write to pipes that are already closed.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         signal.raise_signal(signal.SIGPIPE)
     except Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
-        # XLA may be compiling in a thread, and would crash while Python takes itself down.
-        os._exit(128 + stopped.number)
+        # A thread may still be compiling; XLA would crash during Python's regular shutdown.
+        os._exit(128 + stopped.signal_number)

@@ -1,0 +1,1 @@
+"""Programs that measure speed, scaling and the cost of checkpoints. README.md has the results."""

@@ -1,10 +1,10 @@
-"""Measures what saving costs the reference recipe: seconds, bytes and the share of an epoch.
+"""Measures the cost of checkpoints: seconds, bytes and the share of an epoch.
 
-    python benchmarks/checkpoint_cost.py --data=FOLDER
+    python benchmarks/checkpoint_cost.py --data=FOLDER [--config=mnist]
 
 FOLDER holds the four original MNIST files; without --data they are downloaded. Epochs with and
-without a checkpoint take turns, so that a machine that becomes slower becomes so for both. A run
-takes about a minute on two cores. README.md in this folder has results.
+without a checkpoint alternate, so that other work on the machine slows both down. A run takes about
+a minute on two cores. README.md in this folder has results.
 """
 
 import statistics
@@ -19,74 +19,83 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import options
+from benchmarks import shared_flags
 from benchmarks.jax_contenders import CnnJax
 from cnn_jax import data
 from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.engine import sharding
 
-_RECIPE = flags.DEFINE_string("recipe", "mnist", "A recipe's name, such as mnist or digits.")
-_EPOCHS = flags.DEFINE_integer("epochs", 20, "Epochs with and without.", lower_bound=1)
-_SAVES = flags.DEFINE_integer("saves", 20, "Checkpoints saved one by one.", lower_bound=1)
+_CONFIG = flags.DEFINE_string("config", "mnist", "Name of a file in configs/: mnist or digits.")
+_EPOCHS = flags.DEFINE_integer(
+    "epochs", 20, "Epochs with a checkpoint, and epochs without.", lower_bound=1
+)
+_SAVES = flags.DEFINE_integer(
+    "saves", 20, "Checkpoints saved while nothing is trained.", lower_bound=1
+)
+
+_ALL_STEPS = 10**6  # More than an epoch has.
+_RESTORES = 20
 
 
-def seconds_of(work: Callable[[], object]) -> float:
+def measure_seconds(function: Callable[[], object]) -> float:
+    """Returns how long a call takes."""
     started = time.perf_counter()
-    work()
+    function()
     return time.perf_counter() - started
 
 
-def show(what: str, seconds: Sequence[float]) -> None:
-    """Prints median, range and number, in milliseconds."""
+def print_statistics(label: str, seconds: Sequence[float]) -> None:
+    """Prints median, minimum, maximum and number of measurements, in milliseconds."""
     low, median, high = (1e3 * f(seconds) for f in (min, statistics.median, max))
-    print(f"{what:<44} {median:8.1f} ms ({low:.1f} - {high:.1f}), n = {len(seconds)}")
+    print(f"{label:<44} {median:8.1f} ms ({low:.1f} - {high:.1f}), n = {len(seconds)}")
 
 
 def main(argv: Sequence[str]) -> None:
     """Measures and prints."""
     del argv
     logging.set_verbosity(logging.FATAL)
-    dataset = import_module(f"configs.{_RECIPE.value}").get_config().dataset
-    dataset.manual_dir = options.manual_dir()
-    run = CnnJax(_RECIPE.value, data.load(**dataset))
-    run.train(1, 10**6)
+    dataset = import_module(f"configs.{_CONFIG.value}").get_config().dataset
+    dataset.manual_dir = shared_flags.manual_dir()
+    trainer = CnnJax(_CONFIG.value, data.load(**dataset))
+    trainer.train(1, _ALL_STEPS)  # Warm-up.
     step = 0
 
     def save(checkpoints: Checkpoints) -> None:
         nonlocal step
         step += 1
-        tree = metadata.state_tree(*sharding.to_host((run.state, run.no_metrics)))
+        tree = metadata.state_tree(*sharding.to_host((trainer.state, trainer.empty_metrics)))
         checkpoints.save(step, tree, {"config": {}})
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        Checkpoints(Path(folder), read_only=False) as kept,
+        Checkpoints(Path(folder), read_only=False) as checkpoints,
     ):
         blocked, written = [], []
         for _ in range(_SAVES.value):
             started = time.perf_counter()
-            blocked.append(seconds_of(lambda: save(kept)))
-            kept.wait()
+            blocked.append(measure_seconds(lambda: save(checkpoints)))
+            checkpoints.wait()
             written.append(time.perf_counter() - started)
-        files = [path for path in (kept.folder / str(step)).rglob("*") if path.is_file()]
-        show("until training can go on", blocked)
-        show("until the checkpoint is on the disk", written)
+        files = [path for path in (checkpoints.folder / str(step)).rglob("*") if path.is_file()]
+        print_statistics("until training resumes", blocked)
+        print_statistics("until the checkpoint is on disk", written)
         print(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
-        show("restored and verified", [seconds_of(lambda: kept.newest(print)) for _ in range(20)])
-        epochs: dict[bool, list[float]] = {True: [], False: []}
+        restored = [measure_seconds(lambda: checkpoints.newest(print)) for _ in range(_RESTORES)]
+        print_statistics("restored and verified", restored)
+        epoch_seconds: dict[bool, list[float]] = {True: [], False: []}
         for epoch in range(2 * _EPOCHS.value):
             saves = epoch % 2 == 0
             started = time.perf_counter()
             if saves:
-                save(kept)
-            run.train(2, 10**6)
-            run.score("train")
-            epochs[saves].append(time.perf_counter() - started)
-            kept.wait()  # Outside: an epoch without must not wait for one with.
-    show("an epoch and its scoring without a checkpoint", epochs[False])
-    show("the same while one is written", epochs[True])
-    ratio = statistics.median(epochs[True]) / statistics.median(epochs[False])
+                save(checkpoints)
+            trainer.train(2, _ALL_STEPS)
+            trainer.evaluate("train")
+            epoch_seconds[saves].append(time.perf_counter() - started)
+            checkpoints.wait()  # Not timed, so that no epoch waits for an earlier checkpoint.
+    print_statistics("epoch without a checkpoint", epoch_seconds[False])
+    print_statistics("epoch while a checkpoint is written", epoch_seconds[True])
+    ratio = statistics.median(epoch_seconds[True]) / statistics.median(epoch_seconds[False])
     print(f"ratio of the medians: {ratio:.3f}")
 
 

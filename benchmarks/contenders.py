@@ -1,23 +1,25 @@
-"""The programs that `train_speed.py` compares. Each runs in a process of its own:
+"""The programs that `train_speed.py` compares. Each runs in its own process:
 
     python -m benchmarks.contenders NAME DATASET [FOLDER]
 
-It obeys the orders `train EPOCH STEPS`, `score train` and `score test` (see `orders.py`), and says
-how many epochs its recipe has, once it can take the first step.
+The process serves the commands `train EPOCH STEPS`, `evaluate train` and `evaluate test` (see
+`command_server.py`). When it is ready for its first step, it reports its number of epochs.
 
-All but one train the reference network on batches of 128, shuffled anew each epoch, with plain SGD,
-and fetch the loss every 50 steps; `mnist_fast` is this project with another recipe.
+All contenders but `mnist_fast` train the reference model in batches of 128, shuffled anew in each
+epoch, with plain SGD, and fetch the loss every 50 steps. `mnist_fast` is this project with another
+config.
 """
 
 import sys
 from importlib import import_module
 from typing import Any
 
-from benchmarks.contender import Contender
-from benchmarks.orders import obey
+from benchmarks.command_server import serve_commands
+from benchmarks.reference import Contender
 from cnn_jax import data
 
-# Name -> module, class, and its arguments before the data. A module imports its own library alone.
+# Name -> module, class and its arguments before the dataset. Modules are imported by name, so that
+# a process imports only the library that it measures.
 CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "cnn_jax": ("jax_contenders", "CnnJax", ("mnist",)),
     "cnn_jax, mnist_fast": ("jax_contenders", "CnnJax", ("mnist_fast",)),
@@ -29,15 +31,21 @@ CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
 
 
 def main(name: str, dataset_name: str, folder: str = "") -> None:
-    """Obeys the orders of standard input, until it ends."""
-    module, kind, made_of = CONTENDERS[name]
-    make = getattr(import_module(f"benchmarks.{module}"), kind)
-    contender: Contender = make(*made_of, data.load(dataset_name, manual_dir=folder))
+    """Serves commands until standard input ends.
+
+    Args:
+      name: of the contender, a key of `CONTENDERS`.
+      dataset_name: `mnist` or `digits`.
+      folder: with the original files; empty to download them.
+    """
+    module_name, class_name, arguments = CONTENDERS[name]
+    contender_class = getattr(import_module(f"benchmarks.{module_name}"), class_name)
+    contender: Contender = contender_class(*arguments, data.load(dataset_name, manual_dir=folder))
 
     def train(epoch: str, num_steps: str) -> None:
         contender.train(int(epoch), int(num_steps))
 
-    obey({"train": train, "score": contender.score}, epochs=contender.epochs)
+    serve_commands({"train": train, "evaluate": contender.evaluate}, epochs=contender.epochs)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How long a training step of the reference network must take: its arithmetic at full speed.
+"""Computes a lower bound for the time of a training step: its arithmetic at full speed.
 
     python benchmarks/floor.py
 
-Counts the multiplications and additions that the textbook's convolutions need, and measures how
-many of them a large matrix product does a second on this machine, which nothing else will exceed.
+It counts the multiplications and additions of the textbook's convolutions, and measures how many of
+them per second a large matrix product reaches on this machine. No other operation is faster.
 """
 
 import sys
@@ -18,15 +18,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cnn_jax.config import schema
 
-SIZE = 2048
+MATRIX_SIZE = 2048
 REPETITIONS = 20
 
 
 def step_operations() -> int:
-    """Floating-point operations of a step: forward, and twice as many backward.
+    """Returns the floating-point operations of a training step of `configs/mnist.py`.
 
-    A layer's backward pass multiplies as often for the gradient of its weights as for that of its
-    input, and the images need no gradient.
+    The backward pass of a layer takes as many for the gradient of its weights as for the gradient
+    of its input, each as many as the forward pass. The images need no gradient.
     """
     config = import_module("configs.mnist").get_config()
     layers = list(schema.walk_layers(config, schema.describe_data(config)))
@@ -36,24 +36,24 @@ def step_operations() -> int:
 
 
 def operations_per_second() -> float:
-    """Of a product of two square matrices, float32, the best of some."""
-    matrix = jax.random.normal(jax.random.key(0), (SIZE, SIZE))
+    """Measures the product of two square float32 matrices; returns the best repetition."""
+    matrix = jax.random.normal(jax.random.key(0), (MATRIX_SIZE, MATRIX_SIZE))
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
-    product(matrix, matrix).block_until_ready()
+    product(matrix, matrix).block_until_ready()  # Warm-up: this call compiles.
     seconds = []
     for _ in range(REPETITIONS):
         started = time.perf_counter()
         product(matrix, matrix).block_until_ready()
         seconds.append(time.perf_counter() - started)
-    return 2 * SIZE**3 / min(seconds)
+    return 2 * MATRIX_SIZE**3 / min(seconds)
 
 
 def main() -> None:
-    """Prints the floor."""
+    """Prints the lower bound for a step and for an epoch of 469 steps."""
     operations, speed = step_operations(), operations_per_second()
     print(
-        f"{operations / 1e6:.0f} MFLOP a step at {speed / 1e9:.0f} GFLOP/s: "
-        f"{1e3 * operations / speed:.2f} ms a step, {469 * operations / speed:.2f} s an epoch"
+        f"{operations / 1e6:.0f} MFLOP per step at {speed / 1e9:.0f} GFLOP/s: "
+        f"{1e3 * operations / speed:.2f} ms per step, {469 * operations / speed:.2f} s per epoch"
     )
 
 

@@ -1,4 +1,4 @@
-"""This project, and Flax's own layers."""
+"""The contenders that use JAX: this project, and a plain Flax program."""
 
 import functools
 import time
@@ -12,15 +12,15 @@ import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
 
-from benchmarks.contender import (
+from benchmarks.bare_trainer import BareTrainer
+from benchmarks.reference import (
     BATCH_SIZE,
     EPOCHS,
+    EVAL_BATCH_SIZE,
     LEARNING_RATE,
-    LOG_EVERY,
-    SCORE_BATCH_SIZE,
-    batches,
+    LOG_EVERY_STEPS,
+    batch_slices,
 )
-from benchmarks.training import Training
 from cnn_jax import data
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
@@ -29,11 +29,11 @@ from cnn_jax.training.chunking import ChunkTimer
 from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
 
 
-class CnnJax(Training):
-    """This project: what `experiment.run` does, without its report."""
+class CnnJax(BareTrainer):
+    """This project: the training of `experiment.run`, without logs and checkpoints."""
 
-    def __init__(self, recipe: str, dataset: data.Dataset) -> None:
-        config = import_module(f"configs.{recipe}").get_config()
+    def __init__(self, config_name: str, dataset: data.Dataset) -> None:
+        config = import_module(f"configs.{config_name}").get_config()
         num_train, num_test = len(dataset.train.label), len(dataset.test.label)
         info = data.Info(
             dataset.train.image.shape[1:],
@@ -44,24 +44,25 @@ class CnnJax(Training):
         mesh = sharding.make_mesh(sweep.count_models(config))
         programs = compile_programs(config, info, mesh, None, time.perf_counter)
         examples = load_to_devices(dataset, mesh)
-        pace = functools.partial(ChunkTimer, time.perf_counter)
-        feed = DeviceFeed(config, info, mesh, programs, examples, pace)
+        make_chunk_timer = functools.partial(ChunkTimer, time.perf_counter)
+        feed = DeviceFeed(config, info, mesh, programs, examples, make_chunk_timer)
         super().__init__(config, info, mesh, programs, feed)
         self.epochs: int = config.num_epochs
         self._batch_size = config.batch_size
 
     def train(self, epoch: int, num_steps: int) -> None:
-        # A recipe with smaller batches takes more of them: its epoch stays an epoch.
+        """Trains on as many examples as `num_steps` reference batches have."""
+        # A config with smaller batches needs more steps for the same number of examples.
         super().train(epoch, num_steps * BATCH_SIZE // self._batch_size)
 
 
 class PlainFlax:
-    """A Flax program as most are written: `nn.Conv`, `nn.max_pool`, one jitted call a step."""
+    """A typical Flax program: `nn.Conv`, `nn.max_pool`, one jitted call per step."""
 
     epochs = EPOCHS
 
     def __init__(self, dataset: data.Dataset) -> None:
-        class Network(nn.Module):
+        class ConvNet(nn.Module):
             @nn.compact
             def __call__(self, x: Any) -> Any:
                 init = nn.initializers.normal(0.01)
@@ -72,41 +73,46 @@ class PlainFlax:
 
         @functools.partial(jax.jit, donate_argnums=0)
         def train_step(state: Any, image: Any, label: Any) -> Any:
-            def loss(params: Any) -> Any:
+            def loss_fn(params: Any) -> Any:
                 logits = state.apply_fn({"params": params}, image.astype(jnp.float32) / 255)
                 return optax.softmax_cross_entropy_with_integer_labels(logits, label).mean()
 
-            value, gradients = jax.value_and_grad(loss)(state.params)
-            return state.apply_gradients(grads=gradients), value
+            loss, gradients = jax.value_and_grad(loss_fn)(state.params)
+            return state.apply_gradients(grads=gradients), loss
 
         @jax.jit
-        def correct(params: Any, image: Any, label: Any) -> Any:
-            logits: Any = Network().apply({"params": params}, image.astype(jnp.float32) / 255)
+        def count_correct(params: Any, image: Any, label: Any) -> Any:
+            logits: Any = ConvNet().apply({"params": params}, image.astype(jnp.float32) / 255)
             return (logits.argmax(-1) == label).sum()
 
-        params = Network().init(jax.random.key(1), jnp.zeros((1, 28, 28, 1)))["params"]
+        params = ConvNet().init(jax.random.key(1), jnp.zeros((1, 28, 28, 1)))["params"]
         self.state = TrainState.create(
-            apply_fn=Network().apply, params=params, tx=optax.sgd(LEARNING_RATE)
+            apply_fn=ConvNet().apply, params=params, tx=optax.sgd(LEARNING_RATE)
         )
-        self._train_step, self._correct = train_step, correct
+        self._train_step, self._count_correct = train_step, count_correct
         self._dataset = dataset
         self._generator = np.random.default_rng(1)
 
     def train(self, epoch: int, num_steps: int) -> None:
-        split = self._dataset.train
-        order = self._generator.permutation(len(split.label))
-        for step, part in enumerate(list(batches(len(order), BATCH_SIZE))[:num_steps], start=1):
-            rows = order[part]
-            self.state, loss = self._train_step(self.state, split.image[rows], split.label[rows])
-            if step % LOG_EVERY == 0:
+        """Takes the first steps of an epoch, with batches gathered by NumPy."""
+        examples = self._dataset.train
+        permutation = self._generator.permutation(len(examples.label))
+        batches = list(batch_slices(len(permutation), BATCH_SIZE))[:num_steps]
+        for step, batch in enumerate(batches, start=1):
+            indices = permutation[batch]
+            self.state, loss = self._train_step(
+                self.state, examples.image[indices], examples.label[indices]
+            )
+            if step % LOG_EVERY_STEPS == 0:
                 float(loss)
         float(loss)
 
-    def score(self, split: str) -> float:
+    def evaluate(self, split: str) -> float:
+        """Returns the accuracy, 0..1, on the split `train` or `test`."""
         examples = getattr(self._dataset, split)
-        count = len(examples.label)
+        num_examples = len(examples.label)
         correct = [
-            self._correct(self.state.params, examples.image[part], examples.label[part])
-            for part in batches(count, SCORE_BATCH_SIZE)
+            self._count_correct(self.state.params, examples.image[batch], examples.label[batch])
+            for batch in batch_slices(num_examples, EVAL_BATCH_SIZE)
         ]
-        return float(sum(map(int, correct)) / count)
+        return float(sum(map(int, correct)) / num_examples)

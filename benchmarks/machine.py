@@ -1,4 +1,4 @@
-"""What a measurement was made on."""
+"""The processor and the package versions that a measurement was made with."""
 
 import os
 import platform
@@ -11,12 +11,12 @@ from typing import Any
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "torch")
 
 
-def machine() -> dict[str, Any]:
-    """Processor and versions."""
+def describe_machine() -> dict[str, Any]:
+    """Returns the processor, its number of cores, and the versions of Python and `PACKAGES`."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        cpu = found[1] if found else cpu
+        match = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        cpu = match[1] if match else cpu
     versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
     return {
         "cpu": cpu,
@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
     }
 
 
-def in_words(where: dict[str, Any]) -> str:
-    """What `machine` found, in a line."""
-    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
-    return f"{where['cores']} cores of {where['cpu']}; {versions}"
+def format_machine(machine: dict[str, Any]) -> str:
+    """Formats the result of `describe_machine` as one line."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cores']} cores of {machine['cpu']}; {versions}"

@@ -1,27 +1,34 @@
-"""Measures many networks at once, many devices and the stream, in one run.
+"""Measures the training of many models at once, on many devices and from a stream, in one run.
 
     python benchmarks/scaling.py --data=FOLDER [--rounds=10] [--rows=1x1,8x1,1x64,1x1xstream]
 
-FOLDER holds the four original MNIST files; without --data they are downloaded. A row is the
-reference recipe on DEVICES for NETWORKS at once, in a process of its own: the CPU's cores look
-like so many devices, and share the work as these would, but are not more for it. Where JAX finds
-GPUs there are rows with all of them. The rows take turns, an epoch of `--steps` steps and its
-scoring each, while the others are stopped. A run takes about five minutes on two cores.
+FOLDER holds the four original MNIST files; without --data they are downloaded. A row DEVICESxMODELS
+trains MODELS models of the reference config at once on DEVICES devices, in its own process. The
+devices are simulated: JAX splits the CPU into that many, which share the same cores, so more
+devices are no more hardware. Where JAX finds GPUs, there are also rows that use all of them. The
+rows take turns while the others are stopped; a turn is an epoch of `--steps` steps and the
+evaluation of its examples. A run takes about five minutes on two cores.
 
-- start: until the first step can be taken, with imports, data and all compilation;
-- training: of one step of one network, so `ms * networks` is what a step of all takes; cpu: the
-  same on the clock of the process, all of its threads together, which other work on the machine
-  changes less: that takes more from long turns than from short ones;
-- images, scored: a second, trained on and scored; an image counts once for each network;
-- models an hour: of whole reference runs, one after the other in processes like this one, of ten
-  epochs of 469 steps, 60,000 images scored after each and 10,000 at the end: extrapolated from
-  start, training and scoring as measured on the short epochs;
-- memory: the largest resident set of the process, without those that read for it; on GPUs, of
-  their own memory; a network: what each of several takes more than one alone. Here the order of an
-  epoch has 4 bytes a network for each of 6,400 examples, of MNIST's 60,000 it is 0.2 MB more.
+The columns of the table:
 
-Then come the sums that devices make together in a step, as the compiled program says, and how fast
-a stream is if nobody trains on it.
+- start: seconds until the process can take its first step, with imports, data and all compilation;
+- training: milliseconds per step and model, so that a step of all models takes `ms * models`; n is
+  the number of turns, and ratio compares the medians with that of the first row;
+- cpu: the same on the CPU clock of the process, summed over its threads. Other work on the machine
+  changes it less;
+- train, eval: throughput of training and evaluation, in images per second; an image counts once for
+  each model;
+- models/hour: full reference runs per hour, one after the other in processes like this one. A run
+  has ten epochs of 469 steps, an evaluation of 60,000 images after each, and one of 10,000 images
+  at the end. The number is extrapolated from the start, and from training and evaluation of the
+  short epochs;
+- memory: the largest resident set of the process, without its worker processes; on GPUs, the peak
+  of their own memory;
+- per model: the additional memory of each model after the first one. The epoch permutations take 4
+  bytes per model for each of the 6,400 examples; for the 60,000 of MNIST they take 0.2 MB more.
+
+Below the table there are two more parts: the all-reduces of a step, from the compiled program, and
+the throughput of a stream without training.
 """
 
 import functools
@@ -35,85 +42,100 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import machine, options, scaling_row
-from benchmarks.scaling_row import Row
-from benchmarks.turns import Process, take_turns
+from benchmarks import machine, scaling_tables, shared_flags
+from benchmarks.scaling_tables import Row
+from benchmarks.turns import MeasuredProcess, run_in_turns
 
-_DATASET = options.define_dataset()
+_DATASET = shared_flags.define_dataset()
 _ROWS = flags.DEFINE_list(
-    "rows", [], "DEVICESxNETWORKS, or DEVICESxNETWORKSxstream; gpu stands for all. Empty: all rows."
+    "rows",
+    [],
+    "Rows: DEVICESxMODELS or DEVICESxMODELSxstream; gpu for DEVICES means all GPUs. Empty: the "
+    "default rows.",
 )
-_READERS = flags.DEFINE_list("readers", ["0", "1", "2"], "Reading processes of streams.")
+_WORKERS = flags.DEFINE_list(
+    "workers", ["0", "1", "2"], "Numbers of worker processes to measure a stream with."
+)
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "Turns of each row.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 50, "Steps of 128 images an epoch.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", "scaling.json", "Where the results go.")
+_STEPS = flags.DEFINE_integer("steps", 50, "Steps per epoch, of 128 images.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", "scaling.json", "File that the results are written to.")
 
 
-class Training(Process):
-    """A row at work."""
+class TrainingProcess(MeasuredProcess):
+    """Measures training and evaluation of one row."""
 
     def __init__(self, row: Row) -> None:
         super().__init__("benchmarks.scaling_training", row.name, *_arguments(), **row.environment)
-        lists = ("train_seconds", "train_cpu_seconds", "score_seconds")
-        self.result |= {**self.facts, **{name: [] for name in lists}}
+        lists = ("train_seconds", "train_cpu_seconds", "eval_seconds")
+        self.result |= {**self.ready_report, **{name: [] for name in lists}}
 
-    def turn(self, number: int) -> None:
-        """Trains for an epoch and scores its examples."""
-        trained = self._ask(f"train {number}")
+    def take_turn(self, turn: int) -> None:
+        """Trains for one epoch and evaluates its examples."""
+        trained = self._run_command(f"train {turn}")
         self.result["train_seconds"].append(trained["seconds"])
         self.result["train_cpu_seconds"].append(trained["cpu_seconds"])
-        self.result["score_seconds"].append(self._ask("score")["seconds"])
-        self.result["megabytes"] = self._ask("megabytes")["value"]
+        self.result["eval_seconds"].append(self._run_command("evaluate")["seconds"])
+        self.result["peak_megabytes"] = self._run_command("peak_megabytes")["value"]
 
 
-class Reading(Process):
-    """A stream at work."""
+class ReadingProcess(MeasuredProcess):
+    """Measures the throughput of a stream without training."""
 
     def __init__(self, num_workers: str) -> None:
         super().__init__("benchmarks.scaling_reading", num_workers, *_arguments())
-        self.result |= {**self.facts, "read_seconds": []}
+        self.result |= {**self.ready_report, "read_seconds": []}
 
-    def turn(self, number: int) -> None:
-        """Reads as many images as an epoch has."""
-        del number
-        self.result["read_seconds"].append(self._ask("read")["seconds"])
+    def take_turn(self, turn: int) -> None:
+        """Reads as many images as an epoch trains on."""
+        del turn
+        self.result["read_seconds"].append(self._run_command("read")["seconds"])
 
 
 def _arguments() -> tuple[str, ...]:
-    """Of the command line of either, after the first one."""
+    """Returns the command-line arguments that both kinds of process have after the first one."""
     steps, rounds = str(_STEPS.value), str(_ROUNDS.value)
-    return _DATASET.value, steps, rounds, options.manual_dir()
+    return _DATASET.value, steps, rounds, shared_flags.manual_dir()
 
 
 def has_gpus() -> bool:
-    """Whether JAX finds any. A TPU would serve one process only: it has no rows."""
-    # In this process JAX would take memory of them.
+    """Returns whether JAX finds GPUs.
+
+    There are no rows for TPUs, since a TPU serves only one process at a time.
+    """
+    # In a separate process: JAX would allocate GPU memory in this one.
     command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return found.stdout.strip() == scaling_row.ACCELERATORS
+    process = subprocess.run(command, capture_output=True, text=True, check=True)
+    return process.stdout.strip() == scaling_tables.GPU
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, prints the tables and writes the file."""
+    """Measures, prints the tables and writes the JSON file."""
     del argv
     try:
         rows = [Row.parse(text) for text in _ROWS.value]
-        readers = {f"{int(text)} reading": int(text) for text in _READERS.value}
     except ValueError as error:
-        raise app.UsageError(f"--rows or --readers: {error}") from error
-    rows = rows or scaling_row.default_rows(has_gpus())
-    where = machine.machine()
-    print(machine.in_words(where))
-    starts: dict[str, Callable[[], Process]] = {}
-    starts |= {row.name: functools.partial(Training, row) for row in rows}
-    starts |= {name: functools.partial(Reading, str(n)) for name, n in readers.items()}
-    results = take_turns(starts, _ROUNDS.value)
-    trained = {row: results[row.name] for row in rows}
-    read = {num_workers: results[name] for name, num_workers in readers.items()}
-    lines = [*scaling_row.table(trained), *scaling_row.all_reduces(trained)]
-    print("\n".join(lines + (scaling_row.reading_table(read) if read else [])))
-    Path(_JSON.value).write_text(json.dumps({**where, "results": results}, indent=2) + "\n")
-    print(f"written to {_JSON.value}")
+        raise app.UsageError(f"--rows={error}") from error
+    try:
+        num_workers = {f"stream_workers={int(text)}": int(text) for text in _WORKERS.value}
+    except ValueError as error:
+        given = ",".join(_WORKERS.value)
+        raise app.UsageError(
+            f"--workers={given} is invalid: it must be integers >= 0, separated by commas. Use for "
+            "example 0,1,2."
+        ) from error
+    rows = rows or scaling_tables.default_rows(has_gpus())
+    machine_info = machine.describe_machine()
+    print(machine.format_machine(machine_info))
+    starters: dict[str, Callable[[], MeasuredProcess]] = {}
+    starters |= {row.name: functools.partial(TrainingProcess, row) for row in rows}
+    starters |= {name: functools.partial(ReadingProcess, str(n)) for name, n in num_workers.items()}
+    results = run_in_turns(starters, _ROUNDS.value)
+    training = {row: results[row.name] for row in rows}
+    reading = {n: results[name] for name, n in num_workers.items()}
+    lines = [*scaling_tables.training_table(training), *scaling_tables.all_reduce_lines(training)]
+    print("\n".join(lines + (scaling_tables.reading_table(reading) if reading else [])))
+    Path(_JSON.value).write_text(json.dumps({**machine_info, "results": results}, indent=2) + "\n")
+    print(f"Results written to {_JSON.value}")
 
 
 if __name__ == "__main__":

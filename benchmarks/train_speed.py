@@ -1,11 +1,11 @@
-"""Measures the training of the reference network, this project's and its peers', in one run.
+"""Measures the training speed of this project and of its peers on the reference model, in one run.
 
     python benchmarks/train_speed.py --data=FOLDER [--json=train_speed.json]
 
-FOLDER holds the four original MNIST files; without --data they are downloaded. Needs the extra
-`bench` (PyTorch); `contenders.py` says what is compared. The contenders take turns, an epoch each,
-while the others wait, so that a machine that becomes slower becomes so for all. A run takes about
-ten minutes on two cores. README.md in this folder has the method and results.
+FOLDER holds the four original MNIST files; without --data they are downloaded. PyTorch comes with
+the extra `bench`. `contenders.py` lists the contenders. They take turns of one epoch while the
+others wait, so that other work on the machine slows all of them down. A run takes about ten minutes
+on two cores. README.md in this folder describes the method and has results.
 """
 
 import functools
@@ -21,102 +21,114 @@ from absl import app, flags
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import machine, options
-from benchmarks.contender import EPOCHS
+from benchmarks import machine, shared_flags
 from benchmarks.contenders import CONTENDERS
-from benchmarks.turns import Process, take_turns
+from benchmarks.reference import EPOCHS
+from benchmarks.turns import MeasuredProcess, run_in_turns
 
-_DATASET = options.define_dataset()
+_DATASET = shared_flags.define_dataset()
 _EPOCHS = flags.DEFINE_integer("epochs", EPOCHS, "Epochs of each contender.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 469, "Steps of 128 images an epoch.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", "train_speed.json", "Where the results go.")
+_STEPS = flags.DEFINE_integer("steps", 469, "Steps per epoch, of 128 images.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", "train_speed.json", "File that the results are written to.")
 
-GOAL = 0.977  # The reference's test accuracy after ten epochs.
+TARGET_ACCURACY = 0.977  # The reference's test accuracy after ten epochs.
 
 
-class Contender(Process):
-    """A contender at work."""
+class ContenderProcess(MeasuredProcess):
+    """Measures one contender."""
 
     def __init__(self, name: str) -> None:
-        super().__init__("benchmarks.contenders", name, _DATASET.value, options.manual_dir())
-        kinds = ("train_seconds", "score_train_seconds", "score_test_seconds", "test_accuracy")
-        self.result |= {kind: [] for kind in kinds}
+        super().__init__("benchmarks.contenders", name, _DATASET.value, shared_flags.manual_dir())
+        keys = ("train_seconds", "eval_train_seconds", "eval_test_seconds", "test_accuracy")
+        self.result |= {key: [] for key in keys}
 
-    def turn(self, number: int) -> None:
-        """Trains for an epoch, and scores both sets."""
-        if number > self.facts["epochs"]:
+    def take_turn(self, turn: int) -> None:
+        """Trains for one epoch and evaluates both splits, unless all epochs are done."""
+        if turn > self.ready_report["epochs"]:
             return
         result = self.result
-        result["train_seconds"].append(self._ask(f"train {number} {_STEPS.value}")["seconds"])
-        result["score_train_seconds"].append(self._ask("score train")["seconds"])
-        scored = self._ask("score test")
-        result["score_test_seconds"].append(scored["seconds"])
-        result["test_accuracy"].append(scored["value"])
-        result["peak_megabytes"] = scored["peak_megabytes"]
+        trained = self._run_command(f"train {turn} {_STEPS.value}")
+        result["train_seconds"].append(trained["seconds"])
+        result["eval_train_seconds"].append(self._run_command("evaluate train")["seconds"])
+        tested = self._run_command("evaluate test")
+        result["eval_test_seconds"].append(tested["seconds"])
+        result["test_accuracy"].append(tested["value"])
+        result["peak_megabytes"] = tested["peak_megabytes"]
 
 
 def measure() -> dict[str, dict[str, Any]]:
     """Runs all contenders in turns; returns the results by name."""
     has_torch = find_spec("torch") is not None
-    names = [n for n in CONTENDERS if has_torch or "PyTorch" not in n]
+    names = [name for name in CONTENDERS if has_torch or "PyTorch" not in name]
     if not has_torch:
-        print("PyTorch is not installed: its rows are left out (pip install -e '.[bench]').")
-    return take_turns({n: functools.partial(Contender, n) for n in names}, _EPOCHS.value)
+        print("PyTorch is not installed: its rows are left out. Run pip install -e '.[bench]'.")
+    starters = {name: functools.partial(ContenderProcess, name) for name in names}
+    return run_in_turns(starters, _EPOCHS.value)
 
 
-def seconds_to_goal(result: dict[str, Any]) -> float | None:
-    """Start and training up to the first epoch after which the test accuracy is `GOAL`, or None."""
+def seconds_to_target_accuracy(result: dict[str, Any]) -> float | None:
+    """Returns the time of the start and of training until `TARGET_ACCURACY` is reached.
+
+    Returns:
+      Seconds until the end of the first epoch with at least that test accuracy; None if no epoch
+      reaches it. The time of evaluations does not count.
+    """
     for epoch, accuracy in enumerate(result["test_accuracy"], start=1):
-        if accuracy >= GOAL:
+        if accuracy >= TARGET_ACCURACY:
             return float(result["start_seconds"] + sum(result["train_seconds"][:epoch]))
     return None
 
 
-def seconds_of_run(result: dict[str, Any]) -> float:
-    """What the reference program does: every epoch's training and scoring, one test at the end."""
+def full_run_seconds(result: dict[str, Any]) -> float:
+    """Returns the time of a full run, which does what the reference program does.
+
+    That is: the start, and in each epoch the training and an evaluation of the training set; at the
+    end, one evaluation of the test set.
+    """
     return float(
         result["start_seconds"]
         + sum(result["train_seconds"])
-        + sum(result["score_train_seconds"])
-        + result["score_test_seconds"][-1]
+        + sum(result["eval_train_seconds"])
+        + result["eval_test_seconds"][-1]
     )
 
 
 def table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """The results in lines; ratios are to this project with the reference recipe."""
+    """Formats the results as lines; ratios are to this project with `configs/mnist.py`."""
     ours = results["cnn_jax"]
     our_epoch = statistics.median(ours["train_seconds"])
     lines = [
-        "                        start   training, s an epoch   ratio  scoring, s   "
-        "whole run       to 97.7 %  memory",
+        "                        start   training, s per epoch  ratio  eval, s      "
+        "full run        to 97.7 %  memory",
         "                            s   median (min - max)  n         train   test  "
         "     s  ratio       s        MB",
     ]
     for name, result in results.items():
         train = result["train_seconds"]
         median = statistics.median(train)
-        goal = seconds_to_goal(result)
-        run = seconds_of_run(result)
+        to_target = seconds_to_target_accuracy(result)
+        full_run = full_run_seconds(result)
         lines.append(
             f"{name:<22} {result['start_seconds']:6.1f}  {median:6.2f} ({min(train):5.2f} -"
             f"{max(train):6.2f}) {len(train):2d} {median / our_epoch:6.2f}"
-            f" {statistics.median(result['score_train_seconds']):7.2f}"
-            f" {statistics.median(result['score_test_seconds']):6.3f}"
-            f" {run:6.1f} {run / seconds_of_run(ours):6.2f}"
-            f" {'-' if goal is None else f'{goal:.1f}':>8} {result['peak_megabytes']:9.0f}"
+            f" {statistics.median(result['eval_train_seconds']):7.2f}"
+            f" {statistics.median(result['eval_test_seconds']):6.3f}"
+            f" {full_run:6.1f} {full_run / full_run_seconds(ours):6.2f}"
+            f" {'-' if to_target is None else f'{to_target:.1f}':>8}"
+            f" {result['peak_megabytes']:9.0f}"
         )
     return lines
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, prints the table and writes the file."""
+    """Measures, prints the table and writes the JSON file."""
     del argv
-    where = machine.machine()
-    print(machine.in_words(where))
+    machine_info = machine.describe_machine()
+    print(machine.format_machine(machine_info))
     results = measure()
     print("\n".join(table(results)))
-    Path(_JSON.value).write_text(json.dumps({**where, "results": results}, indent=2) + "\n")
-    print(f"written to {_JSON.value}")
+    Path(_JSON.value).write_text(json.dumps({**machine_info, "results": results}, indent=2) + "\n")
+    print(f"Results written to {_JSON.value}")
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
-"""The two exceptions that `main.py` answers with a line and an exit status."""
+"""Exceptions that `main.py` turns into one line and an exit status."""
 
 
 class UserError(Exception):
-    """A flag, config, file or data set is not usable as given.
+    """A flag, config, file or data set is invalid, and the user can fix it.
 
-    The message is one line and says three things: what was given, what is allowed, what to do.
-    `main.py` prints it as `error: ...` and exits with status 2; library users catch it.
+    The message is one line that says three things: what was given, what it must be, what to do.
+    `main.py` prints it as `error: ...` and exits with status 2. Callers from Python catch it.
     """
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has ended the work; the message, one line, says where it stands.
+    """A signal has stopped the work. The message is one line that says what has been saved.
 
-    A KeyboardInterrupt, since that is what Ctrl-C is to a library's user. `main.py` prints the
-    message and exits with status 128 + `number`.
+    It is a KeyboardInterrupt because that is what Ctrl-C raises in Python. `main.py` prints the
+    message and exits with status 128 + `signal_number`.
 
     Attributes:
-      number: of the signal.
+      signal_number: number of the signal, for example 15 for SIGTERM.
     """
 
-    def __init__(self, message: str, number: int) -> None:
+    def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
-        self.number = number
+        self.signal_number = signal_number

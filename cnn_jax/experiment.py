@@ -1,4 +1,4 @@
-"""One training run from start to end: the only module that sees all stages."""
+"""The story of one training run, from its config to its result."""
 
 import contextlib
 import json
@@ -30,11 +30,12 @@ from cnn_jax.training.session import Session
 from cnn_jax.training.trainer import Trainer
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
-    from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint.manager import Checkpoints
+    from cnn_jax.checkpoint.restore import Checkpoint
 
 __all__ = ["Result", "run"]
 
-_TEST_PART = 10_000  # Test examples that are held at once, where not all are in memory.
+_TEST_CHUNK = 10_000  # Test examples read at once, since a stream's may exceed memory.
 
 
 def run(
@@ -47,23 +48,24 @@ def run(
     err: TextIO | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Result:
-    """Trains, prints as the reference program does, and scores the test set once, at the end.
+    """Trains, prints the lines of the reference program, and scores the test set once, at the end.
 
-    With a workdir it goes on from the newest checkpoint there, and ends with the same bits as if it
-    had never been cut; a run that is finished is evaluated, and its files stay as they are.
+    With a workdir it resumes from the newest checkpoint there, and ends with the same bits as an
+    uninterrupted run. A finished run is evaluated again, and its files are not changed.
 
     Args:
-      config: as `configs/mnist.py` makes it; checked before anything else.
-      workdir: a folder for checkpoints, metrics, pictures and the result, or None.
-      profile: writes a trace of some steps into the workdir, for JAX's profiler.
-      cluster: the processes that run this together, all with the same arguments, and with the
-        workdir on a file system that all of them see; None: this one alone.
-      out: takes the console lines; default: standard output.
-      err: takes warnings and the progress bar; default: standard error.
-      clock: seconds as a function of nothing.
+      config: config such as `configs/mnist.py` returns; checked before anything else.
+      workdir: folder for checkpoints, metrics, plots and the result, or None.
+      profile: whether to write a trace of some steps into the workdir, with JAX's profiler.
+      cluster: the processes that train together, all called with the same arguments and a workdir
+        that all of them see; None: a single process.
+      out: where console lines are printed; default: standard output.
+      err: where warnings and the progress bar are printed; default: standard error.
+      clock: returns the time in seconds.
 
     Raises:
-      UserError: for whatever the user can mend: config, data, workdir, a loss that is not finite.
+      UserError: for an invalid config, missing data, a workdir that cannot be used, or a loss that
+        is not finite.
       Stopped: after SIGINT, SIGTERM or SIGHUP, when the state is saved.
     """
     started = clock()
@@ -74,55 +76,55 @@ def run(
     cluster.check_same("the software", json.dumps(metadata.environment()["versions"]))
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
     with contextlib.ExitStack() as stack:
-        console = Console(out, err) if cluster.is_first else stack.enter_context(_silence())
-        folder = None
+        console = Console(out, err) if cluster.is_first else stack.enter_context(_silent())
+        opened = None
         if workdir is not None and cluster.is_first:
-            folder = stack.enter_context(Workdir(workdir))
-        report = TrainLogger(folder, console, num_epochs=config.num_epochs, num_batches=num_batches)
-        stack.callback(report.close)
-        session = Session(config, info, cluster, console, folder, report, clock, started, stack)
+            opened = stack.enter_context(Workdir(workdir))
+        logger = TrainLogger(opened, console, num_epochs=config.num_epochs, num_batches=num_batches)
+        stack.callback(logger.close)
+        session = Session(config, info, cluster, console, opened, logger, clock, started, stack)
         checkpoints = checkpoint = None
         if workdir is not None:
             path = Path(os.path.expanduser(workdir))
             checkpoint = session.find_start(path)
-            at_end = checkpoint and checkpoint.step == config.num_epochs * num_batches
-            if checkpoint and at_end and (result := _finished(session, checkpoint, profile)):
+            is_last = checkpoint and checkpoint.step == config.num_epochs * num_batches
+            if checkpoint and is_last and (result := _evaluate_finished(session, checkpoint)):
+                if profile:
+                    logger.line("No profile: nothing is left to train")
                 return result
             checkpoints = session.open_checkpoints(path, checkpoint)
         return _train(session, checkpoints, checkpoint, profile)
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[Console]:
-    """The console of a process that leaves it to the first one to speak."""
-    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        yield Console(nowhere, nowhere)
+def _silent() -> Iterator[Console]:
+    """Context manager of a console that prints nothing, for all processes but the first."""
+    with open(os.devnull, "w") as null:  # noqa: PTH123
+        yield Console(null, null)
 
 
-def _finished(session: Session, checkpoint: "Checkpoint", profile: bool) -> Result | None:
-    """The result of a run that is finished, evaluated anew; None where it is not written."""
-    config, info, mesh, report = session.config, session.info, session.mesh, session.report
-    saved = session.folder.read_json("result.json") if session.folder else None
+def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | None:
+    """Evaluates a finished run again; returns its result, or None where result.json is missing."""
+    config, info, mesh, logger = session.config, session.info, session.mesh, session.logger
+    saved = session.workdir.read_json("result.json") if session.workdir else None
     content = json.loads(session.cluster.broadcast_from_first(json.dumps(saved)))
-    state, _ = metadata.restore(config, info, mesh, checkpoint)
+    state, _ = metadata.restore_state(config, info, mesh, checkpoint)
     params = sharding.to_host(state.params)
     if sweep.count_models(config) == 1:
         params = metadata.squeeze_model_axis(params)
     result = Result.from_json(content, params)
     if result is None or result.steps != checkpoint.step:
         return None
-    report.line(f"This run is finished after {config.num_epochs} epochs.")
-    if profile:
-        report.line("No profile: nothing is left to train")
-    if session.cluster.count > 1:  # For what is known, nobody reads all data.
-        report.test_accuracy(result.test_accuracy)
+    logger.line(f"This run is finished after {config.num_epochs} epochs.")
+    if session.cluster.process_count > 1:  # The result is known: it is not worth reading all data.
+        logger.log_test_accuracy(result.test_accuracy)
         return result
     test = data.load_test(**config.dataset)
     scores = score_test(config, info, mesh, state.params, test)
     if sweep.count_models(config) > 1:
         for line in sweep_summary.format_summaries(sweep_summary.summarize(config, scores)):
-            report.line(line)
-    report.test_accuracy(mean_of_finite(scores.models.compute_each(), "accuracy"))
+            logger.line(line)
+    logger.log_test_accuracy(mean_of_finite(scores.models.compute_each(), "accuracy"))
     return result
 
 
@@ -132,26 +134,28 @@ def _train(
     checkpoint: "Checkpoint | None",
     profile: bool,
 ) -> Result:
-    """Trains from a checkpoint, or from the beginning, to the end."""
-    config, info, report = session.config, session.info, session.report
-    report.write_json("config.json", {"config": config.to_dict(), **metadata.environment()})
+    """Trains from a checkpoint, or from step 0, to the end, and writes the result."""
+    config, info, logger = session.config, session.info, session.logger
+    if session.workdir:
+        content = {"config": config.to_dict(), **metadata.environment()}
+        session.workdir.write_json("config.json", content)
     step = checkpoint.step if checkpoint else 0
     programs, examples = session.prepare()
     with signals.defer_signals() as request:
         shape = (config.batch_size, *info.image_shape)
-        report.begin(device_names(), programs.seconds, shape, step, config.to_dict())
-        if session.cluster.count > 1:
-            report.line(f"Processes: {session.cluster.count}")
+        logger.start(device_names(), programs.seconds, shape, step, config.to_dict())
+        if session.cluster.process_count > 1:
+            logger.line(f"Processes: {session.cluster.process_count}")
         if sweep.count_models(config) > 1:
-            report.line(sweep.describe(config))
-        tensorboard = session.folder.path / "tensorboard" if session.folder else None
+            logger.line(sweep.describe(config))
+        tensorboard = session.workdir.path / "tensorboard" if session.workdir else None
         trainer = Trainer(
             config,
             info,
             session.mesh,
             programs,
             session.make_feed(programs, examples, step),
-            report,
+            logger,
             checkpoints,
             request,
             session.cluster,
@@ -160,38 +164,38 @@ def _train(
             checkpoint=checkpoint,
             profile_folder=tensorboard if profile else None,
         )
-        # Gloo lets processes connect for 30 s from when the first one has something to add up.
+        # Gloo waits 30 s for all processes once the first one starts a collective.
         session.cluster.barrier("the programs are compiled")
         result = trainer.run()
-        if session.folder:
-            _draw(session, session.folder, examples, result)
-        report.write_json("result.json", result.to_json())
+        if session.workdir:
+            _draw(session, session.workdir, examples, result)
+            result.write(session.workdir)
         request.raise_if_requested("when the run was finished")
     return result
 
 
-def _draw(session: Session, folder: Workdir, examples: data.RandomAccess, result: Result) -> None:
-    """Draws how the training went and, for TensorBoard, which class is taken for which."""
+def _draw(session: Session, workdir: Workdir, examples: data.RandomAccess, result: Result) -> None:
+    """Draws the learning curves and, for TensorBoard, the confusion matrix."""
     from cnn_jax.plots import curves, evaluation, figure  # Matplotlib takes half a second.
 
-    config, info, board = session.config, session.info, session.report.board
-    drawn = curves.draw(read_metrics(folder.path), f"Training of {config.dataset.name}")
-    figure.save(drawn, folder.path / "pictures" / "learning_curves.png")
+    config, info, board = session.config, session.info, session.logger.board
+    drawn = curves.draw(read_metrics(workdir.path), f"Training of {config.dataset.name}")
+    figure.save(drawn, workdir.path / "pictures" / "learning_curves.png")
     if not board or sweep.count_models(config) > 1:
         return
     from cnn_jax.evaluation.report import ClassificationReport
     from cnn_jax.evaluation.trained import TrainedModel
 
-    network = TrainedModel(
-        folder.path, result.steps, config, info.image_shape, info.class_names, result.params
+    trained = TrainedModel(
+        workdir.path, result.steps, config, info.image_shape, info.class_names, result.params
     )
     rows = np.arange(info.num_train, info.num_train + info.num_test)
     probabilities, labels = [], []
-    for start in range(0, len(rows), _TEST_PART):
-        part = examples.read(rows[start : start + _TEST_PART])
-        probabilities.append(network.probabilities(part.image))
-        labels.append(part.label)
-    scores = ClassificationReport(np.concatenate(probabilities), np.concatenate(labels))
-    drawn = evaluation.draw_confusion(scores.confusion, info.class_names, network.label)
+    for start in range(0, len(rows), _TEST_CHUNK):
+        test = examples.read(rows[start : start + _TEST_CHUNK])
+        probabilities.append(trained.probabilities(test.image))
+        labels.append(test.label)
+    report = ClassificationReport(np.concatenate(probabilities), np.concatenate(labels))
+    drawn = evaluation.draw_confusion(report.confusion, info.class_names, trained.label)
     size = drawn.canvas.get_width_height()
-    board.image(result.steps, "confusion_matrix", figure.png(drawn), size)
+    board.add_image(result.steps, "confusion_matrix", figure.to_png(drawn), size)

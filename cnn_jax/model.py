@@ -1,4 +1,4 @@
-"""The network: stages of convolution, activation and pooling, then one fully connected layer."""
+"""The model: stages of convolution, activation and pooling, then one fully connected layer."""
 
 import math
 
@@ -12,19 +12,20 @@ from cnn_jax.nn.shapes import Layer, walk_layers
 
 
 class ConvStage(nn.Module):
-    """One convolution with bias, its activation and its pooling.
+    """One stage: convolution with bias, activation and pooling.
 
-    The maps after the convolution and after the activation can be looked at with linen's
-    `capture_intermediates`, as `convolution` and `activation` beside the stage's own `__call__`.
+    With linen's `capture_intermediates` the stage also records the feature maps after the
+    convolution and after the activation, as `convolution` and `activation` beside `__call__`.
 
     Attributes:
-      features: number of filters, and so of output channels.
+      features: number of filters, which is the number of output channels.
       kernel_size: height and width of the kernel.
-      strides: step of the convolution.
+      strides: step of the convolution in both directions.
       padding: `VALID`, `SAME` or `FULL`.
       activation: `relu`, `leaky_relu` or `sigmoid`.
       pool: `max`, `avg` or `none`.
-      init_stddev: of the initial kernel, see `_kernel_init`; the bias starts at zero.
+      init_stddev: standard deviation of the initial kernel, or 0 for sqrt(2 / inputs of a filter).
+        The bias starts at zero.
     """
 
     features: int
@@ -37,11 +38,12 @@ class ConvStage(nn.Module):
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
-        """float32 [B, H, W, C] -> float32 [B, H', W', features]."""
+        """Computes the stage: float32 [B, H, W, C] -> float32 [B, H', W', features]."""
         shape = (self.kernel_size, self.kernel_size, image.shape[-1], self.features)
         kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        if self.is_mutable_collection("intermediates"):  # Somebody looks: show every map.
+        # Only when intermediates are captured: `conv_stage` does not expose these two maps.
+        if self.is_mutable_collection("intermediates"):
             convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
             convolution += bias.reshape(1, 1, 1, -1)
             self.sow("intermediates", "convolution", convolution)
@@ -54,28 +56,28 @@ class ConvStage(nn.Module):
             strides=self.strides,
             padding=self.padding,
             activation=self.activation,
-            kind_of_pool=self.pool,
+            pool_kind=self.pool,
         )
 
 
 class ConvNet(nn.Module):
-    """The tutorial's ConvNet; the defaults are the reference, with 9,098 parameters.
+    """A small ConvNet. The defaults are the reference model, with 9,098 parameters for MNIST.
 
-    Parameters: `conv_1`, `conv_2`, ... each {kernel [k, k, in, out], bias [out]}, and `linear_1`
-    {kernel [inputs, classes], bias [classes]}, whose inputs are the last feature map's values in
-    the order h, w, c.
+    Parameters: `conv_1`, `conv_2`, ... with {kernel [k, k, in, out], bias [out]} each, and
+    `linear_1` with {kernel [inputs, classes], bias [classes]}. The inputs of `linear_1` are the
+    values of the last feature map in the order h, w, c.
 
     Attributes:
       num_classes: number of logits.
-      features: number of filters of each stage; its length is the number of stages.
+      features: number of filters of each stage. Its length is the number of stages.
       kernel_size: height and width of every kernel.
-      strides: step of every convolution.
-      padding: `VALID` adds no zeros, `SAME` keeps the size at stride 1, `FULL` adds zeros until
-        every overlap with the image counts.
+      strides: step of every convolution in both directions.
+      padding: `VALID` adds no zeros, `SAME` keeps the size at stride 1, `FULL` adds kernel_size - 1
+        zeros on each side, so that every position where kernel and image overlap gives an output.
       activation: `relu`, `leaky_relu` or `sigmoid`.
       pool: `max`, `avg` (windows of 2x2) or `none`.
-      init_stddev: standard deviation of all initial kernels, or 0 for each layer's own,
-        sqrt(2 / inputs of a filter) (He et al., 2015, equation 10); biases start at zero.
+      init_stddev: standard deviation of all initial kernels, or 0 for sqrt(2 / inputs of a filter)
+        in each layer (He et al., 2015, equation 10). Biases start at zero.
     """
 
     num_classes: int = 10
@@ -113,11 +115,12 @@ class ConvNet(nn.Module):
 
 
 class Linear(nn.Module):
-    """The fully connected layer: every value of the last feature map has a weight for each class.
+    """The fully connected layer, with one weight per class for every value of the feature map.
 
     Attributes:
       num_classes: number of logits.
-      init_stddev: of the initial kernel, see `_kernel_init`; the bias starts at zero.
+      init_stddev: standard deviation of the initial kernel, or 0 for sqrt(2 / inputs). The bias
+        starts at zero.
     """
 
     num_classes: int
@@ -125,7 +128,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, feature_map: Array) -> Array:
-        """float32 [B, H, W, C] -> float32 [B, num_classes]."""
+        """Computes the logits: float32 [B, H, W, C] -> float32 [B, num_classes]."""
         shape = (math.prod(feature_map.shape[1:]), self.num_classes)
         kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
@@ -133,8 +136,16 @@ class Linear(nn.Module):
 
 
 def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
-    """The rows of `--mode=describe`, from the image to the logits."""
-    walk = walk_layers(
+    """Returns the layers of a model, from the image to the logits.
+
+    Args:
+      model: the model.
+      image_shape: (height, width, channels).
+
+    Raises:
+      UserError: at the first layer whose window is larger than its input.
+    """
+    layers = walk_layers(
         image_shape,
         model.num_classes,
         features=model.features,
@@ -144,16 +155,21 @@ def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
         activation=model.activation,
         pool=model.pool,
     )
-    return list(walk)
+    return list(layers)
 
 
 def _kernel_init(stddev: float, shape: tuple[int, ...]) -> nn.initializers.Initializer:
-    """Draws from N(0, stddev^2), or for 0 from N(0, 2 / inputs); the last axis is the outputs."""
+    """Returns the initializer of a kernel.
+
+    Args:
+      stddev: standard deviation of the normal distribution, or 0 for sqrt(2 / inputs).
+      shape: shape of the kernel. Its last axis is the outputs; the others multiply to the inputs.
+    """
     return nn.initializers.normal(stddev or math.sqrt(2 / math.prod(shape[:-1])))
 
 
 def probabilities(logits: Array) -> Array:
-    """Softmax: logits [B, K] -> float32 [B, K] in 0..1, each row with the sum 1."""
+    """Applies softmax: float32 logits [B, K] -> float32 [B, K] in 0..1, each row of sum 1."""
     return nn.softmax(logits, axis=-1)
 
 
@@ -167,8 +183,11 @@ def normalize(image_u8: Array) -> Array:
       float32 [B, H, W, C], 0..1.
 
     Raises:
-      TypeError: for any other dtype; scaling twice would otherwise pass unnoticed.
+      TypeError: for any other dtype, because scaling twice would otherwise pass unnoticed.
     """
     if image_u8.dtype != jnp.uint8:
-        raise TypeError(f"image has dtype {image_u8.dtype}: allowed is uint8, 0..255.")
+        raise TypeError(
+            f"image dtype {image_u8.dtype} is invalid: it must be uint8, 0..255. "
+            "Pass the pixels unscaled."
+        )
     return image_u8.astype(jnp.float32) / 255.0

@@ -1,6 +1,7 @@
-"""One step of training and one of evaluation.
+"""The training of one model: its state, one step, one evaluation, and the plain loop over an epoch.
 
-Arithmetic only: no file, clock, log or config is read once `create_train_state` has returned.
+Arithmetic only: no file, clock, log or config is read after `create_train_state` has returned.
+`engine.loops` runs the same steps compiled, for many models and devices.
 """
 
 import functools
@@ -23,7 +24,7 @@ from cnn_jax.nn.optimizer import make_optimizer, set_hyperparameters
 class Batch(TypedDict, total=False):
     """A batch: `image` uint8 [B, H, W, C], `label` int32 [B], optionally `mask` bool [B].
 
-    Where several devices share it, [devices, examples of a device] stands for [B].
+    When several devices share a batch, [B] is [devices, examples per device].
     """
 
     image: Array
@@ -32,12 +33,12 @@ class Batch(TypedDict, total=False):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """All that a step changes, and the two functions that it uses.
+    """Everything that a step changes, and the two functions that it uses.
 
     Attributes:
       step: int32 [], number of steps taken.
-      params: the parameters, a tree of float32 arrays.
-      opt_state: Optax's state.
+      params: parameters, a tree of float32 arrays.
+      opt_state: state of the optimizer.
       model: the network, without parameters.
       optimizer: Optax's pair of functions.
     """
@@ -55,56 +56,57 @@ def create_train_state(
     image_shape: tuple[int, int, int] = (28, 28, 1),
     num_classes: int = 10,
     num_examples: int = 60_000,
-    swept: Mapping[str, Array] | None = None,
+    hyperparameters: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """Draws the initial parameters and sets up the optimizer.
 
     Args:
-      config: as checked by `config.check`.
-      key: of the random numbers; the parameters are a function of it, the config and the shapes.
+      config: config checked by `schema.check`.
+      key: random key; the parameters are a function of key, config and shapes.
       image_shape: (height, width, channels).
       num_classes: number of logits.
-      num_examples: of the training set; with `batch_size` and `num_epochs` it gives the length of
-        the run, which schedules other than `constant` depend on.
-      swept: this network's value, float32 [], of each number of which the config holds several.
+      num_examples: size of the training set; with `batch_size` and `num_epochs` it gives the number
+        of steps, on which schedules other than `constant` depend.
+      hyperparameters: this model's value, float32 [], of each field for which the config has
+        several values.
 
     Returns:
       The state before the first step.
     """
-    swept = swept or {}
+    swept = dict(hyperparameters or {})
     model = ConvNet(num_classes=num_classes, **config.model)
-    # Compiled, so that the forward pass of `init` is left out.
+    # Jitted, so that XLA removes the forward pass of `init`.
     params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
-    numbers = {name: 0.0 if name in swept else float(config[name]) for name in SWEEPABLE}
+    fixed = {name: 0.0 if name in swept else float(config[name]) for name in SWEEPABLE}
     optimizer = make_optimizer(
         config.optimizer,
         config.schedule,
         config.num_epochs * steps_per_epoch(num_examples, config.batch_size),
-        **numbers,
+        **fixed,
         swept=tuple(swept),
     )
-    opt_state = set_hyperparameters(optimizer.init(params), dict(swept))
+    opt_state = set_hyperparameters(optimizer.init(params), swept)
     return TrainState(jnp.int32(0), params, opt_state, model, optimizer)
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Number of batches, the last of which may be partial."""
+    """Returns the number of batches of an epoch; the last one may be partial."""
     return -(-num_examples // batch_size)
 
 
 def epoch_permutation(seed: int | Array, epoch: int | Array, num_examples: int) -> Array:
-    """The order of an epoch: a function of the run's seed and the epoch's number, nothing else.
+    """Draws the order of the examples in an epoch, a function of seed and epoch alone.
 
     Args:
-      seed: of the run; its own key, without an epoch folded in, is that of the parameters.
-      epoch: from 1.
-      num_examples: how many to order.
+      seed: seed of the run; the parameters use its key without an epoch folded in.
+      epoch: number of the epoch, from 1.
+      num_examples: size of the training set.
 
     Returns:
       int32 [num_examples], a permutation of 0..num_examples-1.
     """
     key = jax.random.fold_in(jax.random.key(seed), epoch)
-    return cast(Array, _permutation(key, num_examples))
+    return _permutation(key, num_examples)
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -114,11 +116,11 @@ def _permutation(key: Array, num_examples: int) -> Array:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """One step down the gradient of the batch's mean cross-entropy.
+    """Takes one step down the gradient of the batch's mean cross-entropy.
 
     Args:
-      state: donated: its buffers are used for the result.
-      batch: see `Batch`; examples that `mask` excludes count for nothing.
+      state: donated: its buffers are reused for the result.
+      batch: a batch; masked examples have no effect.
 
     Returns:
       The state after the step, and the metrics of the batch with the parameters before it.
@@ -134,23 +136,55 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
 
+def train_epoch(
+    state: TrainState, images: Array, labels: Array, permutation: Array, batch_size: int
+) -> tuple[TrainState, Metrics]:
+    """Trains for one epoch: the plain loop, for one model on one device.
+
+    `engine.loops.train_steps` computes the same, compiled, for many models and devices.
+
+    Args:
+      state: donated: its buffers are reused for the result.
+      images: uint8 [N, H, W, C], 0..255.
+      labels: int32 [N].
+      permutation: int32 [num_examples], from `epoch_permutation`.
+      batch_size: examples per batch; the last batch is padded and masked.
+
+    Returns:
+      The state after the epoch, and the metrics of all batches, each with the parameters before it.
+    """
+    num_examples = len(permutation)
+    total = Metrics.empty()
+    for step in range(steps_per_epoch(num_examples, batch_size)):
+        position = step * batch_size + jnp.arange(batch_size)
+        example = permutation[jnp.minimum(position, num_examples - 1)]
+        batch: Batch = {
+            "image": images[example],
+            "label": labels[example],
+            "mask": position < num_examples,
+        }
+        state, metrics = train_step(state, batch)
+        total = total.merge(metrics)
+    return state, total
+
+
 @jax.jit
 def eval_step(state: TrainState, batch: Batch) -> Metrics:
-    """The metrics of a batch; examples that `mask` excludes count for nothing."""
+    """Computes the metrics of a batch; masked examples have no effect."""
     return _metrics(state, batch)
 
 
 def logits_of(state: TrainState, image_u8: Array) -> Array:
-    """The logits of a batch's images, float32 [B, K] or [devices, examples of a device, K]."""
+    """Computes the logits of images: float32 [B, K] or [devices, examples per device, K]."""
 
     def logits(image_u8: Array) -> Array:
         variables = {"params": state.params}
         return cast(Array, state.model.apply(variables, normalize(image_u8)))
 
-    # An axis of one device would be one more for XLA to think about, which it does not do well.
+    # XLA generates slower code for an additional axis of size one.
     return logits(image_u8) if image_u8.ndim == 4 else jax.vmap(logits)(image_u8)
 
 
 def _metrics(state: TrainState, batch: Batch) -> Metrics:
     logits = logits_of(state, batch["image"])
-    return Metrics.of_batch(logits, batch["label"], batch.get("mask"))
+    return Metrics.from_batch(logits, batch["label"], batch.get("mask"))

@@ -1,52 +1,54 @@
-"""The reference recipe: the tutorial's ConvNet on MNIST.
+"""The reference config: the tutorial's ConvNet on MNIST.
 
     python main.py --config=configs/mnist.py --workdir=runs/mnist
 
-Test accuracy over the seeds 1 to 20: mean 97.72 %, standard deviation 0.23 %, 95 % interval of the
-mean 97.61 to 97.83 % (JAX 0.12.0; mnist_seeds.py prints it). On 2 cores (AMD EPYC, shared with
-other work) an epoch of training took 1.2 s in the median (1.1 to 1.9 s, n = 100) and a whole run
-16 s (16 to 18 s, n = 10, programs and data from the caches).
+Test accuracy over the seeds 1 to 20: mean 97.72 %, standard deviation 0.23 %, 95 % confidence
+interval of the mean 97.61 to 97.83 % (JAX 0.12.0; mnist_seeds.py prints it). On 2 cores (AMD EPYC,
+shared with other work), an epoch of training took 1.2 s in the median (1.1 to 1.9 s, n = 100), and
+a complete run 16 s (16 to 18 s, n = 10, with compiled programs and data from the caches).
 """
 
 from ml_collections import ConfigDict, FieldReference
 
 
 def get_config() -> ConfigDict:
-    """Returns the recipe; every other config derives from it."""
+    """Returns the config from which all other configs derive."""
     config = ConfigDict()
 
-    config.seed = 1  # Initial parameters and the order of every epoch are functions of it.
-    config.num_models = 1  # More: trained at once, with seeds from `seed` on.
+    config.seed = 1  # Determines the initial parameters and the order of the examples.
+    config.num_models = 1  # Models trained at once, with the seeds seed, seed + 1, ...
     config.num_epochs = 10
-    config.batch_size = 128  # Examples a step; 60,000 / 128 is 469 steps, the last of 96 images.
+    config.batch_size = 128  # Examples per step; 60,000 / 128 is 469 steps, the last of 96 images.
 
     config.optimizer = "sgd"
-    # Each of the next three may be several, as in (0.02, 0.05, 0.1): networks trained at once.
+    # To sweep a hyperparameter, give several values, as in (0.02, 0.05, 0.1): one model for each.
     config.learning_rate = FieldReference(0.05, field_type=object)
     config.momentum = FieldReference(0.0, field_type=object)
     config.weight_decay = FieldReference(0.0, field_type=object)
-    config.schedule = "constant"
+    config.schedule = "constant"  # Of the learning rate.
 
-    config.deterministic = True  # The same bits in every run; on GPUs this picks slower kernels.
-    config.log_every_steps = 50  # Between lines on the console and rows of metrics.jsonl.
-    config.checkpoint_every_epochs = 1  # With a --workdir; also at the end and on a signal.
+    config.deterministic = True  # Every run gives the same bits; on GPUs, with slower kernels.
+    config.log_every_steps = 50  # Steps between console lines, and between rows of metrics.jsonl.
+    config.checkpoint_every_epochs = 1  # With --workdir; also at the end and on a stop signal.
 
     config.dataset = ConfigDict()
     config.dataset.name = "mnist"
-    config.dataset.data_dir = ""  # Empty: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-    config.dataset.manual_dir = ""  # A folder that holds the four original files, if not empty.
-    config.dataset.train_split = "train"  # TFDS's syntax, as in train[:50000].
+    config.dataset.data_dir = ""  # Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+    config.dataset.manual_dir = ""  # Folder with the four original files; empty: download them.
+    config.dataset.train_split = "train"  # In TFDS's syntax, such as train[:50000].
     config.dataset.test_split = "test"
-    config.dataset.feed = (
-        "auto"  # device: all in its memory; stream: read as needed; auto: if it fits.
-    )
+    # device: keep all examples in device memory; stream: read them as needed; auto: device if they
+    # fit.
+    config.dataset.feed = "auto"
 
     config.model = ConfigDict()
-    config.model.features = (8, 16)  # Filters of each stage: convolution, activation, pooling.
+    config.model.features = (8, 16)  # Filters per stage: convolution, activation, pooling.
     config.model.kernel_size = 3
     config.model.strides = 1
     config.model.padding = "SAME"
     config.model.activation = "relu"
     config.model.pool = "max"
-    config.model.init_stddev = 0.01  # So small that the loss stays near ln 10 for ~300 steps.
+    # Of the initial weights; 0.0: He's initialization. 0.01 is so small that the loss stays near
+    # ln 10 for about 300 steps.
+    config.model.init_stddev = 0.01
     return config.lock()

@@ -1,5 +1,6 @@
-"""Strictness and isolation for every test: no network, no TensorFlow, nobody's own caches."""
+"""Fixtures, and isolation of all tests: no network, no TensorFlow, separate cache folders."""
 
+import gc
 import os
 import shutil
 import signal
@@ -10,42 +11,57 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import jax
 import numpy as np
 import pytest
 
+from cnn_jax import data
 from cnn_jax.data import Examples
 from cnn_jax.reporting.result import Result
-from tests.checkpoint.saved import save
-from tests.support.command_line import main
+from tests.checkpoint.saved import save_checkpoints
+from tests.support.command_line import run_main
+from tests.support.once import make_once, shared_folder
 from tests.support.small import run
 
-# Under nohup, or in the background of a script, these are ignored, and every process that a test
-# starts would ignore them too.
+# Under nohup, or in the background of a script, these signals are ignored, and the processes that
+# tests start would inherit that.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Compiling takes most of the time here. Tests that start a process of their own run the real thing.
+# Most of the time is spent on compilation. Processes that tests start compile with optimizations.
 jax.config.update("jax_disable_most_optimizations", True)
+gc.set_threshold(100_000)  # As in `main.py`: most objects that JAX creates are never freed.
+
+# Number of examples of a property test; slow tests use a fraction of it. Every run has the same
+# examples, so that failures can be reproduced.
+for profile, max_examples in (("quick", 60), ("ci", 300)):
+    hypothesis.settings.register_profile(
+        profile, max_examples=max_examples, derandomize=True, deadline=None, database=None
+    )
+hypothesis.settings.load_profile("quick")  # --hypothesis-profile=NAME overrides it.
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Caches and data sets of the tests live in a folder of theirs, shared by all of them."""
+def _user_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sets the folders of caches and data sets to a temporary folder of this pytest run.
+
+    All workers and the processes that they start share it, so each program is compiled only once.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("user")
+        folder = shared_folder(tmp_path_factory) / "user"
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setenv("TFDS_DATA_DIR", str(folder / "data"))
         yield
-    assert "tensorflow" not in sys.modules  # Whatever was tested, nothing has imported it.
+    assert "tensorflow" not in sys.modules  # No test may import it.
 
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only this machine can be reached: a test that needs more fails at once."""
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    """Blocks all network connections except to this host; other connections fail at once."""
+    connect, getaddrinfo = socket.socket.connect, socket.getaddrinfo
     local = ("localhost", "127.0.0.1", "::1")
 
     def local_connect(self: socket.socket, address: Any) -> None:
@@ -53,27 +69,31 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
             raise OSError(f"tests have no network: {address}")
         connect(self, address)
 
-    def local_look_up(host: Any, *args: Any, **kwargs: Any) -> Any:
+    def local_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
         if host not in local:
             raise socket.gaierror(f"tests have no network: {host}")
-        return look_up(host, *args, **kwargs)
+        return getaddrinfo(host, *args, **kwargs)
 
     monkeypatch.setattr(socket.socket, "connect", local_connect)
-    monkeypatch.setattr(socket, "getaddrinfo", local_look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", local_getaddrinfo)
 
 
 @pytest.fixture(scope="session")
-def mnist_files() -> Path:
-    """The folder with the four original MNIST files."""
+def mnist_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the folder with the four original MNIST files, after MNIST has been prepared."""
     folder = os.environ.get("MNIST_DIR")
     if not folder:
-        pytest.skip("MNIST_DIR names no folder with the four original MNIST files")
+        pytest.skip("MNIST_DIR is not set to a folder with the four original MNIST files")
+    # Prepared once for all workers and the processes that they start.
+    make_once(
+        tmp_path_factory, "mnist", lambda _: len(data.load("mnist", manual_dir=folder).test.label)
+    )
     return Path(folder)
 
 
 @pytest.fixture
-def random_split() -> Examples:
-    """Seven random 28x28 images: enough for ragged batches, too few to take time."""
+def random_examples() -> Examples:
+    """Returns seven random 28x28 images with labels: enough for a partial last batch."""
     generator = np.random.default_rng(0)
     return Examples(
         generator.integers(0, 256, (7, 28, 28, 1), dtype=np.uint8),
@@ -82,43 +102,51 @@ def random_split() -> Examples:
 
 
 @pytest.fixture(scope="session")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """The workdir and the result of the small run, never cut; to be left as it is."""
-    workdir = tmp_path_factory.mktemp("straight")
-    return workdir, run(workdir)
+def straight_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """Returns workdir and result of a small, uninterrupted run; tests must not change it."""
+    return make_once(tmp_path_factory, "straight_run", run)
 
 
 @pytest.fixture(scope="session")
 def digits_run(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The README's first command: its workdir, to be left as it is, and what it said."""
-    workdir = tmp_path_factory.mktemp("digits")
-    return workdir, main("--config=configs/digits.py", f"--workdir={workdir}")
+    """Runs the first command of the README; tests must not change the workdir.
+
+    Returns:
+      The workdir, and the finished process with its output.
+    """
+    return make_once(
+        tmp_path_factory,
+        "digits_run",
+        lambda workdir: run_main("--config=configs/digits.py", f"--workdir={workdir}"),
+    )
 
 
 @pytest.fixture(scope="session")
 def fast_run(mnist_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The workdir of the fast recipe on the real MNIST; to be left as it is."""
-    workdir = tmp_path_factory.mktemp("fast")
-    done = main(
-        "--config=configs/mnist_fast.py",
-        f"--config.dataset.manual_dir={mnist_files}",
-        f"--workdir={workdir}",
-    )
-    assert done.returncode == 0, done.stderr
-    return workdir
+    """Returns the workdir of `configs/mnist_fast.py` on MNIST; tests must not change it."""
+
+    def make(workdir: Path) -> None:
+        done = run_main(
+            "--config=configs/mnist_fast.py",
+            f"--config.dataset.manual_dir={mnist_files}",
+            f"--workdir={workdir}",
+        )
+        assert done.returncode == 0, done.stderr
+
+    return make_once(tmp_path_factory, "fast_run", make)[0]
 
 
 @pytest.fixture(scope="session")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with the checkpoints 10 and 20; to be left as it is."""
+def saved_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a workdir with checkpoints 10 and 20; tests must not change it."""
     workdir = tmp_path_factory.mktemp("saved")
-    save(workdir, 10, 20)
+    save_checkpoints(workdir, 10, 20)
     return workdir
 
 
 @pytest.fixture
-def copy(saved: Path, tmp_path: Path) -> Path:
-    """A copy of `saved`, to be done with as one likes."""
-    return Path(shutil.copytree(saved, tmp_path / "w"))
+def copied_workdir(saved_workdir: Path, tmp_path: Path) -> Path:
+    """Returns a copy of `saved_workdir`, which the test may change."""
+    return Path(shutil.copytree(saved_workdir, tmp_path / "w"))

@@ -32,7 +32,7 @@ def run(workdir: Path | None = None, **changes: Any) -> tuple[Result, list[str]]
     return result, out.getvalue().splitlines()
 
 
-def test_a_run_prints_what_the_reference_prints() -> None:
+def test_run_prints_the_lines_of_the_reference() -> None:
     out = io.StringIO()
     result = experiment.run(small_config(), out=out, err=io.StringIO(), clock=lambda: 7.0)
     lines = out.getvalue().splitlines()
@@ -41,17 +41,52 @@ def test_a_run_prints_what_the_reference_prints() -> None:
         "Image batch dimensions: (16, 28, 28, 1)",
         "Image label dimensions: (16,)",
     ]
-    # After batches 2 and 4; the fifth ends the epoch.
-    assert [line.partition("Cost")[0] for line in lines[3:5]] == [
-        f"Epoch: 001/002 | Batch {batch}/005 | " for batch in ("002", "004")
-    ]
-    assert lines[5].startswith("Epoch: 001/002 training accuracy: ")
-    assert lines[6] == "Time elapsed: 0.00 min"
-    assert lines[11] == "Total Training Time: 0.00 min"
-    assert lines[12:] == [f"Test accuracy: {100 * result.test_accuracy:.2f}%"]
+    # Of five batches, counted from 0, every second one.
+    for epoch, start in ((1, 3), (2, 8)):
+        assert [line.partition("Cost")[0] for line in lines[start : start + 3]] == [
+            f"Epoch: 00{epoch}/002 | Batch {batch}/005 | " for batch in ("000", "002", "004")
+        ]
+        assert lines[start + 3].startswith(f"Epoch: 00{epoch}/002 training accuracy: ")
+        assert lines[start + 4] == "Time elapsed: 0.00 min"
+    assert lines[13] == "Total Training Time: 0.00 min"
+    assert lines[14:] == [f"Test accuracy: {100 * result.test_accuracy:.2f}%"]
 
 
-def test_the_files_say_what_happened(tmp_path: Path) -> None:
+# A chunk of one step, of two, and the whole epoch: a line may not depend on how it is split.
+@pytest.mark.parametrize("log_every_steps", [1, 2, 5])
+def test_each_line_has_the_cost_of_the_batch_it_names(log_every_steps: int) -> None:
+    _, lines = run(log_every_steps=log_every_steps)
+    printed = [line for line in lines if " | Batch " in line]
+    # The cost of a batch is computed with the parameters before its step.
+    config = small_config()
+    digits = data.load("digits", train_split="train[:70]").train
+    state = train.create_train_state(config, jax.random.key(1), num_examples=70)
+    expected = []
+    for epoch in (1, 2):
+        permutation = jax.device_get(train.epoch_permutation(1, epoch, 70))
+        for batch in range(5):
+            rows = permutation[16 * batch : 16 * batch + 16]
+            examples: train.Batch = {"image": digits.image[rows], "label": digits.label[rows]}
+            state, metrics = train.train_step(state, examples)
+            if batch % log_every_steps == 0:
+                expected.append((f"Batch {batch:03d}/005", metrics.compute()["loss"]))
+    assert [line.split(" | ")[1] for line in printed] == [name for name, _ in expected]
+    costs = [float(line.rpartition(" ")[2]) for line in printed]
+    # Four printed decimals are off by at most 5e-5; the rest is float32 rounding.
+    assert costs == pytest.approx([cost for _, cost in expected], abs=6e-5)
+
+
+def test_several_models_print_the_mean_of_their_costs() -> None:
+    def costs(**changes: Any) -> list[float]:
+        lines = [line for line in run(**changes)[1] if " | Batch " in line]
+        return [float(line.rpartition(" ")[2]) for line in lines]
+
+    means = [(a + b) / 2 for a, b in zip(costs(seed=1), costs(seed=2), strict=True)]
+    # The two costs and their mean are each rounded to four decimals.
+    assert costs(seed=1, num_models=2) == pytest.approx(means, abs=1.1e-4)
+
+
+def test_files_of_a_run(tmp_path: Path) -> None:
     result, _ = run(tmp_path)
     written = json.loads((tmp_path / "result.json").read_text())
     assert written == result.to_json()
@@ -81,74 +116,74 @@ def test_the_files_say_what_happened(tmp_path: Path) -> None:
     assert all(set(row) == set(rows[0]) and row["seconds"] >= 0 for row in rows)
 
 
-def test_the_digest_is_that_of_the_parameters() -> None:
+def test_params_sha256_is_the_digest_of_the_parameters() -> None:
     result, _ = run()
     leaves = jax.tree.leaves(result.params)
     digest = hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()
     assert result.params_sha256 == digest
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_others() -> None:
+def test_same_seed_gives_same_bits_and_other_seed_other_bits() -> None:
     first, second, other = (run(seed=seed)[0] for seed in (1, 1, 2))
     chex.assert_trees_all_equal(first.params, second.params)
     assert first.params_sha256 == second.params_sha256 != other.params_sha256
 
 
-def test_the_length_of_a_compiled_call_does_not_change_the_bits() -> None:
+def test_chunk_length_does_not_change_the_bits() -> None:
     digests = {run(log_every_steps=every)[0].params_sha256 for every in (1, 3, 100)}
     assert len(digests) == 1
 
 
-def test_the_run_is_its_steps_one_by_one() -> None:
-    # The same through the public step function, batch by batch, the last one exact.
+def test_run_equals_its_steps_taken_one_by_one() -> None:
+    # The public step function, batch by batch; the last batch has its true size.
     config = small_config()
     digits = data.load("digits", train_split="train[:70]").train
     state = train.create_train_state(config, jax.random.key(1), num_examples=70)
     for epoch in (1, 2):
-        order = jax.device_get(train.epoch_permutation(1, epoch, 70))
+        permutation = jax.device_get(train.epoch_permutation(1, epoch, 70))
         for start in range(0, 70, 16):
-            rows = order[start : start + 16]
+            rows = permutation[start : start + 16]
             batch: train.Batch = {"image": digits.image[rows], "label": digits.label[rows]}
             state, _ = train.train_step(state, batch)
-    # The padded batch sums in another order, and ten steps carry that on.
+    # A padded batch is summed in another order, and ten steps accumulate the rounding.
     chex.assert_trees_all_close(run()[0].params, state.params, atol=1e-6)
 
 
-def test_each_step_function_is_traced_once_and_the_test_set_scored_once(
+def test_steps_are_traced_once_and_the_test_set_is_scored_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jax.clear_caches()  # What other tests have traced would not be traced again.
+    jax.clear_caches()  # Functions that other tests have traced would not be traced again.
     traced: list[tuple[int, ...]] = []
-    of_batch = Metrics.of_batch
+    from_batch = Metrics.from_batch
 
     def count(logits: jax.Array, *rest: Any) -> Metrics:
         traced.append(logits.shape)
-        return of_batch(logits, *rest)
+        return from_batch(logits, *rest)
 
-    monkeypatch.setattr(Metrics, "of_batch", count)
+    monkeypatch.setattr(Metrics, "from_batch", count)
     scored: list[tuple[int, int]] = []
-    score: Callable[..., Any] = Trainer._score
+    evaluate: Callable[..., Any] = Trainer._evaluate
 
     def spy(self: Any, start: int, stop: int) -> Any:
         scored.append((start, stop))
-        return score(self, start, stop)
+        return evaluate(self, start, stop)
 
-    monkeypatch.setattr(Trainer, "_score", spy)
+    monkeypatch.setattr(Trainer, "_evaluate", spy)
     run()
-    # Once in train_step and once in eval_step, over two epochs with ragged ends and two data sets.
+    # Once to train and once to evaluate, over two epochs with partial batches and two data sets.
     assert traced == [(16, 10), (loops.EVAL_BATCH_SIZE, 10)]
-    # The training set after each epoch; the test set, which follows it, at the end.
+    # The training set after each epoch; the test set, which follows it in memory, at the end.
     assert scored == [(0, 70), (0, 70), (70, 100)]
 
 
-def test_a_rate_that_makes_the_loss_no_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="nan between step 1 and step 2"):
+def test_diverged_loss_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="loss is nan between step 1 and step 2: it must be finite"):
         run(tmp_path, learning_rate=1e30)
     assert not (tmp_path / "result.json").exists()
 
 
-def test_a_last_step_that_makes_the_loss_no_number_is_noticed(tmp_path: Path) -> None:
-    # One step in all: its own loss is that of the parameters before it, and fine.
+def test_divergence_of_the_last_step_is_noticed(tmp_path: Path) -> None:
+    # A single step: its loss is that of the parameters before it, which is finite.
     with pytest.raises(UserError, match="between step 0 and step 1"):
         run(
             tmp_path,
@@ -159,13 +194,13 @@ def test_a_last_step_that_makes_the_loss_no_number_is_noticed(tmp_path: Path) ->
     assert not (tmp_path / "result.json").exists()
 
 
-def test_a_config_that_is_not_allowed_touches_nothing(tmp_path: Path) -> None:
+def test_invalid_config_touches_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="batch_size=71"):
         run(tmp_path / "w", batch_size=71)
     assert not (tmp_path / "w").exists()
 
 
-def test_a_platform_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_platform_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_device() -> Any:
         raise RuntimeError("Unknown backend: 'tpu' requested")
 
@@ -174,18 +209,18 @@ def test_a_platform_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -
         device_names()
 
 
-def test_another_recipe_learns() -> None:
+def test_adamw_with_one_cycle_learns() -> None:
     result, _ = run(optimizer="adamw", learning_rate=0.01, schedule="one_cycle", num_epochs=12)
     assert result.train_accuracy > 0.9
 
 
 def train_on_mnist(
-    recipe: str, mnist_files: Path, workdir: Path, *flags: str
+    config: str, mnist_files: Path, workdir: Path, *flags: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """What `main.py` leaves in result.json and on the console."""
+    """Runs `main.py`; returns the content of result.json and the lines of the console."""
     done = subprocess.run(
         [
-            *(sys.executable, "main.py", f"--config=configs/{recipe}.py", *flags),
+            *(sys.executable, "main.py", f"--config=configs/{config}.py", *flags),
             *(f"--config.dataset.manual_dir={mnist_files}", f"--workdir={workdir}"),
         ],
         cwd=Path(__file__).parent.parent,
@@ -197,41 +232,43 @@ def train_on_mnist(
     return json.loads((workdir / "result.json").read_text()), done.stdout.splitlines()
 
 
-def test_reference_recipe_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_path: Path) -> None:
-    # 469 steps on real data take seconds: it is the program's main job, end to end.
+@pytest.mark.real_data
+def test_reference_config_on_real_mnist_for_one_epoch(mnist_files: Path, tmp_path: Path) -> None:
+    # 469 steps on real data take seconds: the main job of the program, end to end.
     result, lines = train_on_mnist("mnist", mnist_files, tmp_path / "w", "--config.num_epochs=1")
     assert result["steps"] == 469  # 60,000 / 128 = 468.75
     batches = [line for line in lines if " | Batch " in line]
     costs = [float(line.rpartition(" ")[2]) for line in batches]
-    assert [line[23:30] for line in batches] == [f"{n:03d}/469" for n in range(50, 469, 50)]
+    assert [line[23:30] for line in batches] == [f"{n:03d}/469" for n in range(0, 469, 50)]
     # The weights are so small that the loss stays near ln 10 = 2.303 for half of the epoch.
-    assert all(abs(cost - 2.3026) < 0.02 for cost in costs[:4])
+    assert all(abs(cost - 2.3026) < 0.02 for cost in costs[:5])
     # Then it learns: five seeds ended this epoch with 0.6 to 0.9 of the training set right.
     assert 0.6 < result["test_accuracy"] < 0.95
 
 
-def test_one_epoch_of_the_fast_recipe_on_real_mnist(fast_run: Path) -> None:
+@pytest.mark.real_data
+def test_fast_config_on_real_mnist_for_one_epoch(fast_run: Path) -> None:
     result = json.loads((fast_run / "result.json").read_text())
     # Ten seeds: mean 98.63 %, standard deviation 0.16 %. Three of these below the mean.
     assert result["test_accuracy"] > 0.9815
 
 
-def test_a_workdir_that_is_not_shared_is_named(
+def test_workdir_that_is_not_shared_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Second(Cluster):
         def __init__(self) -> None:
             super().__init__()
-            self.index, self.count = 1, 2
+            self.process_index, self.process_count = 1, 2
 
         def broadcast_from_first(self, text: str) -> str:
-            return "what process 0 has written"
+            return "token of process 0"
 
     monkeypatch.setattr(session, "_SHARED_SECONDS", 0)
     unused: Any = None
     arguments = (Second(), unused, None, unused, unused, unused, unused)
     second = session.Session(small_config(), unused, *arguments)
-    with pytest.raises(UserError, match=r"process 1 on .* allowed is one folder on a file system"):
+    with pytest.raises(UserError, match=r"process 1 on .* it must be a folder on a file system"):
         second._check_shared(tmp_path)
-    (tmp_path / ".cluster").write_text("what process 0 has written")
+    (tmp_path / ".cluster").write_text("token of process 0")
     second._check_shared(tmp_path)

@@ -1,4 +1,4 @@
-"""Whatever others wrote is read, or refused in words: no traceback, no hang, no flood of memory."""
+"""Property tests: invalid files and flags are refused with a message, and take little memory."""
 
 import contextlib
 import gzip
@@ -22,17 +22,15 @@ from cnn_jax.data import Examples, cache
 from cnn_jax.data.idx import read_idx
 from cnn_jax.errors import UserError
 from cnn_jax.io import files
-from tests.support.hostile import JSON, hostile, spoilt
+from tests.support.hostile import JSON, damaged_bytes, hostile
 from tests.support.small import small_config
-
-pytestmark = pytest.mark.durability
 
 SHAPE = (2, 3, 4)
 IDX = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4]) + bytes(range(24))
 
 
-def peak_of(work: Callable[[], Any]) -> int:
-    """The most bytes that were in use at once, beyond those before."""
+def peak_bytes(work: Callable[[], Any]) -> int:
+    """Returns the peak number of bytes that Python allocates during a call."""
     tracemalloc.start()
     try:
         work()
@@ -42,6 +40,7 @@ def peak_of(work: Callable[[], Any]) -> int:
 
 
 def read_or_refuse(path: Path) -> None:
+    """Asserts that an IDX file has the expected shape or is refused with a UserError."""
     try:
         shape = read_idx(path, SHAPE).shape
     except UserError:
@@ -50,29 +49,29 @@ def read_or_refuse(path: Path) -> None:
 
 
 @hostile
-@given(content=spoilt(IDX))
-def test_idx_files(tmp_path: Path, content: bytes) -> None:
+@given(content=damaged_bytes(IDX))
+def test_damaged_idx_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    assert peak_of(lambda: read_or_refuse(tmp_path / "file")) < 200_000
+    assert peak_bytes(lambda: read_or_refuse(tmp_path / "file")) < 200_000
 
 
 @hostile
-@given(content=spoilt(gzip.compress(IDX, mtime=0)) | spoilt(IDX).map(gzip.compress))
-def test_gzip_files(tmp_path: Path, content: bytes) -> None:
+@given(content=damaged_bytes(gzip.compress(IDX, mtime=0)) | damaged_bytes(IDX).map(gzip.compress))
+def test_damaged_gzip_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file.gz").write_bytes(content)
-    assert peak_of(lambda: read_or_refuse(tmp_path / "file.gz")) < 400_000
+    assert peak_bytes(lambda: read_or_refuse(tmp_path / "file.gz")) < 400_000
 
 
 @pytest.mark.parametrize("header", [IDX, IDX[:3], b""])
-def test_a_bomb_takes_no_memory(tmp_path: Path, header: bytes) -> None:
-    # 100 kB that unpack to 100 MB.
+def test_gzip_bomb_takes_little_memory(tmp_path: Path, header: bytes) -> None:
+    # 100 kB, which unpack to 100 MB.
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(header + bytes(10**8)))
     assert (tmp_path / "bomb.gz").stat().st_size < 120_000
-    assert peak_of(lambda: read_or_refuse(tmp_path / "bomb.gz")) < 400_000
+    assert peak_bytes(lambda: read_or_refuse(tmp_path / "bomb.gz")) < 400_000
 
 
 def parse(*arguments: str) -> ConfigDict:
-    """What `main.py` does with the config's flags, with flags of its own."""
+    """Parses and checks config flags like `main.py`, with separate flag objects."""
     argv = ["main.py", "--config=configs/mnist.py", *arguments]
     values = absl.flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
@@ -86,11 +85,11 @@ def parse(*arguments: str) -> ConfigDict:
     return config.value
 
 
-# ml_collections loads config files in an old way.
-old_way = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
+# ml_collections loads config files with a deprecated function of Python.
+allow_load_module = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
 
 
-@old_way
+@allow_load_module
 @hostile
 @given(
     key=st.sampled_from([*schema.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
@@ -100,31 +99,33 @@ old_way = pytest.mark.filterwarnings("ignore:the load_module.. method:Deprecatio
         ["1e999", "nan", "-inf", "9" * 5000, "(" * 300, "/", "~x", "1,2,3", "()", "0x10", "1e-400"]
     ),
 )
-def test_config_overrides(key: str, value: str) -> None:
+def test_config_override_is_accepted_or_refused(key: str, value: str) -> None:
     with contextlib.suppress(UserError):
         parse(f"--config.{key}={value}")
 
 
-@old_way
-def test_config_overrides_that_are_fine_pass() -> None:
-    # Or the test above could not tell a parser that refuses everything.
+@allow_load_module
+def test_valid_config_overrides_are_accepted() -> None:
+    # A parser that refuses every override would pass the test above.
     config = parse("--config.model.features=4,8", "--config.learning_rate=1e-3", "--config.seed=7")
     assert (config.model.features, config.learning_rate, config.seed) == ((4, 8), 1e-3, 7)
 
 
-SPLIT = Examples(
+EXAMPLES = Examples(
     np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4, 1), np.arange(2, dtype=np.int32)
 )
 
 
 @hostile
 @given(content=st.data())
-def test_cache_files(tmp_path: Path, content: Any) -> None:
+def test_damaged_cache_file_is_never_loaded_with_wrong_content(
+    tmp_path: Path, content: Any
+) -> None:
     path = tmp_path / "file"
-    cache.save(path, "v1", SPLIT)
-    path.write_bytes(content.draw(spoilt(path.read_bytes())))
-    found = cache.load(path, "v1")
-    assert found is None or np.array_equal(found.image, SPLIT.image)
+    cache.save(path, "v1", EXAMPLES)
+    path.write_bytes(content.draw(damaged_bytes(path.read_bytes())))
+    loaded = cache.load(path, "v1")
+    assert loaded is None or np.array_equal(loaded.image, EXAMPLES.image)
 
 
 @hostile
@@ -139,19 +140,19 @@ def test_cache_files(tmp_path: Path, content: Any) -> None:
     ),
     body=st.binary(max_size=100),
 )
-def test_cache_files_with_a_right_digest(tmp_path: Path, header: bytes, body: bytes) -> None:
-    # Written by somebody who knows the digest: it is no signature.
+def test_forged_cache_file_is_read_or_refused(tmp_path: Path, header: bytes, body: bytes) -> None:
+    # Anybody can compute the digest: it detects damage, not forgery.
     files.write_checksummed(tmp_path / "file", header, body)
 
     def load() -> None:
-        found = cache.load(tmp_path / "file", "v1")
-        if found is not None:
-            assert len(found.image) == len(found.label)
-            assert found.image.nbytes + 4 * len(found.label) == len(body)
+        loaded = cache.load(tmp_path / "file", "v1")
+        if loaded is not None:
+            assert len(loaded.image) == len(loaded.label)
+            assert loaded.image.nbytes + 4 * len(loaded.label) == len(body)
 
-    assert peak_of(load) < 200_000
+    assert peak_bytes(load) < 200_000
 
 
-def test_a_split_of_thousands_of_parts_is_refused() -> None:
-    with pytest.raises(UserError, match="is not a split"):
+def test_split_of_thousands_of_parts_is_refused() -> None:
+    with pytest.raises(UserError, match="is invalid: it must be one of train, test"):
         schema.check(small_config(**{"dataset.train_split": "+".join(["train"] * 20_000)}))

@@ -15,11 +15,12 @@ from tests.support import numpy_reference
 
 
 @functools.cache  # Compiling it takes a second.
-def init(network: ConvNet, shape: tuple[int, ...] = (1, 28, 28, 1)) -> Any:
-    return jax.jit(network.init)(jax.random.key(0), jnp.zeros(shape))["params"]
+def init(convnet: ConvNet, shape: tuple[int, ...] = (1, 28, 28, 1)) -> Any:
+    """Returns the initial parameters of a model, from a fixed key."""
+    return jax.jit(convnet.init)(jax.random.key(0), jnp.zeros(shape))["params"]
 
 
-def test_reference_parameters() -> None:
+def test_reference_parameters_have_the_shapes_of_the_tutorial() -> None:
     chex.assert_trees_all_equal_shapes_and_dtypes(
         init(ConvNet()),
         {
@@ -30,7 +31,7 @@ def test_reference_parameters() -> None:
     )
 
 
-def test_reference_has_9098_parameters() -> None:
+def test_reference_model_has_9098_parameters() -> None:
     # (3*3*1*8 + 8) + (3*3*8*16 + 16) + (7*7*16*10 + 10) = 80 + 1,168 + 7,850.
     assert sum(leaf.size for leaf in jax.tree.leaves(init(ConvNet()))) == 9098
 
@@ -38,24 +39,25 @@ def test_reference_has_9098_parameters() -> None:
 def test_initial_weights_are_normal_and_biases_zero() -> None:
     params = init(ConvNet(init_stddev=0.5))
     kernel = params["linear_1"]["kernel"]
-    # The standard deviation of 7,840 draws is known to 0.5 / sqrt(2 * 7840) = 0.004, their mean
-    # to 0.5 / sqrt(7840) = 0.006; once in 16,000 keys four of these are exceeded.
+    # Of 7,840 draws, the standard deviation has a standard error of 0.5 / sqrt(2 * 7840) = 0.004,
+    # the mean one of 0.5 / sqrt(7840) = 0.006. One key in 16,000 deviates by four standard errors.
     assert abs(float(kernel.std()) - 0.5) < 4 * 0.004
     assert abs(float(kernel.mean())) < 4 * 0.006
     for layer in params.values():
         chex.assert_trees_all_equal(layer["bias"], jnp.zeros_like(layer["bias"]))
 
 
-def test_zero_draws_the_weights_of_each_layer_as_he_et_al_do() -> None:
+def test_init_stddev_zero_selects_he_initialization() -> None:
     params = init(ConvNet(features=(64, 64), init_stddev=0.0))
     # A filter has 3 * 3 * 64 = 576 inputs, a logit 7 * 7 * 64 = 3,136. The standard deviation of n
-    # draws is known to a part of 1 / sqrt(2 n): of 36,864 and of 31,360 to 0.4 %; four times that.
+    # draws has a relative standard error of 1 / sqrt(2 n): 0.4 % of 36,864 and of 31,360 draws. The
+    # tolerance is four standard errors.
     for layer, inputs in (("conv_2", 576), ("linear_1", 3136)):
         expected = np.sqrt(2 / inputs)
         assert float(params[layer]["kernel"].std()) == pytest.approx(expected, rel=4 * 0.004)
 
 
-CHOICES = list(
+MODEL_OPTIONS = list(
     itertools.product(
         [(4,), (2, 3, 4)],
         ["VALID", "SAME", "FULL"],
@@ -66,11 +68,11 @@ CHOICES = list(
 )
 
 
-@pytest.mark.parametrize(("features", "padding", "strides", "pool", "activation"), CHOICES)
-def test_shapes_of_every_choice_follow_the_arithmetic(
+@pytest.mark.parametrize(("features", "padding", "strides", "pool", "activation"), MODEL_OPTIONS)
+def test_shapes_of_all_options_follow_the_arithmetic(
     features: tuple[int, ...], padding: str, strides: int, pool: str, activation: str
 ) -> None:
-    choice = {
+    options = {
         "features": features,
         "kernel_size": 3,
         "strides": strides,
@@ -79,10 +81,10 @@ def test_shapes_of_every_choice_follow_the_arithmetic(
         "pool": pool,
     }
     image = jax.ShapeDtypeStruct((5, 100, 92, 3), jnp.float32)
-    network = ConvNet(num_classes=7, **choice)  # type: ignore[arg-type]
+    convnet = ConvNet(num_classes=7, **options)  # type: ignore[arg-type]
 
     def apply(image: jax.Array) -> Any:
-        return network.apply(
+        return convnet.apply(
             {},
             image,
             rngs={"params": jax.random.key(0)},
@@ -90,43 +92,43 @@ def test_shapes_of_every_choice_follow_the_arithmetic(
             capture_intermediates=True,
         )
 
-    logits, variables = jax.eval_shape(apply, image)  # Shapes alone: nothing is computed.
+    logits, variables = jax.eval_shape(apply, image)  # Computes only shapes.
     maps, params = variables["intermediates"], variables["params"]
     chex.assert_shape(logits, (5, 7))
     chex.assert_type(logits, jnp.float32)
     layers = {
         layer.name: layer
-        for layer in shapes.walk_layers((100, 92, 3), 7, **choice)  # type: ignore[arg-type]
+        for layer in shapes.walk_layers((100, 92, 3), 7, **options)  # type: ignore[arg-type]
     }
     for stage in range(1, len(features) + 1):
         stage_maps = maps[f"conv_{stage}"]
         convolution = layers[f"conv_{stage}"].output_shape
-        last = layers.get(f"pool_{stage}", layers[f"conv_{stage}"]).output_shape
+        output = layers.get(f"pool_{stage}", layers[f"conv_{stage}"]).output_shape
         chex.assert_shape(stage_maps["convolution"][0], (5, *convolution))
         chex.assert_shape(stage_maps["activation"][0], (5, *convolution))
-        chex.assert_shape(stage_maps["__call__"][0], (5, *last))
+        chex.assert_shape(stage_maps["__call__"][0], (5, *output))
     for name, layer_params in params.items():
         count = sum(leaf.size for leaf in jax.tree.leaves(layer_params))
         assert count == layers[name].num_parameters
 
 
-def test_logits_are_those_of_the_formulas() -> None:
+def test_logits_match_the_numpy_reference() -> None:
     params = init(ConvNet(init_stddev=0.3))
     image_u8 = np.random.default_rng(0).integers(0, 256, (1, 28, 28, 1), dtype=np.uint8)
     logits = ConvNet().apply({"params": params}, model.normalize(jnp.asarray(image_u8)))
-    # The formulas give losses, not logits: the loss for label k is logsumexp(logits) - logits[k].
-    exact = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    # The reference returns losses, not logits: for label k, logsumexp(logits) - logits[k].
+    params_float64 = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
     for example, row in enumerate(np.asarray(logits, np.float64)):
         for label in range(10):
             loss, _ = numpy_reference.loss_and_gradients(
-                exact, image_u8[example : example + 1], np.array([label])
+                params_float64, image_u8[example : example + 1], np.array([label])
             )
             assert np.log(np.exp(row - row.max()).sum()) + row.max() - row[label] == pytest.approx(
                 loss, abs=1e-4
             )
 
 
-def test_feature_maps_can_be_looked_at() -> None:
+def test_captured_intermediates_are_the_computed_feature_maps() -> None:
     params = init(ConvNet())
     image = jnp.ones((2, 28, 28, 1))
     logits, captured = ConvNet().apply({"params": params}, image, capture_intermediates=True)
@@ -136,8 +138,8 @@ def test_feature_maps_can_be_looked_at() -> None:
     chex.assert_trees_all_equal(logits, ConvNet().apply({"params": params}, image))
 
 
-def test_probabilities() -> None:
-    # softmax(0, ln 3) = 1 / 4, 3 / 4; large logits must not overflow.
+def test_probabilities_are_the_softmax_without_overflow() -> None:
+    # softmax(0, ln 3) = 1 / 4, 3 / 4; logits of 1000 would overflow exp.
     logits = jnp.asarray([[0.0, np.log(3.0)], [1000.0, 1000.0]])
     np.testing.assert_allclose(model.probabilities(logits), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
 
@@ -147,6 +149,8 @@ def test_normalize_scales_bytes_to_the_unit_interval() -> None:
     chex.assert_trees_all_close(image, jnp.asarray([[0.0, 0.2, 1.0]]), rtol=1e-7)
 
 
-def test_normalize_refuses_to_scale_twice() -> None:
-    with pytest.raises(TypeError, match="uint8"):
+def test_normalize_refuses_images_that_are_scaled_already() -> None:
+    with pytest.raises(
+        TypeError, match=r"image dtype float32 is invalid: it must be uint8, 0\.\.255"
+    ):
         model.normalize(jnp.zeros((1, 28, 28, 1)))

@@ -1,1 +1,1 @@
-"""Saves and restores the state of a run; tells intact from damaged."""
+"""Saves and restores the state of a run, and detects damaged checkpoints."""

@@ -1,4 +1,4 @@
-"""What Orbax and TensorStore raise, and what a folder of theirs holds, in words."""
+"""Short messages for the errors of Orbax and TensorStore."""
 
 import contextlib
 import errno
@@ -12,52 +12,78 @@ import orbax.checkpoint as ocp
 
 from cnn_jax.errors import UserError
 
-# Not of the file, but of the moment: it may be whole, and read another time.
-_PASSING = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
+# The file may be intact, and readable later: permissions, a failing disk or network, a full memory.
+_TRANSIENT = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
+_MAX_MESSAGE_LENGTH = 100
+_MAX_LISTED_ARRAYS = 3
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether what could not be read now may be whole nevertheless."""
-    return _errno(error) in _PASSING
+    """Returns whether a failed read says nothing about the file, which may be intact."""
+    return _errno(error) in _TRANSIENT
 
 
 def describe_arrays(folder: Path) -> str:
-    """What the arrays of anybody's checkpoint are called, in words."""
+    """Returns the names of the first arrays in a checkpoint, whichever program saved it.
+
+    Args:
+      folder: the folder of the checkpoint, with one folder for each of its items.
+
+    Returns:
+      Names separated by commas, such as `params.Dense_0.bias, params.Dense_0.kernel`, or
+      `no arrays`.
+    """
     names: list[str] = []
     for item in sorted(folder.glob("*/")):
-        with contextlib.suppress(Exception), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as one:
-            tree = one.metadata(item.absolute()).item_metadata.tree
+        # An item that is not a tree of arrays raises various errors, and has no names to list.
+        with (
+            contextlib.suppress(Exception),
+            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
+        ):
+            tree = checkpointer.metadata(item.absolute()).item_metadata.tree
             leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: hasattr(leaf, "name"))
             names += [leaf.name for leaf in leaves]
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "") if names else "no arrays"
+    if not names:
+        return "no arrays"
+    ellipsis = ", ..." if len(names) > _MAX_LISTED_ARRAYS else ""
+    return ", ".join(names[:_MAX_LISTED_ARRAYS]) + ellipsis
+
+
+def short_message(error: Exception) -> str:
+    """Returns an error's message without TensorStore's trace, at most 100 characters long."""
+    if number := _errno(error):
+        return os.strerror(number)
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # TensorStore writes "NOT_FOUND: Error opening ...: Error reading ...: the cause [details]".
+    if re.match(r"[A-Z_]+: ", text):
+        text = text.partition(" [")[0].rpartition(": ")[2]
+    return text[:_MAX_MESSAGE_LENGTH]
 
 
 def _errno(error: Exception) -> int | None:
-    """The operating system's number for what went wrong, where it was the operating system."""
+    """Returns the operating system's error number, or None for an error of another origin."""
     if isinstance(error, OSError):
         return error.errno
     if isinstance(error, MemoryError):
         return errno.ENOMEM
-    match = re.search(r"os_error_code='(\d+)'", str(error))  # As TensorStore writes it.
+    match = re.search(r"os_error_code='(\d+)'", str(error))  # TensorStore's form of it.
     return int(match[1]) if match else None
 
 
-def short_message(error: Exception) -> str:
-    """An error in a few words; of the stories that TensorStore tells only the end matters."""
-    if number := _errno(error):
-        return os.strerror(number)
-    text = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if re.match(r"[A-Z_]+: ", text):
-        text = text.partition(" [")[0].rpartition(": ")[2]
-    return text[:100]
-
-
 @contextlib.contextmanager
-def translate_errors(what: str, advice: str) -> Iterator[None]:
-    """Turns whatever Orbax raises into words."""
+def translate_errors(failed_action: str, advice: str) -> Iterator[None]:
+    """Turns every exception of the body into a UserError; a UserError passes unchanged.
+
+    Args:
+      failed_action: the beginning of the message, such as `cannot open runs/mnist/checkpoints`.
+      advice: the end of the message: what must hold, and what the user can do. Full sentences.
+
+    Raises:
+      UserError: `{failed_action} ({reason}): {advice}`.
+    """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"{what} ({short_message(error)}). {advice}.") from error
+        raise UserError(f"{failed_action} ({short_message(error)}): {advice}") from error

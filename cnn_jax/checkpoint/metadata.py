@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds besides its arrays, and in which tree these are saved."""
+"""The metadata of a run's checkpoints, and the tree in which the arrays are saved."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data
-from cnn_jax.config import schema, sweep
+from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import state_shapes
 from cnn_jax.engine.sharding import device_names
@@ -19,24 +19,23 @@ from cnn_jax.io.environment import versions
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
 
-if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.
-    from cnn_jax.checkpoint.manager import Checkpoint
+if TYPE_CHECKING:  # Importing Orbax takes 0.3 s, which a run without a workdir saves.
+    from cnn_jax.checkpoint.restore import Checkpoint
 
-
-_MAX_PROGRESS = 2**53  # Seconds or bytes: an exact float.
+_MAX_PROGRESS = 2**53  # Seconds or bytes; up to here a float represents each integer exactly.
 
 
 @dataclasses.dataclass
 class Progress:
-    """What a run has come to besides its arrays, over all of its processes.
+    """Times of a run so far and the size of its metrics, including all parts before it resumed.
 
     Attributes:
-      training_seconds: since the training began.
-      epoch_seconds: of each epoch begun, training alone.
-      eval_seconds: of all scorings.
-      compile_seconds: for the compiled programs.
-      total_seconds: in all.
-      metrics_size: bytes of `metrics.jsonl`.
+      training_seconds: time since the first step.
+      epoch_seconds: time of each epoch that has begun, training alone.
+      eval_seconds: time of all evaluations.
+      compile_seconds: time to compile the programs.
+      total_seconds: time in all.
+      metrics_bytes: size of `metrics.jsonl`; rows after it are removed when the run resumes.
     """
 
     training_seconds: float = 0.0
@@ -44,36 +43,41 @@ class Progress:
     eval_seconds: float = 0.0
     compile_seconds: float = 0.0
     total_seconds: float = 0.0
-    metrics_size: int = 0
+    metrics_bytes: int = 0
 
     @classmethod
-    def of(cls, checkpoint: "Checkpoint") -> Self:
-        """What a checkpoint says of it.
+    def from_checkpoint(cls, checkpoint: "Checkpoint") -> Self:
+        """Returns the progress that a checkpoint's metadata contains.
 
         Raises:
-          UserError: when it says something else.
+          UserError: when the metadata contains no valid progress.
         """
-        content = checkpoint.record.get("progress")
-        fields = {field.name: getattr(cls(), field.name) for field in dataclasses.fields(cls)}
-        if not isinstance(content, dict) or content.keys() != fields.keys():
+        content = checkpoint.metadata.get("progress")
+        defaults = {field.name: getattr(cls(), field.name) for field in dataclasses.fields(cls)}
+        if not isinstance(content, dict) or content.keys() != defaults.keys():
             raise _invalid_metadata(checkpoint, "progress")
-        for name, default in fields.items():
-            kinds = (int,) if isinstance(default, int) else (int, float)
-            numbers = content[name] if isinstance(default, list) else [content[name]]
-            # By type(), since True is an int as well.
-            if not isinstance(numbers, list) or not all(
-                type(n) in kinds and 0 <= n < _MAX_PROGRESS for n in numbers
+        for name, default in defaults.items():
+            types = (int,) if isinstance(default, int) else (int, float)
+            values = content[name] if isinstance(default, list) else [content[name]]
+            # `type()`, since `isinstance(True, int)` holds as well.
+            if not isinstance(values, list) or not all(
+                type(value) in types and 0 <= value < _MAX_PROGRESS for value in values
             ):
                 raise _invalid_metadata(checkpoint, f"progress.{name}")
         return cls(**content)
 
 
 def state_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
-    """The arrays of a checkpoint; those of one network alone have no axis for the networks.
+    """Returns the arrays of a checkpoint as a tree; those of a single model have no model axis.
 
     Args:
-      state: of M networks after some step, or its shapes.
-      total: metrics [M] of the batches since the last row of `metrics.jsonl`, or their shapes.
+      state: the training state of M models, arrays [M, ...] or their shapes.
+      total: metrics [M], summed over the batches since the last row of `metrics.jsonl`, or their
+        shapes.
+
+    Returns:
+      A tree with `params`, `opt_state`, `step` and `metrics`; its arrays have a first axis of size
+      M if M > 1.
     """
     tree = {
         "params": state.params,
@@ -81,13 +85,19 @@ def state_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
         "step": state.step,
         "metrics": total,
     }
-    return (
-        squeeze_model_axis(tree) if len(total.count.shape) and total.count.shape[0] == 1 else tree
-    )
+    has_single_model = len(total.count.shape) and total.count.shape[0] == 1
+    return squeeze_model_axis(tree) if has_single_model else tree
 
 
 def squeeze_model_axis(tree: Any) -> Any:
-    """Arrays of a single network, or their shapes, without the axis for the networks."""
+    """Removes the model axis, of size 1, from all arrays of a tree.
+
+    Args:
+      tree: a tree of arrays [1, ...] or of their shapes.
+
+    Returns:
+      A tree of arrays [...] or of their shapes.
+    """
 
     def squeeze(array: Any) -> Any:
         if isinstance(array, jax.ShapeDtypeStruct):
@@ -98,88 +108,125 @@ def squeeze_model_axis(tree: Any) -> Any:
 
 
 def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """The config of the run that a checkpoint is of, as it was written.
+    """Returns the config of the run that saved a checkpoint, as JSON holds it.
 
     Raises:
-      UserError: when there is none.
+      UserError: when the metadata contains no config.
     """
-    content = checkpoint.record.get("config")
+    content = checkpoint.metadata.get("config")
     if not isinstance(content, dict):
         raise _invalid_metadata(checkpoint, "config")
     return content
 
 
-def saved_data_info(
-    checkpoint: "Checkpoint", config: ConfigDict
+def saved_dataset_info(
+    checkpoint: "Checkpoint",
 ) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """Shape of the images, (height, width, channels), and names of the classes of a run.
-
-    Args:
-      checkpoint: of the run.
-      config: of the run; names the data set, for checkpoints that do not say it yet.
+    """Returns the image shape (height, width, channels) and the class names of a run.
 
     Raises:
-      UserError: when something else is said there.
+      UserError: when the metadata contains no valid ones.
     """
-    content = checkpoint.record.get("data")
-    if content is None:
-        info = schema.check(config)
-        return info.image_shape, info.class_names
+    content = checkpoint.metadata.get("dataset")
     try:
-        height, width, channels = map(int, content["image_shape"])
-        class_names = tuple(map(str, content["class_names"]))
-        "".join(class_names).encode()  # A ValueError where a name is no text.
+        height, width, channels = map(int, content["image_shape"])  # type: ignore[index]
+        class_names = tuple(map(str, content["class_names"]))  # type: ignore[index]
+        "".join(class_names).encode()  # A ValueError for names that are not valid Unicode.
         if min(height, width, channels, len(class_names)) < 1:
             raise ValueError
     except (TypeError, ValueError, KeyError) as error:
-        raise _invalid_metadata(checkpoint, "data") from error
+        raise _invalid_metadata(checkpoint, "dataset") from error
     return (height, width, channels), class_names
 
 
-def data_info(info: data.Info) -> dict[str, Any]:
-    """What `saved_form` reads, for a checkpoint's record."""
+def dataset_info(info: data.Info) -> dict[str, Any]:
+    """Returns the part of a checkpoint's metadata that `saved_dataset_info` reads."""
     return {"image_shape": info.image_shape, "class_names": info.class_names}
 
 
 def first_different_array(
     config: ConfigDict, info: data.Info, checkpoint: "Checkpoint"
 ) -> str | None:
-    """The first array of a checkpoint that is not as a config's run has it, in words."""
-    return checkpoint.difference(state_tree(*_shapes(config, info)))
+    """Describes the first array of a checkpoint that a run of a config cannot resume from.
+
+    Args:
+      config: as checked by `schema.check`.
+      info: of its data set.
+      checkpoint: of any run.
+
+    Returns:
+      A clause such as `params.linear_1.bias is float32[10] in the checkpoint and must be
+      float32[26]`, or None when all arrays have the needed dtypes and shapes.
+    """
+    return checkpoint.first_difference(state_tree(*_shapes(config, info)))
 
 
-def restore(
+def restore_state(
     config: ConfigDict, info: data.Info, mesh: Mesh, checkpoint: "Checkpoint"
 ) -> tuple[TrainState, Metrics]:
-    """What was given to `saved_tree`, on the devices; no array may be different."""
-    shapes, total = _shapes(config, info)
-    tree = checkpoint.tree(state_tree(shapes, total))
+    """Copies the arrays of a checkpoint to the devices.
+
+    Args:
+      config: as checked by `schema.check`.
+      info: of its data set.
+      mesh: the device mesh of the run.
+      checkpoint: one for which `first_different_array` returns None.
+
+    Returns:
+      The arguments with which `state_tree` was called before the save: the state, sharded by model,
+      and the metrics, replicated.
+    """
+    state, total = _shapes(config, info)
+    tree = checkpoint.tree(state_tree(state, total))
     if sweep.count_models(config) == 1:
         tree = jax.tree.map(lambda array: np.asarray(array)[None], tree)
     total = sharding.to_devices(tree.pop("metrics"), sharding.replicated(mesh))
-    return shapes.replace(**sharding.to_devices(tree, sharding.sharded_by_model(mesh))), total
+    return state.replace(**sharding.to_devices(tree, sharding.sharded_by_model(mesh))), total
 
 
 def _shapes(config: ConfigDict, info: data.Info) -> tuple[TrainState, Metrics]:
+    """Returns the training state and the metrics with shapes instead of arrays."""
     state = state_shapes(config, info, sharding.single_device_mesh())
     return state, jax.eval_shape(lambda: Metrics.empty(sweep.count_models(config)))
 
 
+def run_metadata(config: ConfigDict, info: data.Info, progress: Progress) -> dict[str, Any]:
+    """Returns the metadata of a checkpoint of a run."""
+    return {
+        "config": config.to_dict(),
+        **environment(),
+        "dataset": dataset_info(info),
+        "progress": dataclasses.asdict(progress),
+    }
+
+
 def environment() -> dict[str, Any]:
-    """What the bits of a run depend on besides its config."""
+    """Returns the versions and devices, on which the bits of a result depend besides the config."""
     return {"versions": versions(), "devices": device_names()}
 
 
-def describe_numerics(record: Mapping[str, Any]) -> str:
-    """The part of a record's environment that decides how numbers are rounded, in words."""
-    saved, found = record.get("versions"), record.get("devices")
-    names = ("jax", "jaxlib", "flax", "optax")
-    packages = [f"{name} {saved.get(name)}" for name in names] if isinstance(saved, dict) else []
-    return ", ".join(packages + [str(d) for d in found] if isinstance(found, list) else packages)
+def describe_numerics(metadata: Mapping[str, Any]) -> str:
+    """Describes the packages and devices, which decide how floats are rounded.
+
+    Args:
+      metadata: of a checkpoint, or the return value of `environment`.
+
+    Returns:
+      Packages with their versions, then devices, such as `jax 0.12.0, jaxlib 0.12.0, flax 0.12.2,
+      optax 0.2.6, cpu:0 cpu`; what is missing or invalid is left out.
+    """
+    saved_versions, devices = metadata.get("versions"), metadata.get("devices")
+    parts: list[str] = []
+    if isinstance(saved_versions, dict):
+        packages = ("jax", "jaxlib", "flax", "optax")
+        parts += [f"{package} {saved_versions.get(package)}" for package in packages]
+    if isinstance(devices, list):
+        parts += map(str, devices)
+    return ", ".join(parts)
 
 
 def _invalid_metadata(checkpoint: "Checkpoint", key: str) -> UserError:
     return UserError(
-        f"the record of checkpoint {checkpoint.step} has no usable {key}: allowed is what this "
-        "program saved. Choose another --workdir."
+        f"checkpoint {checkpoint.step} has an invalid `{key}` in its metadata: it must be as "
+        "cnn_jax saved it. Restore a backup, or choose another --workdir."
     )

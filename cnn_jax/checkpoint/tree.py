@@ -1,4 +1,4 @@
-"""A tree of arrays as a flat dictionary, for saving: paths, forms, what differs, a digest."""
+"""A tree of arrays as a flat dictionary: its paths, dtypes, shapes, differences and SHA-256."""
 
 import hashlib
 import json
@@ -13,63 +13,88 @@ import numpy.typing as npt
 from flax.serialization import from_state_dict, to_state_dict
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-Arrays = dict[str, npt.NDArray[Any]]  # By their path in the tree, as in `params.conv_1.kernel`.
+Arrays = dict[str, npt.NDArray[Any]]  # By their path in the tree, such as `params.conv_1.kernel`.
 
 
 def flatten(tree: Any) -> Arrays:
-    """Copies of a tree's arrays."""
-    # On CPUs JAX hands out its own memory, which the next step overwrites: hence copies.
+    """Returns copies of a tree's arrays on the host, by their path.
+
+    Args:
+      tree: a tree of JAX or NumPy arrays, of any dtypes and shapes.
+    """
+    # On CPUs device_get returns JAX's own memory, which the next training step overwrites.
     flat = flatten_dict(to_state_dict(jax.device_get(tree)), sep=".")
     return {path: np.array(array) for path, array in flat.items()}
 
 
 def unflatten(arrays: Arrays, like: Any) -> Any:
-    """The arrays in the form of a tree; there must be no `difference`."""
+    """Returns arrays in the structure of another tree.
+
+    Args:
+      arrays: by their path. `first_difference` of their dtypes and shapes must be None.
+      like: the tree with the structure, of arrays or of their shapes.
+    """
     flat = flatten_dict(to_state_dict(like), keep_empty_nodes=True, sep=".")
     return from_state_dict(like, unflatten_dict(flat | arrays, sep="."))
 
 
 def dtype_and_shape(array: Any) -> str:
-    """Type and shape, as in `float32[3,3,1,8]`."""
+    """Returns the dtype and shape of an array as text, such as `float32[3,3,1,8]`."""
     return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"
 
 
 def parse_dtype_and_shape(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """What `form` wrote.
+    """Parses the text that `dtype_and_shape` returns.
 
     Raises:
-      ValueError: when it is something else.
+      ValueError: when the text has another form.
+      TypeError: when NumPy has no such dtype.
     """
     match = re.fullmatch(r"(\w+)\[([\d,]*)\]", text)
     if not match:
-        raise ValueError(f"{text} is no form of an array")
-    return np.dtype(match[1]), tuple(int(n) for n in match[2].split(",") if n)
+        raise ValueError(f"{text} is not a dtype and shape, such as float32[3,3,1,8]")
+    return np.dtype(match[1]), tuple(int(size) for size in match[2].split(",") if size)
 
 
 def first_difference(saved: Mapping[str, str], like: Any) -> str | None:
-    """The first array that two trees do not have in common, in words.
+    """Describes the first array that is missing, superfluous, or of another dtype or shape.
 
     Args:
-      saved: forms by path.
-      like: a tree of arrays or of their shapes.
+      saved: dtype and shape of each saved array, by its path.
+      like: the needed tree, of arrays or of their shapes.
+
+    Returns:
+      A clause such as `params.linear_1.bias is float32[10] in the checkpoint and must be
+      float32[26]`, or None when there is no difference.
     """
-    needed = {p: dtype_and_shape(a) for p, a in flatten_dict(to_state_dict(like), sep=".").items()}
+    needed = {
+        path: dtype_and_shape(array)
+        for path, array in flatten_dict(to_state_dict(like), sep=".").items()
+    }
     for path in {**needed, **saved}:
         if saved.get(path) != needed.get(path):
-            there, here = saved.get(path, "missing"), needed.get(path, "unknown")
-            return f"{path} is {there} there and {here} here"
+            is_saved, must_be = saved.get(path, "missing"), needed.get(path, "absent")
+            return f"{path} is {is_saved} in the checkpoint and must be {must_be}"
     return None
 
 
-def sha256_of(record: Mapping[str, Any], arrays: Arrays) -> str:
-    """SHA-256 over the record and the arrays' bytes in the order of their paths."""
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True, allow_nan=False).encode())
+def sha256_of(metadata: Mapping[str, Any], arrays: Arrays) -> str:
+    """Computes a SHA-256 of a checkpoint.
+
+    Args:
+      metadata: a JSON object; its keys are sorted first.
+      arrays: their bytes follow, in the order of their paths.
+
+    Returns:
+      64 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True, allow_nan=False).encode())
     for path in sorted(arrays):
         digest.update(arrays[path].tobytes())
     return digest.hexdigest()
 
 
 def num_bytes(text: str) -> int:
-    """Of an array of this form."""
+    """Computes the number of bytes of an array from the text that `dtype_and_shape` returns."""
     dtype, shape = parse_dtype_and_shape(text)
     return dtype.itemsize * math.prod(shape)

@@ -1,1 +1,1 @@
-"""One module for each `--mode` that takes or describes a model."""
+"""The modes that use a trained model, and `describe`: one module for each."""

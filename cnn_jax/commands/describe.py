@@ -1,4 +1,4 @@
-"""`--mode=describe`: a config's network as a table, without data, training or JAX."""
+"""`--mode=describe`: prints the layers of a config's model, without data, training or JAX."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,13 +11,14 @@ from cnn_jax.nn.shapes import Layer
 
 
 def describe(config: ConfigDict) -> Iterator[str]:
-    """Yields the table's text; where a layer leaves nothing, the rows up to it.
+    """Yields a table of the layers as text.
 
     Args:
-      config: any config; it is checked first.
+      config: config of a run, not yet checked.
 
     Raises:
-      UserError: for a config that is not allowed; for one that leaves nothing, after the table.
+      UserError: when the config is invalid. When a layer has no output left, it is raised after the
+        table of the layers before it.
     """
     schema.check_fields(config)
     info = schema.describe_data(config)
@@ -25,13 +26,13 @@ def describe(config: ConfigDict) -> Iterator[str]:
     try:
         layers.extend(schema.walk_layers(config, info))
     except UserError:
-        yield _table(layers)
+        yield _format_layers(layers)
         raise
-    yield _table(layers)
+    yield _format_layers(layers)
 
 
-def _table(layers: Sequence[Layer]) -> str:
-    """The layers as aligned text: one row each, and the sums of the two columns that add up."""
+def _format_layers(layers: Sequence[Layer]) -> str:
+    """Formats one row for each layer, and a last row with total parameters and multiply-adds."""
     header = (
         "layer",
         "output",

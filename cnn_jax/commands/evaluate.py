@@ -1,4 +1,4 @@
-"""`--mode=evaluate`: how good a trained network is, and where it errs."""
+"""`--mode=evaluate`: scores a trained model on the test set, and shows its mistakes."""
 
 import json
 import math
@@ -15,9 +15,8 @@ from cnn_jax.config import schema
 from cnn_jax.engine import sharding
 from cnn_jax.engine.score import score_test
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.report import NUM_BINS, ClassificationReport
-from cnn_jax.evaluation.trained import TrainedModel
+from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.io.console import Console, format_table
 from cnn_jax.io.environment import versions
 from cnn_jax.io.files import write_output
@@ -28,77 +27,97 @@ def evaluate(
     workdir: str,
     config: ConfigDict | None = None,
     step: int | None = None,
-    number: int | None = None,
+    model_index: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> dict[str, Any]:
-    """Scores the test set with a checkpoint; writes `report.json` and pictures into the workdir.
+    """Scores the test set with a trained model, and writes `report.json` and figures.
 
     Args:
-      workdir: of a run, which may go on meanwhile.
-      config: names the data set to score, and must have the same `model`; None: that of the run.
-      step: of the checkpoint; None: the newest.
-      number: of the network, from 0, where several were trained at once.
-      out: takes the table; default: standard output.
-      err: takes warnings; default: standard error.
+      workdir: folder of the training run, which may still be training; receives the files.
+      config: config whose data set is scored; its `model` must equal the run's. None: the config
+        of the run.
+      step: step of the checkpoint to load; None: the newest intact checkpoint.
+      model_index: index of the model, from 0; required where the run trained several.
+      out: receives the table; default: standard output.
+      err: receives warnings; default: standard error.
 
     Returns:
-      What is in `report.json`, see `_report`.
+      The content of `report.json`, which `_build_report` documents.
 
     Raises:
-      UserError: when there is no such checkpoint, the config is of another network, or nothing can
-        be written there.
+      UserError: when there is no such checkpoint, the config has another model, the data set does
+        not fit the model, or a file cannot be written.
     """
     console = Console(out, err)
-    network = trained.load(workdir, step, console.warn, config, number)
-    info = schema.check(network.config)
-    there, here = info.image_shape, network.image_shape
-    if there != here or info.num_classes != len(network.class_names):
-        raise UserError(
-            f"{network.config.dataset.name} has {info.num_classes} classes of images {there}, and "
-            f"checkpoint {network.step} of {network.workdir} is for {len(network.class_names)} of "
-            f"{here}: allowed is a data set of the same form. Use another --config or --workdir."
-        )
-    test = data.load_test(**network.config.dataset, show_progress=console.err.isatty())
-    # The sums of a training run, so that the result is the same to the last bit.
-    params = jax.tree.map(lambda array: array[None], network.params)
-    summed = score_test(network.config, info, sharding.make_mesh(1), params, test)
-    (total,) = summed.models.compute_each()
-    scores = ClassificationReport(network.probabilities(test.image), test.label)
-    report = _report(network, total, scores)
-    for line in _lines(report):
+    trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
+    info = schema.check(trained.config)
+    _check_fits(trained, info)
+    test = data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
+    # Loss and accuracy are computed as at the end of training, so that they agree bit for bit.
+    params = jax.tree.map(lambda array: array[None], trained.params)
+    metrics = score_test(trained.config, info, sharding.make_mesh(1), params, test)
+    (total,) = metrics.models.compute_each()
+    scores = ClassificationReport(trained.probabilities(test.image), test.label)
+    report = _build_report(trained, total, scores)
+    for line in _format_report(report):
         console.line(line)
     try:
         write_output(
-            network.workdir / "report.json",
+            trained.workdir / "report.json",
             (json.dumps(report, indent=2, allow_nan=False) + "\n").encode(),
         )
-        written = _draw(network, scores, test.image)
-        console.line(f"Written: {', '.join(['report.json', *written])} in {network.workdir}")
-    finally:  # Where the folder can only be read, the result is known all the same.
+        figures = _write_figures(trained, scores, test.image)
+        console.line(f"Written: {', '.join(['report.json', *figures])} in {trained.workdir}")
+    finally:  # In a read-only workdir the files fail, but the result is known.
         console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
     return report
 
 
-def _report(
-    network: TrainedModel, total: Mapping[str, float], scores: ClassificationReport
-) -> dict[str, Any]:
-    """What is known of a network's answers to a test set, as it goes into `report.json`.
+def _check_fits(trained: TrainedModel, info: data.Info) -> None:
+    """Checks that a data set has the images and the number of classes of a model.
 
-    Fractions are in 0..1, the loss is in nats; null stands where nothing is to be divided. The rows
-    of `confusion_matrix` are the true classes, its columns the predicted ones; `mistakes` are the
-    most confident first, and an `example` is a position in the test set, from 0.
+    Raises:
+      UserError: when it does not.
     """
-    per_class = zip(network.class_names, *scores.per_class, strict=True)
+    num_classes = len(trained.class_names)
+    if info.image_shape == trained.image_shape and info.num_classes == num_classes:
+        return
+    dataset_shape, model_shape = (
+        "x".join(map(str, shape)) for shape in (info.image_shape, trained.image_shape)
+    )
+    raise UserError(
+        f"dataset.name={trained.config.dataset.name} has {info.num_classes} classes of "
+        f"{dataset_shape} images: it must have {num_classes} classes of {model_shape} images, like "
+        f"checkpoint {trained.step} of {trained.workdir}. Use another --config or --workdir."
+    )
+
+
+def _build_report(
+    trained: TrainedModel, total: Mapping[str, float], scores: ClassificationReport
+) -> dict[str, Any]:
+    """Builds the content of `report.json`.
+
+    Fractions are in 0..1, the loss is in nats; null stands for an undefined value, such as the
+    precision of a class that is never predicted. The rows of `confusion_matrix` are the true
+    classes, its columns the predicted ones. The `mistakes` are sorted by confidence, the largest
+    first, and their `example` is an index into the test set, from 0.
+
+    Args:
+      trained: model that was scored.
+      total: `loss` and `accuracy` on the test set.
+      scores: probabilities and labels of the test set.
+    """
+    per_class = zip(trained.class_names, *scores.per_class, strict=True)
     bins = scores.bins
     edges = np.linspace(0, 1, len(bins.count) + 1).tolist()
     in_bins = zip(
         edges, edges[1:], bins.count.tolist(), bins.confidence, bins.accuracy, strict=False
     )
     return {
-        "dataset": network.config.dataset.to_dict(),
-        "checkpoint_step": network.step,
+        "dataset": trained.config.dataset.to_dict(),
+        "checkpoint_step": trained.step,
         "num_examples": len(scores.label),
         "test_loss": total["loss"],
         "test_accuracy": total["accuracy"],
@@ -107,9 +126,9 @@ def _report(
         "classes": [
             {
                 "name": name,
-                "precision": _number(precision),
-                "recall": _number(recall),
-                "f1": _number(f1),
+                "precision": _nan_to_none(precision),
+                "recall": _nan_to_none(recall),
+                "f1": _nan_to_none(f1),
                 "num_examples": int(count),
             }
             for name, precision, recall, f1, count in per_class
@@ -120,16 +139,16 @@ def _report(
                 "from": low,
                 "to": high,
                 "num_examples": count,
-                "mean_confidence": _number(confidence),
-                "accuracy": _number(accuracy),
+                "mean_confidence": _nan_to_none(confidence),
+                "accuracy": _nan_to_none(accuracy),
             }
             for low, high, count, confidence, accuracy in in_bins
         ],
         "mistakes": [
             {
                 "example": int(i),
-                "class": network.class_names[scores.label[i]],
-                "prediction": network.class_names[scores.prediction[i]],
+                "class": trained.class_names[scores.label[i]],
+                "prediction": trained.class_names[scores.prediction[i]],
                 "probability": float(scores.confidence[i]),
             }
             for i in scores.mistakes()
@@ -138,32 +157,34 @@ def _report(
     }
 
 
-def _number(value: float) -> float | None:
+def _nan_to_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _lines(report: Mapping[str, Any]) -> list[str]:
-    """The report as a table for people."""
+def _format_report(report: Mapping[str, Any]) -> list[str]:
+    """Formats a report for the console: a table of the classes, then the overall statistics."""
     dataset = report["dataset"]
-    header = ("class", "precision", "recall", "F1", "examples", "most often taken for")
+    header = ("class", "precision", "recall", "F1", "examples", "most often confused with")
     names = [row["name"] for row in report["classes"]]
     rows = []
     for index, row in enumerate(report["classes"]):
-        taken = np.array(report["confusion_matrix"][index])
-        taken[index] = 0
-        often = taken.argmax()
+        mistakes = np.array(report["confusion_matrix"][index])
+        mistakes[index] = 0
+        most_common = mistakes.argmax()
+        count = mistakes[most_common]
         rows.append(
             (
                 row["name"],
                 *(_percent(row[key]) for key in ("precision", "recall", "f1")),
                 f"{row['num_examples']:,}",
-                f"{names[often]} ({taken[often]} times)" if taken[often] else "",
+                f"{names[most_common]} ({count} times)" if count else "",
             )
         )
-    # Over the classes that have examples; one that is never predicted counts as 0.
-    there = [row for row in report["classes"] if row["num_examples"]]
+    # The means are over the classes that have examples; an undefined precision counts as 0.
+    with_examples = [row for row in report["classes"] if row["num_examples"]]
     means = [
-        sum(r[key] or 0.0 for r in there) / len(there) for key in ("precision", "recall", "f1")
+        sum(row[key] or 0.0 for row in with_examples) / len(with_examples)
+        for key in ("precision", "recall", "f1")
     ]
     rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
     low, high = report["test_accuracy_interval_95_wilson"]
@@ -174,28 +195,36 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         format_table(header, rows, left=(0, 5)),
         "",
         f"Loss: {report['test_loss']:.4f} nats",
-        f"Accuracy: {_percent(report['test_accuracy'])}, 95 % interval {_percent(low)} to "
-        f"{_percent(high)} (Wilson)",
-        "Calibration: confidence and accuracy are "
-        f"{_percent(report['expected_calibration_error'])} apart (expected calibration error, "
-        f"{NUM_BINS} bins)",
+        f"Accuracy: {_percent(report['test_accuracy'])}, 95 % confidence interval "
+        f"{_percent(low)} to {_percent(high)} (Wilson)",
+        f"Expected calibration error: {_percent(report['expected_calibration_error'])} "
+        f"({NUM_BINS} bins)",
     ]
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f} %"
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
 
-def _draw(
-    network: TrainedModel, scores: ClassificationReport, image_u8: npt.NDArray[np.uint8]
+def _write_figures(
+    trained: TrainedModel, scores: ClassificationReport, image_u8: npt.NDArray[np.uint8]
 ) -> list[str]:
-    """Draws what the report says; returns the files, as seen from the workdir."""
-    names, about = network.class_names, network.label
-    pictures = {
-        "confusion_matrix": evaluation.draw_confusion(scores.confusion, names, about),
-        "mistakes": galleries.draw_mistakes(scores, image_u8, names, about),
-        "calibration": evaluation.draw_calibration(scores, about),
+    """Draws the report into `WORKDIR/pictures`.
+
+    Args:
+      trained: model that was scored.
+      scores: probabilities and labels of the N test examples.
+      image_u8: uint8 [N, H, W, C], 0..255, the images of the test examples.
+
+    Returns:
+      The paths of the files, relative to the workdir.
+    """
+    names, label = trained.class_names, trained.label
+    figures = {
+        "confusion_matrix": evaluation.draw_confusion(scores.confusion, names, label),
+        "mistakes": galleries.draw_mistakes(scores, image_u8, names, label),
+        "calibration": evaluation.draw_calibration(scores, label),
     }
-    for stem, drawn in pictures.items():
-        figure.save(drawn, network.workdir / "pictures" / f"{stem}.png")
-    return [f"pictures/{stem}.png" for stem in pictures]
+    for stem, drawn in figures.items():
+        figure.save(drawn, trained.workdir / "pictures" / f"{stem}.png")
+    return [f"pictures/{stem}.png" for stem in figures]

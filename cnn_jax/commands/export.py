@@ -1,12 +1,11 @@
-"""`--mode=export`: a trained network as files that other programs read, each of them tried."""
+"""`--mode=export`: writes a trained model to files that other programs read."""
 
 import json
 from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
-from cnn_jax.evaluation import trained
-from cnn_jax.evaluation.trained import TrainedModel
+from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.export import formats, readme
 from cnn_jax.io import environment
 from cnn_jax.io.console import Console
@@ -18,59 +17,59 @@ def export(
     workdir: str,
     config: ConfigDict | None = None,
     step: int | None = None,
-    number: int | None = None,
+    model_index: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> None:
-    """Writes a network into `WORKDIR/export`, and prints a line for each file.
+    """Writes a trained model into `WORKDIR/export`, and prints a line for each file.
 
-    Everything is made, read back and compared with the network before anything is written.
+    It writes nothing before it has built each file, run it, and compared it with the model.
 
     Args:
-      workdir: of a training run.
-      config: must have the network of the run; None: that of the run.
-      step: of the checkpoint; None: the newest.
-      number: of the network, from 0, where several were trained at once.
-      out: takes the lines; default: standard output.
-      err: takes warnings; default: standard error.
+      workdir: folder of the training run.
+      config: config whose `model` must equal the run's; None: the config of the run.
+      step: step of the checkpoint to load; None: the newest intact checkpoint.
+      model_index: index of the model, from 0; required where the run trained several.
+      out: receives the lines; default: standard output.
+      err: receives warnings; default: standard error.
 
     Raises:
-      UserError: when there is no network, a file does not say what the network says, or cannot be
-        written.
+      UserError: when there is no such model, an exported file computes something else than the
+        model, or a file cannot be written.
     """
     console = Console(out, err)
-    network = trained.load(workdir, step, console.warn, config, number)
-    tried = [(name, *formats.build_and_verify(name, network)) for name in formats.FORMATS]
-    folder = network.workdir / "export"
+    trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
+    verified = [(name, *formats.build_and_verify(name, trained)) for name in formats.FORMATS]
+    folder = trained.workdir / "export"
     with translate_errors(folder):
         folder.mkdir(exist_ok=True)
-    for name, content, difference in tried:
+    for name, content, difference in verified:
         write_output(folder / name, content)
         console.line(
-            f"{name:<17}  {len(content):>9,} bytes, differs from the network by at most "
+            f"{name:<17}  {len(content):>9,} bytes, differs from the model by at most "
             f"{difference:.0e}"
         )
-    description = (json.dumps(_description(network), indent=2, allow_nan=False) + "\n").encode()
+    description = (json.dumps(_describe(trained), indent=2, allow_nan=False) + "\n").encode()
     write_output(folder / "model.json", description)
-    console.line(f"{'model.json':<17}  {len(description):>9,} bytes, what the parameters mean")
-    text = readme.text(
-        network.model, network.image_shape, network.class_names, network.config.dataset.name
+    console.line(f"{'model.json':<17}  {len(description):>9,} bytes, describes the parameters")
+    text = readme.readme_text(
+        trained.model, trained.image_shape, trained.class_names, trained.config.dataset.name
     )
     write_output(folder / "README.md", text.encode())
     console.line(f"How to use them: {folder / 'README.md'}")
 
 
-def _description(network: TrainedModel) -> dict[str, Any]:
-    """The content of `model.json`: what the parameters mean, and where they come from."""
-    config = network.config.to_dict()
+def _describe(trained: TrainedModel) -> dict[str, Any]:
+    """Builds the content of `model.json`: architecture, layout of the parameters, and origin."""
+    config = trained.config.to_dict()
     architecture = config.pop("model")
     for name in ("data_dir", "manual_dir"):
-        del config["dataset"][name]  # Folders of this machine, which say nothing elsewhere.
+        del config["dataset"][name]  # Folders of this machine mean nothing on another one.
     return {
         "model": architecture,
-        "image_shape": network.image_shape,
-        "class_names": network.class_names,
+        "image_shape": trained.image_shape,
+        "class_names": trained.class_names,
         "pixels": "uint8, 0..255, divided by 255",
         "zeros_before_and_after": padding_amounts(
             architecture["padding"], architecture["kernel_size"]
@@ -80,8 +79,8 @@ def _description(network: TrainedModel) -> dict[str, Any]:
             "conv_N.kernel": "height, width, input channel, filter; not flipped",
             "linear_1.kernel": "input, class; inputs in the order height, width, channel",
         },
-        **formats.origin(network),
-        "step": network.step,
+        **formats.origin(trained),
+        "step": trained.step,
         "config": config,
         "versions": environment.versions(),
     }

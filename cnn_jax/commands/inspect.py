@@ -1,4 +1,4 @@
-"""`--mode=inspect`: pictures of what a network has learned, and of how it comes to an answer."""
+"""`--mode=inspect`: draws what a trained model has learned, and how it reaches a prediction."""
 
 import dataclasses
 import itertools
@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation import interpret, trained
+from cnn_jax.evaluation import interpret
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.evaluation.trained import TrainedModel
+from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.io.console import Console, printable
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of
@@ -35,22 +35,22 @@ from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
 from cnn_jax.preprocessing.photo import read_photos
 
-_MOST_MAPS = 3  # Images whose feature maps are drawn.
-_LONGEST = 40  # Characters of a name in a file's name.
+_MAX_FEATURE_MAP_IMAGES = 3  # Images whose feature maps are drawn.
+_MAX_STEM_LENGTH = 40  # Characters of an image's name in the name of a file.
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-    """One picture.
+class NamedFigure:
+    """A figure, with the name of its file and a description.
 
     Attributes:
-      stem: the file's name without `.png`.
-      shows: in words.
-      figure: to be saved.
+      stem: name of the file, without `.png`.
+      description: what the figure shows, in a few words for the console.
+      figure: the figure, not yet saved.
     """
 
     stem: str
-    shows: str
+    description: str
     figure: Figure
 
 
@@ -59,175 +59,195 @@ def inspect(
     images: Sequence[str] | None = None,
     config: ConfigDict | None = None,
     step: int | None = None,
-    number: int | None = None,
+    model_index: int | None = None,
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
 ) -> list[Path]:
-    """Writes pictures into `WORKDIR/pictures`.
+    """Draws figures of a trained model into `WORKDIR/pictures`.
 
     Args:
-      workdir: of a training run, which may go on meanwhile.
-      images: people's own pictures, as for `predict`; None: the first test example of each class,
-        and then the most confident mistakes on the test set are drawn as well.
-      config: names the data set, and must have the same `model`; None: that of the run.
-      step: of the checkpoint; None: the newest.
-      number: of the network, from 0, where several were trained at once.
-      out: takes a line for each picture; default: standard output.
-      err: takes warnings; default: standard error.
+      workdir: folder of the training run, which may still be training; receives the files.
+      images: people's own pictures: files, folders, and patterns such as `*.jpg`. None: the first
+        test example of each class, and in addition the most confident mistakes on the test set.
+      config: config whose data set is used; its `model` must equal the run's. None: the config of
+        the run.
+      step: step of the checkpoint to load; None: the newest intact checkpoint.
+      model_index: index of the model, from 0; required where the run trained several.
+      out: receives a line for each figure; default: standard output.
+      err: receives warnings; default: standard error.
 
     Returns:
-      The files.
+      The paths of the files.
 
     Raises:
-      UserError: when there is no such network, data set or picture, or nothing can be written.
+      UserError: when there is no such model, data set or picture, or a file cannot be written.
     """
     console = Console(out, err)
-    network = trained.load(workdir, step, console.warn, config, number)
-    folder = network.workdir / "pictures"
+    trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
+    folder = trained.workdir / "pictures"
+    if images:
+        named_figures = _draw_photos(trained, images, console)
+    else:
+        named_figures = _draw_test_set(trained, console)
     written = []
-    for picture in _own(network, images, console) if images else _of_test_set(network, console):
-        path = folder / f"{picture.stem}.png"
-        figure.save(picture.figure, path)
-        console.line(f"{printable(str(path))}: {picture.shows}")
+    for named in named_figures:
+        path = folder / f"{named.stem}.png"
+        figure.save(named.figure, path)
+        console.line(f"{printable(str(path))}: {named.description}")
         written.append(path)
+    # Feature maps of an earlier call may show other images.
     figure.remove(set(folder.glob("feature_maps_*.png")) - set(written))
     return written
 
 
-def _own(network: TrainedModel, images: Sequence[str], console: Console) -> Iterator[Picture]:
-    """What is drawn of people's own pictures."""
-    conventions = conventions_of(network.config.dataset.name, network.image_shape)
+def _draw_photos(
+    trained: TrainedModel, images: Sequence[str], console: Console
+) -> Iterator[NamedFigure]:
+    """Draws the figures of people's own pictures."""
+    conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
     paths = find_pictures(images)
-    if len(paths) > saliency.MOST:
-        console.line(f"The first {saliency.MOST} of {len(paths)} pictures are drawn")
-        paths = paths[: saliency.MOST]
+    if len(paths) > saliency.MAX_IMAGES:
+        console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(paths)} pictures")
+        paths = paths[: saliency.MAX_IMAGES]
     image_u8 = []
     for path, photo in zip(
-        paths, read_photos(paths, network.image_shape, conventions), strict=True
+        paths, read_photos(paths, trained.image_shape, conventions), strict=True
     ):
         if isinstance(photo, PhotoError):
             raise UserError(
-                f"{path} cannot be read: it {photo}: allowed is what Pillow opens. Replace it, or "
-                "leave it out of --images."
+                f"cannot read {path}: it {photo}. It must be a picture that Pillow opens and that "
+                "is not blank. Replace it, or leave it out of --images."
             )
         image_u8.append(photo.image_u8)
     yield from draw(
-        network,
+        trained,
         np.array(image_u8),
         [path.stem for path in paths],
         [printable(p.name) for p in paths],
     )
 
 
-def _of_test_set(network: TrainedModel, console: Console) -> Iterator[Picture]:
-    """What is drawn of the first test example of each class, and of the mistakes."""
-    test = data.load_test(**network.config.dataset, show_progress=console.err.isatty())
-    _check_form(network, test)
+def _draw_test_set(trained: TrainedModel, console: Console) -> Iterator[NamedFigure]:
+    """Draws the figures of the first test example of each class, and those of the mistakes."""
+    test = data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
+    _check_fits(trained, test)
     labels, first = np.unique(test.label, return_index=True)
-    names = [network.class_names[label] for label in labels]
-    yield from draw(network, test.image[first], names, [f"label {name}" for name in names])
-    scores = ClassificationReport(network.probabilities(test.image), test.label)
-    drawn = galleries.draw_mistakes(scores, test.image, network.class_names, network.label)
-    yield Picture("mistakes", "what it was most sure of on the test set, and wrong about", drawn)
+    names = [trained.class_names[label] for label in labels]
+    yield from draw(trained, test.image[first], names, [f"label {name}" for name in names])
+    scores = ClassificationReport(trained.probabilities(test.image), test.label)
+    drawn = galleries.draw_mistakes(scores, test.image, trained.class_names, trained.label)
+    yield NamedFigure("mistakes", "most confident mistakes on the test set", drawn)
 
 
-def _check_form(network: TrainedModel, split: data.Examples) -> None:
-    shape, classes = split.image.shape[1:], int(split.label.max()) + 1
-    if shape == network.image_shape and classes <= len(network.class_names):
+def _check_fits(trained: TrainedModel, examples: data.Examples) -> None:
+    """Checks that examples have the images and no more than the classes of a model.
+
+    Raises:
+      UserError: when they do not.
+    """
+    shape, num_classes = examples.image.shape[1:], int(examples.label.max()) + 1
+    if shape == trained.image_shape and num_classes <= len(trained.class_names):
         return
-    given, allowed = ("x".join(map(str, sides)) for sides in (shape, network.image_shape))
+    dataset_shape, model_shape = ("x".join(map(str, s)) for s in (shape, trained.image_shape))
     raise UserError(
-        f"dataset.name={network.config.dataset.name} has images of {given} in {classes} classes: "
-        f"allowed is what the network of {network.workdir} takes, {allowed} in "
-        f"{len(network.class_names)}. Use another --config, or none for the data set of the run."
+        f"dataset.name={trained.config.dataset.name} has {num_classes} classes of {dataset_shape} "
+        f"images: it must have at most {len(trained.class_names)} classes of {model_shape} images, "
+        f"like the model of {trained.workdir}. Use another --config, or leave it out to use the "
+        "data set of the run."
     )
 
 
 def draw(
-    network: TrainedModel,
+    trained: TrainedModel,
     image_u8: npt.NDArray[np.uint8],
     names: Sequence[str],
     titles: Sequence[str],
-) -> Iterator[Picture]:
-    """Draws what `inspect` writes, one picture at a time.
+) -> Iterator[NamedFigure]:
+    """Draws filters, receptive fields, feature maps, saliency and learning curves.
 
     Args:
-      network: to look into.
-      image_u8: uint8 [N, H, W, C], 0..255, in the form that the network takes; at least one.
-      names: of the images, for the files' names.
-      titles: of the images, for people.
+      trained: model to inspect.
+      image_u8: uint8 [N, H, W, C], 0..255, with the image shape of the model; N >= 1.
+      names: name of each image, for the names of files.
+      titles: title of each image, for people.
+
+    Yields:
+      One figure at a time.
     """
-    layers = layers_of(network.model, network.image_shape)
-    yield from _filters(network, layers)
-    yield from _maps(network, layers, image_u8, names, titles)
-    yield _saliency(network, image_u8, titles)
-    if rows := read_metrics(network.workdir):
-        drawn = curves.draw(rows, f"Training of {network.config.dataset.name}")
-        yield Picture("learning_curves", "loss and accuracy while it was trained", drawn)
+    layers = layers_of(trained.model, trained.image_shape)
+    yield from _draw_filters(trained, layers)
+    yield from _draw_maps(trained, layers, image_u8, names, titles)
+    yield _draw_saliency(trained, image_u8, titles)
+    if rows := read_metrics(trained.workdir):
+        drawn = curves.draw(rows, f"Training of {trained.config.dataset.name}")
+        yield NamedFigure("learning_curves", "loss and accuracy during training", drawn)
 
 
-def _filters(network: TrainedModel, layers: Sequence[Layer]) -> Iterator[Picture]:
-    # What each layer looks at: the one before it.
-    for before, layer in itertools.pairwise(layers):
-        if layer.name not in network.params:
+def _draw_filters(trained: TrainedModel, layers: Sequence[Layer]) -> Iterator[NamedFigure]:
+    for previous, layer in itertools.pairwise(layers):
+        if layer.name not in trained.params:
             continue
-        kernel = np.asarray(network.params[layer.name]["kernel"])
+        kernel = np.asarray(trained.params[layer.name]["kernel"])
         if layer.name == "linear_1":
-            maps = kernel.reshape(*before.output_shape, -1)
-            drawn = filters.draw_linear(layer.name, maps, network.class_names, before.name)
-            yield Picture(f"filters_{layer.name}", "the weights of each class, as maps", drawn)
+            weights = kernel.reshape(*previous.output_shape, -1)
+            drawn = filters.draw_linear(layer.name, weights, trained.class_names, previous.name)
+            description = "weights of each class, as maps"
         else:
-            drawn = filters.draw_convolution(layer.name, kernel, before.name)
-            source = "the image" if before.name == "image" else before.name
-            shows = f"the filters of {layer.name}, which looks at {source}"
-            yield Picture(f"filters_{layer.name}", shows, drawn)
+            drawn = filters.draw_convolution(layer.name, kernel, previous.name)
+            source = "the image" if previous.name == "image" else previous.name
+            description = f"filters of {layer.name}, which is applied to {source}"
+        yield NamedFigure(f"filters_{layer.name}", description, drawn)
 
 
-def _maps(
-    network: TrainedModel,
+def _draw_maps(
+    trained: TrainedModel,
     layers: Sequence[Layer],
     image_u8: npt.NDArray[np.uint8],
     names: Sequence[str],
     titles: Sequence[str],
-) -> Iterator[Picture]:
-    shown = image_u8[:_MOST_MAPS]
-    of_layer = interpret.feature_maps(network.model, network.params, shown)
-    del of_layer["linear_1"]  # The answer shows it, as probabilities.
-    probability = network.probabilities(shown)
+) -> Iterator[NamedFigure]:
+    """Draws the feature maps of the first images, and the receptive fields in the first one."""
+    images = image_u8[:_MAX_FEATURE_MAP_IMAGES]
+    batches = interpret.feature_maps(trained.model, trained.params, images)
+    del batches["linear_1"]  # The figure shows the logits as probabilities.
+    probability = trained.probabilities(images)
     stems = _file_stems(names)
-    for index, image in enumerate(shown):
-        maps = {name: batch[index] for name, batch in of_layer.items()}
+    for index, image in enumerate(images):
+        maps = {layer_name: batch[index] for layer_name, batch in batches.items()}
         if index == 0:
-            title = f"How much of the image each layer sees, its receptive field: {titles[0]}"
+            title = f"Receptive field of each layer: {titles[0]}"
             drawn = receptive_field.draw(image, layers, maps, title)
-            yield Picture("receptive_field", "how much of the image each layer sees", drawn)
-        title = f"What the network makes of one image: {titles[index]}"
-        drawn = feature_maps.draw(image, maps, probability[index], network.class_names, title)
-        shows = f"the maps of every layer for one image: {titles[index]}"
-        yield Picture(f"feature_maps_{stems[index]}", shows, drawn)
+            yield NamedFigure("receptive_field", "receptive field of each layer", drawn)
+        title = f"Feature maps and prediction of one image: {titles[index]}"
+        drawn = feature_maps.draw(image, maps, probability[index], trained.class_names, title)
+        description = f"feature maps of every layer for one image: {titles[index]}"
+        yield NamedFigure(f"feature_maps_{stems[index]}", description, drawn)
 
 
-def _saliency(
-    network: TrainedModel, image_u8: npt.NDArray[np.uint8], titles: Sequence[str]
-) -> Picture:
-    shown = image_u8[: saliency.MOST]
-    answers = [
-        f"{title}\nsays {network.class_names[row.argmax()]}\n{100 * row.max():.1f} %"
-        for title, row in zip(titles, network.probabilities(shown), strict=False)
+def _draw_saliency(
+    trained: TrainedModel, image_u8: npt.NDArray[np.uint8], titles: Sequence[str]
+) -> NamedFigure:
+    images = image_u8[: saliency.MAX_IMAGES]
+    predictions = [
+        f"{title}\npred. {trained.class_names[row.argmax()]}\n{100 * row.max():.1f} %"
+        for title, row in zip(titles, trained.probabilities(images), strict=False)
     ]
-    gradient = interpret.saliency(network.model, network.params, shown)
-    drawn = saliency.draw(
-        shown, gradient, answers, f"Which pixels the answer hangs on: {network.label}"
-    )
-    return Picture("saliency", "the pixels that each answer hangs on", drawn)
+    gradient = interpret.saliency(trained.model, trained.params, images)
+    title = f"Saliency, the pixels that the prediction depends on: {trained.label}"
+    drawn = saliency.draw(images, gradient, predictions, title)
+    return NamedFigure("saliency", "pixels that each prediction depends on", drawn)
 
 
 def _file_stems(names: Sequence[str]) -> list[str]:
-    """Of each name what may stand in a file's name, no two alike."""
+    """Turns names into distinct, safe file names without suffix.
+
+    Distinct means that they differ in more than the case of letters, which some file systems
+    ignore.
+    """
     stems: list[str] = []
     for name in names:
-        stem = re.sub(r"[^\w-]+", "_", name)[:_LONGEST]
-        taken = sum(other.casefold() == stem.casefold() for other in stems)
-        stems.append(f"{stem}_{taken + 1}" if taken else stem)
+        stem = re.sub(r"[^\w-]+", "_", name)[:_MAX_STEM_LENGTH]
+        num_same = sum(other.casefold() == stem.casefold() for other in stems)
+        stems.append(f"{stem}_{num_same + 1}" if num_same else stem)
     return stems

@@ -1,1 +1,1 @@
-"""What a config may hold, how it is overridden, compared and swept. No JAX."""
+"""Config fields, their checks, overrides on the command line, comparison and sweeps. No JAX."""

@@ -1,4 +1,4 @@
-"""How a config differs from the one that a run was begun with."""
+"""Compares two configs: the config of a run with a later one, or the configs of two processes."""
 
 import json
 from pathlib import Path
@@ -9,54 +9,71 @@ from ml_collections import ConfigDict
 from cnn_jax.config import schema
 from cnn_jax.errors import UserError
 
-# Where the data lie is no part of what is computed: another machine has them elsewhere. Nor is how
-# they come to the devices: it may have more memory.
-_PLACES = ("dataset.data_dir", "dataset.manual_dir")
-_NOT_COMPUTED = (*_PLACES, "dataset.feed")
+# Folders may differ between machines, and `feed` may differ with a device's memory; none of these
+# changes what a run computes.
+_DATA_PATHS = ("dataset.data_dir", "dataset.manual_dir")
+_WITHOUT_EFFECT = (*_DATA_PATHS, "dataset.feed")
 
 
 def describe_changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
-    """What hinders a config to go on with the run of another one: each difference, old and new.
+    """Lists the changes that prevent a config from resuming the run of an earlier config.
+
+    Changes without effect on the results are left out: the folders of the data, the feed, and a
+    larger `num_epochs` with `schedule=constant`.
 
     Args:
-      config: as checked by `config.check`.
-      before: the other one, as it was written as JSON.
+      config: config checked by `schema.check`.
+      before: the earlier config, as parsed from JSON.
+
+    Returns:
+      One text per change, such as `seed was 1 and is 2`, sorted by key; empty if the config can
+      resume the run.
     """
-    after = json.loads(json.dumps(config.to_dict()))  # Where tuples are lists, as in `before`.
-    younger = dict(schema.leaves(schema.YOUNGER))
-    old = {**younger, **dict(schema.leaves(before))}
-    new = dict(schema.leaves(after))
+    after = json.loads(json.dumps(config.to_dict()))  # Turns tuples into lists, as in `before`.
+    old, new = dict(schema.flatten(before)), dict(schema.flatten(after))
     changes = []
     for key in sorted(old.keys() | new.keys()):
-        was, is_now = old.get(key, "not set"), new.get(key, "not set")
-        if was == is_now or key in _NOT_COMPUTED:
+        old_value, new_value = old.get(key, "not set"), new.get(key, "not set")
+        if old_value == new_value or key in _WITHOUT_EFFECT:
             continue
-        text = f"{key} was {schema.show(was)} and is {schema.show(is_now)}"
-        if key == "num_epochs" and isinstance(was, int) and was < is_now:
+        formatted = schema.format_value(old_value), schema.format_value(new_value)
+        change = f"{key} was {formatted[0]} and is {formatted[1]}"
+        if key == "num_epochs" and isinstance(old_value, int) and old_value < new_value:
             if config.schedule == "constant":
                 continue
-            text += f", which schedule={config.schedule} depends on"
-        changes.append(text)
+            change += f", which schedule={config.schedule} depends on"
+        changes.append(change)
     return changes
 
 
 def cluster_fingerprint(config: ConfigDict) -> str:
-    """What all processes of a run must have in common of a config, as JSON."""
-    found = {k: v for k, v in schema.leaves(config.to_dict()) if k not in _PLACES}
-    return json.dumps(found, sort_keys=True)
+    """Returns the part of a config that must be equal in all processes of a run, as JSON.
+
+    Only the folders of the data may differ between processes.
+    """
+    shared = {k: v for k, v in schema.flatten(config.to_dict()) if k not in _DATA_PATHS}
+    return json.dumps(shared, sort_keys=True)
 
 
 def check_same_model(config: ConfigDict, workdir: Path, before: ConfigDict) -> None:
-    """Two networks may have the same arrays and still compute something else.
+    """Checks that a config's `model` computes the same function as the model of a run.
+
+    Comparing the shapes of the parameters is not enough: models with different activations have
+    equal shapes. `model.init_stddev` may differ, because it only affects initial parameters.
+
+    Args:
+      config: config whose `model` is compared.
+      workdir: folder of the run, for the message.
+      before: config of the run.
 
     Raises:
-      UserError: when a config's `model` computes something else than the run of a workdir.
+      UserError: if the models differ.
     """
-    same = before.copy_and_resolve_references()
-    same.model = config.model.copy_and_resolve_references()
-    same.model.init_stddev = before.model.init_stddev  # Matters only where a training begins.
-    if changes := describe_changes(same, json.loads(before.to_json())):
+    compared = before.copy_and_resolve_references()
+    compared.model = config.model.copy_and_resolve_references()
+    compared.model.init_stddev = before.model.init_stddev
+    if changes := describe_changes(compared, json.loads(before.to_json())):
         raise UserError(
-            f"workdir {workdir} holds another network: {'; '.join(changes)}: allowed are the same "
-            "values. Use those values, or leave --config out to use those of the run."
+            f"--config is invalid for workdir {workdir}: its model must equal the model of that "
+            f"run ({'; '.join(changes)}). Use the values of the run, or omit --config."
         )

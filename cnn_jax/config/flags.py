@@ -1,62 +1,79 @@
-"""The flags of `main.py`: what they may be, alone and together."""
+"""The flags of `main.py`: definitions, parsing, and checks of each and of their combinations."""
 
+import itertools
 import re
 import sys
+import sysconfig
 from collections.abc import Sequence
+from pathlib import Path
 from traceback import format_exception
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config.schema import FIELDS, invalid_value, unknown_key
+from cnn_jax.config.schema import FIELDS, invalid_value_error, unknown_key_error
 from cnn_jax.errors import UserError
 
-TRAINED_MODEL_MODES = (
-    "evaluate",
-    "predict",
-    "inspect",
-    "export",
-)  # Modes that take a trained network.
+TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export")
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A recipe, such as configs/mnist.py.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, such as configs/mnist.py. It is a Python program, and is run."
+)
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
-    "A folder for checkpoints and results; a run that stands there goes on. Without it no result "
-    "is written.",
+    "Folder for the checkpoints and results of a run. If it holds an unfinished run, training "
+    "resumes it. Without this flag, no result is written.",
 )
 MODE = flags.DEFINE_enum(
-    "mode", "train", ["train", *TRAINED_MODEL_MODES, "describe"], "What to do."
+    "mode",
+    "train",
+    ["train", *TRAINED_MODEL_MODES, "describe"],
+    "Action: train or describe the model of a config, or use a trained model.",
 )
 STEP = flags.DEFINE_integer(
-    "step", None, "The checkpoint to take; the newest without it.", lower_bound=0
+    "step", None, "Step of the checkpoint to use; default: the newest checkpoint.", lower_bound=0
 )
 MODEL = flags.DEFINE_integer(
-    "network", None, "Which one of those that were trained at once, from 0.", lower_bound=0
+    "model",
+    None,
+    "Index, from 0, of the trained model to use; required if the run trained several models.",
+    lower_bound=0,
 )
 IMAGES = flags.DEFINE_list(
     "images",
     None,
-    "Your own pictures: files, folders, patterns such as '*.jpg'. A name with a comma goes into "
-    """double quotes of its own, as in '"a,b.png"'.""",
+    "Your own pictures, separated by commas: files, folders, or patterns such as '*.jpg'. Put "
+    """double quotes around a name that contains a comma, as in '"a,b.png"'.""",
 )
-JSON = flags.DEFINE_boolean("json", False, "Print an object a line, for machines.")
-SHOW = flags.DEFINE_boolean("show", False, "Write what the network saw, beside the originals.")
-PROFILE = flags.DEFINE_boolean("profile", False, "Write a trace of some steps into the workdir.")
+JSON = flags.DEFINE_boolean("json", False, "Print one JSON object per line.")
+SHOW = flags.DEFINE_boolean(
+    "show", False, "Draw the input of the model beside each of the original pictures."
+)
+PROFILE = flags.DEFINE_boolean(
+    "profile", False, "Write a profiler trace of some training steps into the workdir."
+)
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT where process 0 of a training by many processes listens. SLURM, Kubernetes, Open "
-    "MPI and TPU pods say it themselves, and the next two as well.",
+    "HOST:PORT on which process 0 listens if several processes train together. Under SLURM, "
+    "Kubernetes, Open MPI and on TPU pods, this flag, --num_processes and --process_id are "
+    "detected.",
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "Processes that train together; 1: this one alone.", lower_bound=1
+    "num_processes",
+    None,
+    "Number of processes that train together; 1: this process trains alone.",
+    lower_bound=1,
 )
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "Which of them this is.", lower_bound=0)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Index, from 0, of this process.", lower_bound=0
+)
 
-_MODES_OF = {  # Elsewhere they would be ignored without a word.
+# Modes in which each flag has an effect; in other modes the flag is refused, not ignored.
+_MODES_OF = {
     "step": TRAINED_MODEL_MODES,
-    "network": TRAINED_MODEL_MODES,
+    "model": TRAINED_MODEL_MODES,
     "images": ("predict", "inspect"),
     "json": ("predict",),
     "show": ("predict",),
@@ -68,10 +85,17 @@ _MODES_OF = {  # Elsewhere they would be ignored without a word.
 
 
 def parse(argv: Sequence[str]) -> list[str]:
-    """Parses the flags, and checks them before anything else is done.
+    """Parses the flags and checks them.
+
+    Args:
+      argv: the command line, starting with the program's name.
+
+    Returns:
+      The arguments that are not flags: the program's name alone.
 
     Raises:
-      UserError: naming the flag, its value and what is allowed.
+      UserError: for an invalid flag, config override or config file, or flags that exclude each
+        other.
       SystemExit: after `--help`.
     """
     check_overrides(argv)
@@ -79,86 +103,148 @@ def parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(argv)
     except SystemExit as error:
         if any(argument.startswith(("--help", "-help", "-h", "-?")) for argument in argv[1:]):
-            sys.exit(0)  # It has been printed, as asked; absl would call that a failure.
-        raise UserError("the config file ends the program. Mend it.") from error
-    except Exception as error:  # A config file is Python, and may raise anything.
+            sys.exit(0)  # absl would exit with status 1 after printing the help.
+        raise UserError(
+            "cannot load the config: it must not end the program, but raised SystemExit. Remove "
+            "that statement."
+        ) from error
+    except Exception as error:  # A config file is Python, and may raise any exception.
         raise translate_flag_error(error) from error
     _check_together()
     _check_config()
     if rest[1:]:
-        raise UserError(f"{rest[1]} is not a flag: allowed are flags only. Remove it.")
+        raise UserError(f"argument {rest[1]} is invalid: it must be a flag. Remove it.")
     if flags.FLAGS["verbosity"].using_default_value:
-        # What goes wrong is said here, in words; libraries would show their chatter before it.
+        # This program prints its own error messages; libraries would log theirs before them.
         logging.set_verbosity(logging.FATAL)
     return rest
 
 
 def _check_together() -> None:
+    """Checks the combination of flags.
+
+    Raises:
+      UserError: for a flag without effect in the mode, or a missing flag.
+    """
     mode = MODE.value
     if WORKDIR.value == "":
-        raise UserError("--workdir is empty: allowed is a folder. Name one, or leave it out.")
+        raise UserError("--workdir= is invalid: it must be a folder. Name one, or omit the flag.")
     for name, modes in _MODES_OF.items():
         if flags.FLAGS[name].present and mode not in modes:
-            value = flags.FLAGS[name].serialize()
+            flag = flags.FLAGS[name].serialize()
             raise UserError(
-                f"{value} has no effect with --mode={mode}: allowed is it with --mode="
-                f"{' or '.join(modes)}. Remove it."
+                f"{flag} has no effect with --mode={mode}: the mode must be {' or '.join(modes)}. "
+                "Remove it, or change --mode."
             )
     if WORKDIR.value is None and mode in TRAINED_MODEL_MODES:
-        raise UserError("no --workdir given: allowed is that of a training run. Use --workdir=DIR.")
+        raise UserError(
+            f"--workdir is missing: with --mode={mode} it must be the folder of a training run. "
+            "Use --workdir=DIR."
+        )
     if WORKDIR.value is None and PROFILE.value:
-        raise UserError("--profile needs a place: allowed is it with a --workdir. Add one.")
+        raise UserError(
+            "--workdir is missing: with --profile it must be the folder for the trace. Use "
+            "--workdir=DIR, or omit --profile."
+        )
     if not IMAGES.value and (mode == "predict" or flags.FLAGS["images"].present):
         raise UserError(
-            "no --images given: allowed are files, folders and patterns. Use "
+            "--images is missing: it must name files, folders or patterns. Use "
             "--images=FILE,FOLDER,'*.jpg'."
         )
 
 
 def _check_config() -> None:
+    """Checks that the mode has a config, and that the config file returned one.
+
+    Raises:
+      UserError: if it is missing, or the file does not exist or returns something else.
+    """
     if MODE.value in TRAINED_MODEL_MODES and not CONFIG.present:
-        return  # The workdir has it.
+        return  # The workdir holds the config of the run.
     if CONFIG.value is None:
-        raise UserError("no --config given: allowed is a recipe. Use --config=configs/mnist.py.")
+        raise UserError(
+            "--config is missing: it must be a config file. Use --config=configs/mnist.py."
+        )
     if not isinstance(CONFIG.value, ConfigDict):
         path = config_flags.get_config_filename(flags.FLAGS["config"])
         raise UserError(
-            f"--config={path} is not there, or its get_config() returns no ConfigDict: allowed is "
-            "a recipe. Use --config=configs/mnist.py."
+            f"--config={path} is invalid: it must be an existing Python file whose get_config() "
+            "returns a ConfigDict. Use --config=configs/mnist.py, or a file that is like it."
         )
 
 
 def check_overrides(arguments: Sequence[str]) -> None:
-    """Checks the names in `--config.KEY=VALUE` arguments, before the flags are parsed.
+    """Checks the keys in `--config.KEY=VALUE` arguments, before the flags are parsed.
 
-    `config_flags` would raise an AttributeError that names neither the whole key nor the value.
+    For an unknown key, `config_flags` would raise an AttributeError whose message contains neither
+    the complete key nor the value.
+
+    Args:
+      arguments: the command line.
 
     Raises:
-      UserError: for the first unknown key, or where there is no config to change.
+      UserError: for the first unknown key, or if there is no `--config` to override.
     """
     has_config = any(re.match(r"--?config(=|$)", argument) for argument in arguments)
     for argument in arguments:
         match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
         if match and match[1] not in FIELDS:
-            raise unknown_key(match[1], match[2] or "")
+            raise unknown_key_error(match[1], match[2] or "")
         if match and not has_config:
             raise UserError(
-                f"{argument} changes a config, and none is given: allowed is it with a --config. "
-                "Add --config=configs/mnist.py, or remove it."
+                f"{argument} is invalid without --config: there must be a config to override. Add "
+                "--config=configs/mnist.py, or remove it."
             )
 
 
 def translate_flag_error(error: Exception) -> UserError:
-    """Says in the words of `FIELDS` what could not be parsed or, for a config file, run."""
+    """Translates an exception that was raised while the flags were parsed.
+
+    Args:
+      error: an error of absl, or any exception of a config file, which absl runs while it parses.
+
+    Returns:
+      The error to raise: for an override, with the field's requirement; for a config file, with
+      the line that failed.
+    """
     message = str(error)
     if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
         key, value = match.groups()
         if key in FIELDS:
-            return invalid_value(key, value)
+            return invalid_value_error(key, value)
     if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
-        return UserError(f"{message.rstrip('.')}. See python main.py --help.")
-    # What a config file raised; ml_collections puts some of it, as text, into an error of its own.
-    text = message if isinstance(error, flags.Error) else "".join(format_exception(error))
-    problem = text.strip().splitlines()[-1]
-    file, line = re.findall(r'File "(.+?)", line (\d+)', text)[-1]
-    return UserError(f"the config file cannot be run: {problem} ({file}:{line}). Mend that line.")
+        return UserError(f"{message.rstrip('.')}. Run python main.py --help for all flags.")
+    # If the config file raises a TypeError or ValueError, ml_collections raises a new error that
+    # contains the traceback as text.
+    trace = message if isinstance(error, flags.Error) else "".join(format_exception(error))
+    problem = trace.strip().splitlines()[-1].rstrip(".")
+    if frame := _last_user_frame(trace):
+        return UserError(
+            f"cannot load config {frame[0]}, line {frame[1]}: {problem}. Fix that line."
+        )
+    return UserError(f"cannot load the config: {problem}. Fix the config file.")
+
+
+def _last_user_frame(trace: str) -> tuple[Path, int] | None:
+    """Returns file and line of the innermost frame of a traceback that is in a user's file.
+
+    Args:
+      trace: text of a traceback. The frames up to the first library frame are of this program, the
+        later ones of libraries and of the config file, or a file that it imports.
+
+    Returns:
+      The file, relative to the working directory if it is below it, and the line; None if only
+      this program and libraries are in the traceback.
+    """
+    libraries = (
+        str(Path(flags.__file__).parents[2]),
+        sysconfig.get_path("stdlib"),
+        "<frozen ",
+    )
+    frames: list[tuple[str, str]] = re.findall(r'File "(.+?)", line (\d+)', trace)
+    called = itertools.dropwhile(lambda frame: not frame[0].startswith(libraries), frames)
+    users = [frame for frame in called if not frame[0].startswith(libraries)]
+    if not users:
+        return None
+    file, line = Path(users[-1][0]), int(users[-1][1])
+    return (file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file), line

@@ -1,11 +1,11 @@
-"""Data sets as uint8 arrays, in memory or read ahead. Knows neither JAX nor configs."""
+"""Data sets as uint8 arrays, in memory or prefetched. Imports neither JAX nor configs."""
 
 from cnn_jax.data.datasets import describe, load, load_test, needs_tfds
 from cnn_jax.data.prefetch import prefetch
 from cnn_jax.data.source import Source, open_source
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 
-# Either is read by index: the training examples first, then the test examples.
+# Both have `read(indices)`, with the training examples first and the test examples after them.
 RandomAccess = Dataset | Source
 
 __all__ = [

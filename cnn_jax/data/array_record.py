@@ -1,4 +1,4 @@
-"""Finds and reads data sets that stand prepared by TFDS as array_record."""
+"""Finds and reads data sets that TFDS has prepared in the array_record format."""
 
 import contextlib
 import hashlib
@@ -18,83 +18,100 @@ from tqdm import tqdm
 from cnn_jax.data.types import Examples
 from cnn_jax.errors import UserError
 
-_CHUNK = 1000  # Records read at once: enough to be fast, little enough to show progress.
+_CHUNK_SIZE = 1000  # Records read at once: many enough for speed, few enough to show progress.
 
 
 def find(data_dir: Path, name: str) -> Path | None:
-    """The folder of the newest prepared version, or None.
+    """Returns the folder of a prepared data set, of its newest version unless the name says which.
 
     Args:
       data_dir: TFDS's data folder.
-      name: as TFDS spells it: `NAME`, `NAME/CONFIG`, and either with `:VERSION`.
+      name: name in TFDS's syntax: `NAME` or `NAME/CONFIG`, either followed by `:VERSION` or not.
+
+    Returns:
+      The folder, or None if the data set is not prepared.
 
     Raises:
-      UserError: when the name is not one, or the folder is of a format that needs TensorFlow.
+      UserError: if the name is not in this syntax, or the data set is prepared in a format that
+        requires TensorFlow.
     """
-    # No part of a path may be longer than 255 bytes.
+    # A file name may have at most 255 bytes.
     match = re.fullmatch(r"(\w{1,100})(/[\w.-]{1,100})?(?::(\d+\.\d+\.\d+))?", name, re.ASCII)
     if not match:
         raise UserError(
-            f"dataset.name={name} is not a name: allowed is NAME, NAME/CONFIG or NAME:1.2.3. "
-            "Change dataset.name."
+            f"dataset.name={name} is invalid: it must be NAME, NAME/CONFIG or NAME:1.2.3. Change "
+            "dataset.name."
         )
     parent = data_dir / (match[1] + (match[2] or ""))
     versions = [match[3]] if match[3] else _versions(parent)
     for version in versions:
         folder = parent / version
         info = folder / "dataset_info.json"
-        if os.path.isfile(info):  # pathlib's form raises where a path is too long.
+        if os.path.isfile(info):  # Path.is_file raises if the path is too long.
             file_format = _read_json(info).get("fileFormat", "tfrecord")
             if file_format != "array_record":
                 raise UserError(
-                    f"{folder} is prepared as {file_format}, which needs TensorFlow to read: "
-                    "allowed is array_record. Use another dataset.data_dir, or convert it with "
-                    "TFDS (file_format=array_record)."
+                    f"cannot read {folder} (it is prepared as {file_format}, which requires "
+                    "TensorFlow): it must be prepared as array_record. Choose another "
+                    "dataset.data_dir, or convert it with TFDS (file_format=array_record)."
                 )
             return folder
     return None
 
 
 def _versions(parent: Path) -> list[str]:
-    """Names of the version folders, the newest first; an unfinished one has another name."""
-    if not os.path.isdir(parent):  # As above.
+    """Returns the names of the version folders, the newest version first.
+
+    Folders that TFDS has not finished have other names, and are left out.
+    """
+    if not os.path.isdir(parent):  # Path.is_dir raises if the path is too long.
         return []
     names = [p.name for p in parent.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
     return sorted(names, key=lambda name: tuple(map(int, name.split("."))), reverse=True)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    """Returns the JSON object in a file; an empty dict if the file holds another JSON value.
+
+    Raises:
+      UserError: if the file cannot be read or is not JSON.
+    """
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read ({error}). Delete {path.parent} and prepare it again."
+            f"cannot read {path} ({error}): it must be the JSON file that TFDS wrote. Delete "
+            f"{path.parent} to have it prepared again."
         ) from error
     return content if isinstance(content, dict) else {}
 
 
 @contextlib.contextmanager
 def translate_errors(folder: Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a prepared folder is read into words.
+    """Translates any exception that is raised while a prepared folder is read.
+
+    Args:
+      folder: the folder, for the message.
 
     Raises:
-      UserError: naming the folder.
+      UserError: in place of any other exception.
     """
     try:
         yield
     except UserError:
         raise
-    # The libraries for records, protocol buffers and pictures raise whatever they like.
+    # The libraries that read records, protocol buffers and PNG files do not document what they
+    # raise.
     except Exception as error:
         problem = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"{folder} is damaged and cannot be read ({problem}). Delete that folder to have it "
-            "prepared again."
+            f"cannot read {folder} ({problem}): it must be an intact data set that TFDS has "
+            "prepared. Delete that folder to have it prepared again."
         ) from error
 
 
 def fingerprint(folder: Path) -> str:
-    """Changes when any file of the folder does: SHA-256 over names, sizes and times."""
+    """Returns a SHA-256 over the names, sizes and modification times of all files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         stat = path.stat()
@@ -110,27 +127,34 @@ def _builder(folder: Path) -> Any:
 
 
 def shard_lengths(folder: Path) -> dict[str, list[int]]:
-    """Number of examples in each file of each split; read without importing TFDS."""
+    """Returns the number of examples in each file of each split, without importing TFDS.
+
+    Raises:
+      UserError: if the folder is damaged.
+    """
     with translate_errors(folder):
         splits = _read_json(folder / "dataset_info.json")["splits"]
         return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
 
 
 def describe(folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """Image shape (height, width, channels) and what each label stands for.
+    """Reads the description of a data set.
+
+    Returns:
+      Shape of the images, (height, width, channels), and names of the classes.
 
     Raises:
-      UserError: when these are not images of one size, uint8, each with one label.
+      UserError: if the data set does not consist of uint8 images of one size with one label each.
     """
     import tensorflow_datasets as tfds
 
     features = _builder(folder).info.features
-    named = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
-    image, label = named.get("image"), named.get("label")
+    by_name = dict(features.items()) if isinstance(features, tfds.features.FeaturesDict) else {}
+    image, label = by_name.get("image"), by_name.get("label")
     if not isinstance(label, tfds.features.ClassLabel):
         raise UserError(
-            f"{folder} has no class label: allowed are data sets with the features `image` and "
-            "`label`. Change dataset.name."
+            f"data set {folder} is invalid: it must have the features `image` and `label`, and "
+            "the label must be a class. Change dataset.name."
         )
     if (
         not isinstance(image, tfds.features.Image)
@@ -139,8 +163,8 @@ def describe(folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
         or image.np_dtype != np.uint8
     ):
         raise UserError(
-            f"{folder} holds {image!r}: allowed are uint8 images of one size with 1 or 3 channels. "
-            "Change dataset.name."
+            f"data set {folder} is invalid (its feature `image` is {image!r}): it must have uint8 "
+            "images of one size with 1 or 3 channels. Change dataset.name."
         )
     return image.shape, tuple(label.names)
 
@@ -148,10 +172,16 @@ def describe(folder: Path) -> tuple[tuple[int, int, int], tuple[str, ...]]:
 class Records:
     """Random access to the examples of one split, in the order in which TFDS stores them.
 
-    A pickle of it holds no open file: each process opens the files anew, with its first read.
+    It can be pickled. The copy has no open files: it opens them at its first read.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
+        """Describes the records to read, without opening the files.
+
+        Args:
+          folder: folder of the prepared data set.
+          split: name of the split, such as `train`.
+        """
         self._folder = folder
         self._split = split
         self._opened: tuple[Any, tuple[int, int, int], int] | None = None
@@ -160,13 +190,13 @@ class Records:
         return Records, (self._folder, self._split)
 
     def open(self) -> int:
-        """Opens the files, unless they are open; returns the number of examples.
+        """Opens the files if they are not open, and returns the number of examples.
 
-        This imports TFDS, which, meanwhile, replaces Python's own import function for all threads:
-        so it is for one thread alone, whereas many may read.
+        The first call imports TFDS, which replaces Python's import function for all threads while
+        it is imported. Call this method before other threads run; several threads may then read.
 
         Raises:
-          UserError: when the folder is damaged.
+          UserError: if the folder is damaged.
         """
         if self._opened is None:
             import tensorflow_datasets as tfds
@@ -183,13 +213,13 @@ class Records:
         """Reads and decodes some examples.
 
         Args:
-          rows: integers [N], from 0; in any order, and any of them as often as one likes.
+          rows: integers [N], 0..n-1 for a split of n examples, in any order, with repetition.
 
         Returns:
-          N examples, in that order.
+          N examples, in the order of `rows`.
 
         Raises:
-          UserError: when records are missing or damaged.
+          UserError: if records are missing or damaged.
         """
         self.open()
         assert self._opened is not None
@@ -201,33 +231,49 @@ class Records:
                 images[index] = _decode(record["image"], shape)
                 labels[index] = record["label"]
             if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
-                raise ValueError(f"labels outside 0..{num_classes - 1}")
+                raise ValueError(f"its labels are not in 0..{num_classes - 1}")
         return Examples(images, labels)
 
 
 def read(folder: Path, split: str, show_progress: bool) -> Examples:
-    """Reads and decodes one whole split.
+    """Reads and decodes all examples of one split.
+
+    Args:
+      folder: folder of the prepared data set.
+      split: name of the split, such as `train`.
+      show_progress: whether to draw a progress bar on standard error.
+
+    Returns:
+      All examples, in the order in which TFDS stores them.
 
     Raises:
-      UserError: when records are missing or damaged.
+      UserError: if records are missing or damaged.
     """
     with translate_errors(folder):
         shape, _ = describe(folder)
     records = Records(folder, split)
     images = np.empty((records.open(), *shape), np.uint8)
     labels = np.empty(len(images), np.int32)
-    starts = range(0, len(images), _CHUNK)
+    starts = range(0, len(images), _CHUNK_SIZE)
     for start in tqdm(starts, f"Reading {split}", disable=not show_progress, leave=False):
-        chunk = slice(start, min(start + _CHUNK, len(images)))
-        some = records.read(np.arange(chunk.start, chunk.stop))
-        images[chunk], labels[chunk] = some.image, some.label
+        chunk = slice(start, min(start + _CHUNK_SIZE, len(images)))
+        examples = records.read(np.arange(chunk.start, chunk.stop))
+        images[chunk], labels[chunk] = examples.image, examples.label
     return Examples(images, labels)
 
 
 def _decode(encoded: bytes, shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """The pixels of one encoded picture."""
+    """Decodes one image file.
+
+    Args:
+      encoded: content of the file, such as a PNG.
+      shape: (height, width, channels); 1 channel: grey, 3 channels: RGB.
+
+    Returns:
+      uint8 array of that shape.
+    """
     mode = "L" if shape[2] == 1 else "RGB"
-    with Image.open(io.BytesIO(encoded)) as picture:
-        # `convert` would copy it all the same, which takes a sixth of the time.
-        pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+    with Image.open(io.BytesIO(encoded)) as image:
+        # `convert` copies even if the mode is right, which takes a sixth of the decoding time.
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     return pixels.reshape(shape)

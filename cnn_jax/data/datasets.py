@@ -1,4 +1,4 @@
-"""A data set's name -> images and labels in memory: prepared if need be, decoded once, cached."""
+"""Loads a data set by name: prepares it if necessary, decodes it once, and caches the arrays."""
 
 import hashlib
 import os
@@ -15,12 +15,24 @@ from cnn_jax.io import files
 
 
 def describe(
-    name: str, *, data_dir: str = "", train_split: str = "train", test_split: str = "test"
+    name: str,
+    *,
+    data_dir: str = "",
+    train_split: str = "train",
+    test_split: str = "test",
+    **unused: object,
 ) -> Info:
-    """Shapes and sizes, without a download and without reading images; arguments as in `load`.
+    """Returns the shapes and sizes of a data set, without a download and without reading images.
+
+    Args:
+      name: name of the data set, as for `load`.
+      data_dir: TFDS's data folder; empty: TFDS's default.
+      train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
+      test_split: test examples, in the same syntax.
+      unused: other fields of `config.dataset`, ignored.
 
     Raises:
-      UserError: when the data set is neither known nor prepared, or a split is wrong.
+      UserError: if the data set is neither known nor prepared, or a split is invalid.
     """
     lengths: Mapping[str, Sequence[int]]
     if name == "digits":
@@ -28,9 +40,8 @@ def describe(
     elif name in mnist.ORIGINALS:
         shape, lengths = mnist.IMAGE_SHAPE, mnist.SHARD_LENGTHS
         class_names = mnist.ORIGINALS[name].class_names
-        if folder := array_record.find(
-            _data_path(data_dir), name
-        ):  # TFDS can prepare a part of it.
+        # TFDS can prepare a data set with fewer examples (max_examples_per_split).
+        if folder := array_record.find(_data_path(data_dir), name):
             lengths = array_record.shard_lengths(folder)
     else:
         folder = _find(name, _data_path(data_dir))
@@ -54,24 +65,26 @@ def load(
     show_progress: bool = False,
     **unused: object,
 ) -> Dataset:
-    """Brings a data set into memory.
+    """Loads a data set into memory.
 
     Args:
-      name: `mnist`, `fashion_mnist` or `kmnist`, which are prepared when they are not yet;
-        `digits`, which comes with scikit-learn; or the name of any image classification set that
-        TFDS has prepared as array_record in `data_dir`.
-      data_dir: TFDS's data folder; empty for TFDS's own default.
-      manual_dir: a folder with the four original files, or empty to download them; read only
-        when the data set is not prepared yet.
-      train_split: in TFDS's syntax, such as `train[:50000]`.
-      test_split: likewise.
-      show_progress: whether slow parts draw a bar on standard error.
+      name: `mnist`, `fashion_mnist` or `kmnist`, which are prepared if necessary; `digits`, which
+        is part of scikit-learn; or the name of an image classification data set that TFDS has
+        prepared as array_record in `data_dir`.
+      data_dir: TFDS's data folder; empty: TFDS's default.
+      manual_dir: folder with the four original files; empty: download them. Only read if the data
+        set is not prepared yet.
+      train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
+      test_split: test examples, in the same syntax.
+      show_progress: whether slow steps draw a progress bar on standard error.
+      unused: other fields of `config.dataset`, ignored.
 
     Returns:
-      Both sets of examples, each at least one.
+      The training examples and the test examples, at least one of each.
 
     Raises:
-      UserError: when the data set cannot be had, is damaged, or a split is wrong.
+      UserError: if the data set is unknown, cannot be prepared, or is damaged, or a split is
+        invalid.
     """
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     if name == "digits":
@@ -87,17 +100,23 @@ def load(
 
 
 def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> Path:
-    """The folder of a data set other than `digits`, prepared if need be; arguments as in `load`.
+    """Prepares a data set other than `digits`, if it is not prepared yet, and returns its folder.
+
+    Args:
+      name: name of the data set, as for `load`.
+      data_dir: TFDS's data folder; empty: TFDS's default.
+      manual_dir: folder with the four original files; empty: download them.
+      show_progress: whether to draw progress bars on standard error.
 
     Raises:
-      UserError: when the data set cannot be had.
+      UserError: if the data set is unknown or cannot be prepared.
     """
     data_path = _data_path(data_dir)
     manual_path = Path(os.path.expanduser(manual_dir)) if manual_dir else None
     if manual_path and not os.path.isdir(manual_path):
         raise UserError(
-            f"dataset.manual_dir={manual_path} is no folder: allowed is one with the four original "
-            "files. Change dataset.manual_dir."
+            f"dataset.manual_dir={manual_path} is invalid: it must be a folder with the four "
+            "original files. Change dataset.manual_dir."
         )
     if name in mnist.ORIGINALS and array_record.find(data_path, name) is None:
         mnist.prepare(name, data_path, manual_path, show_progress)
@@ -105,10 +124,16 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
 
 
 def load_test(name: str, *, test_split: str = "test", **arguments: Any) -> Examples:
-    """The test examples alone; arguments as in `load`.
+    """Loads only the test examples of a data set.
+
+    Args:
+      name: name of the data set, as for `load`.
+      test_split: test examples, in TFDS's syntax.
+      arguments: further arguments of `load`; `train_split` is ignored.
 
     Raises:
-      UserError: as `load` does.
+      UserError: if the data set is unknown, cannot be prepared, or is damaged, or the split is
+        invalid.
     """
     return load(name, **{**arguments, "train_split": test_split}, test_split=test_split).test
 
@@ -121,10 +146,10 @@ def needs_tfds(
     test_split: str = "test",
     **unused: object,
 ) -> bool:
-    """Whether `load`, with the same arguments, is going to import TFDS.
+    """Returns whether `load` will import TFDS if it is called with the same arguments.
 
-    TFDS, while it is imported, replaces Python's own import function for all threads, so no other
-    thread may import anything meanwhile.
+    While TFDS is imported, it replaces Python's import function for all threads. No other thread
+    may import anything during that time.
     """
     if name == "digits":
         return False
@@ -136,35 +161,47 @@ def needs_tfds(
 
 
 def _data_path(data_dir: str) -> Path:
-    """TFDS's rule for its data folder, without the cost of importing TFDS."""
+    """Returns TFDS's data folder, by the same rule as TFDS, without importing it.
+
+    Args:
+      data_dir: the folder; empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+    """
     default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     return Path(os.path.expanduser(data_dir or default))
 
 
 def _find(name: str, data_path: Path) -> Path:
+    """Returns the folder of a prepared data set.
+
+    Raises:
+      UserError: if the data set is not prepared.
+    """
     folder = array_record.find(data_path, name)
     if folder is None:
         raise UserError(
-            f"dataset.name={name} is not prepared in {data_path}: allowed are "
-            f"{', '.join(mnist.ORIGINALS)}, digits, and what TFDS has prepared there as "
+            f"dataset.name={name} is not prepared in {data_path}: it must be one of "
+            f"{', '.join(mnist.ORIGINALS)}, digits, or a data set that TFDS has prepared there as "
             "array_record. Prepare it with TFDS, or change dataset.name or dataset.data_dir."
         )
     return folder
 
 
 def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[Part, ...]:
-    """What a split specification stands for.
+    """Parses a split in TFDS's syntax.
 
     Args:
-      key: the config key, for the error.
-      spec: in TFDS's syntax.
+      key: config key of the split, for the message.
+      spec: the split in TFDS's syntax, such as `train[:80%]+test`.
       lengths: number of examples in each file of each split.
 
+    Returns:
+      The parts that make up the split, each with at least one example.
+
     Raises:
-      UserError: when it is not in the syntax, names an unknown split or holds no example.
+      UserError: if the syntax is invalid, or the split is unknown or empty.
     """
     parts: tuple[Part, ...]
-    if spec in lengths:  # The common case, without the cost of importing TFDS.
+    if spec in lengths:  # The common case, which needs no import of TFDS.
         parts = (Part(spec, 0, sum(lengths[spec])),)
     else:
         import tensorflow_datasets as tfds
@@ -181,16 +218,16 @@ def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[P
             )
         except (
             *(ValueError, AssertionError, KeyError, NotImplementedError),
-            RecursionError,  # Of thousands of parts.
+            RecursionError,  # Raised for thousands of parts.
         ) as error:
             raise UserError(
-                f"{key}={spec} is not a split: allowed are {', '.join(lengths)} and TFDS's slices "
-                f"of them, as in {next(iter(lengths))}[:80%]. Change {key}."
+                f"{key}={spec} is invalid: it must be one of {', '.join(lengths)}, or slices of "
+                f"them in TFDS's syntax, such as {next(iter(lengths))}[:80%]. Change {key}."
             ) from error
     parts = tuple(part for part in parts if part.start < part.stop)
     if not parts:
         raise UserError(
-            f"{key}={spec} holds no example: allowed is a split with at least one. Change {key}."
+            f"{key}={spec} is invalid: it must contain at least one example. Change {key}."
         )
     return parts
 
@@ -198,39 +235,43 @@ def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[P
 def _load_parts(
     info: Info, identity: str, fingerprint: str, read: Callable[[str], Examples]
 ) -> Dataset:
-    """Cuts both sets of examples from whole splits, each read once: from the cache, or decoded.
+    """Loads the splits of a data set, each from the cache if possible, and cuts the parts out.
 
     Args:
-      info: which parts make up the sets.
-      identity: names the data set and its place; the names of its cache files derive from it.
-      fingerprint: changes when the contents may have changed.
-      read: decodes a whole split.
+      info: parts that make up the training examples and the test examples.
+      identity: name or folder of the data set, from which the names of its cache files derive.
+      fingerprint: text that changes whenever the data may have changed.
+      read: function that decodes all examples of a split.
+
+    Raises:
+      UserError: if a split has fewer examples than the data set declares.
     """
-    whole: dict[str, Examples] = {}
+    splits: dict[str, Examples] = {}
     for split in sorted({part.split for part in info.train + info.test}):
         path = _cache_path(identity, split)
-        found = cache.load(path, fingerprint)
-        if found is None:
-            found = read(split)
-            cache.save(path, fingerprint, found)
-        whole[split] = found
+        examples = cache.load(path, fingerprint)
+        if examples is None:
+            examples = read(split)
+            cache.save(path, fingerprint, examples)
+        splits[split] = examples
     for part in info.train + info.test:
-        if (held := len(whole[part.split].label)) < part.stop:
+        if (num_examples := len(splits[part.split].label)) < part.stop:
             raise UserError(
-                f"{identity} is damaged: its split {part.split} holds {held} examples, where "
-                f"{part.stop} are promised. Delete it to have it prepared again."
+                f"cannot read {identity} (its split {part.split} has {num_examples} examples): it "
+                f"must have {part.stop}. Delete it to have it prepared again."
             )
-    return Dataset(_cut(whole, info.train), _cut(whole, info.test))
+    return Dataset(_concatenate(splits, info.train), _concatenate(splits, info.test))
 
 
 def _cache_path(identity: str, split: str) -> Path:
-    place = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return files.cache_folder() / "data" / f"{place}-{split}"
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    return files.cache_folder() / "data" / f"{digest}-{split}"
 
 
-def _cut(whole: Mapping[str, Examples], parts: Sequence[Part]) -> Examples:
-    images = [whole[part.split].image[part.start : part.stop] for part in parts]
-    labels = [whole[part.split].label[part.start : part.stop] for part in parts]
+def _concatenate(splits: Mapping[str, Examples], parts: Sequence[Part]) -> Examples:
+    """Returns the examples of some parts; a view if there is only one part."""
+    images = [splits[part.split].image[part.start : part.stop] for part in parts]
+    labels = [splits[part.split].label[part.start : part.stop] for part in parts]
     if len(parts) == 1:
-        return Examples(images[0], labels[0])  # A view: no copy of the whole set.
+        return Examples(images[0], labels[0])
     return Examples(np.concatenate(images), np.concatenate(labels))

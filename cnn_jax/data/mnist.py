@@ -1,8 +1,8 @@
-"""Prepares MNIST, Fashion-MNIST and KMNIST as TFDS would, without TensorFlow.
+"""Downloads, verifies and prepares MNIST, Fashion-MNIST and KMNIST with TFDS, without TensorFlow.
 
-TFDS's own builder asks TensorFlow to unpack and to encode. The subclass made here takes its
-version, features, addresses, file names and checksums as they are, unpacks with Python's gzip and
-hands over ready PNG files, so that the folder it writes is the standard one of TFDS.
+TFDS's builders unpack and encode the images with TensorFlow. The subclasses in this module inherit
+the version, features, URLs, file names and checksums, but unpack with Python's gzip and encode PNG
+files with Pillow. They write the same folder as TFDS.
 """
 
 import contextlib
@@ -26,19 +26,21 @@ IMAGE_SHAPE = (28, 28, 1)
 NUM_CLASSES = 10
 _PROBE_SECONDS = 6.0
 
+# Images and labels of a split.
 Arrays = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Original:
-    """What the four original files of a data set must hold.
+    """Description of the four original files of a data set.
 
     Attributes:
       builder: name of the builder class in `tfds.image_classification`.
-      class_names: what each label stands for.
-      sha256: of the pixels and the labels of each split, without the IDX headers, so that the
-        gzip wrapping does not matter; None where no copy was at hand to derive it from, and
-        then the classes, which are of equal size in every split of that set, are counted.
+      class_names: name of each class, in the order of the labels.
+      sha256: for each split, the SHA-256 of its pixels and of its labels, without the IDX headers
+        and unpacked, so that it does not depend on how the file was compressed. None if it is not
+        known; the files are then verified by the number of examples per class, which is equal for
+        all classes of such a data set.
     """
 
     builder: str
@@ -91,20 +93,27 @@ ORIGINALS: Mapping[str, Original] = {
 
 
 def find_originals(folder: Path) -> dict[str, Path]:
-    """The path of each of the four files, as `.gz` or unpacked.
+    """Returns the path of each of the four original files in a folder.
+
+    Args:
+      folder: folder that holds each file as `.gz` or unpacked.
+
+    Returns:
+      For each of `FILE_NAMES`, the path; that of the `.gz` file if both exist.
 
     Raises:
-      UserError: naming the first that is missing.
+      UserError: if a file is missing; the message names the first one.
     """
     paths = {}
     for file_name in (name for names in FILE_NAMES.values() for name in names):
-        found = [p for p in (folder / f"{file_name}.gz", folder / file_name) if p.exists()]
-        if not found:
+        existing = [p for p in (folder / f"{file_name}.gz", folder / file_name) if p.exists()]
+        if not existing:
             raise UserError(
-                f"{folder} holds no {file_name}.gz and no {file_name}: all four original files "
-                "are needed. Put them there, or leave dataset.manual_dir empty to download them."
+                f"dataset.manual_dir={folder} is invalid: it must hold all four original files, "
+                f"and lacks {file_name}.gz (or {file_name}, unpacked). Put them there, or leave "
+                "dataset.manual_dir empty to download them."
             )
-        paths[file_name] = found[0]
+        paths[file_name] = existing[0]
     return paths
 
 
@@ -113,13 +122,13 @@ def read_originals(name: str, paths: Mapping[str, Path]) -> dict[str, Arrays]:
 
     Args:
       name: a key of `ORIGINALS`.
-      paths: where each of `FILE_NAMES` is.
+      paths: path of each of `FILE_NAMES`.
 
     Returns:
-      For `train` and `test`: uint8 images [N, 28, 28] and uint8 labels [N].
+      For `train` and `test`: images, uint8 [N, 28, 28], and labels, uint8 [N].
 
     Raises:
-      UserError: naming the file that is not the original, and what is wrong with it.
+      UserError: if a file is not the original; the message names it and what is wrong with it.
     """
     return {
         split: _read_split(name, split, paths[image_name], paths[label_name])
@@ -128,56 +137,59 @@ def read_originals(name: str, paths: Mapping[str, Path]) -> dict[str, Arrays]:
 
 
 def _read_split(name: str, split: str, image_path: Path, label_path: Path) -> Arrays:
+    """Reads and verifies the images and the labels of one split."""
     (num_examples,) = SHARD_LENGTHS[split]
     image = read_idx(image_path, (num_examples, *IMAGE_SHAPE[:2]))
     label = read_idx(label_path, (num_examples,))
     if (largest := int(label.max())) >= NUM_CLASSES:
         raise UserError(
-            f"{label_path} has the label {largest}: allowed is 0..{NUM_CLASSES - 1}. "
-            "Put the original file there."
+            f"cannot use {label_path} (it has the label {largest}): its labels must be in "
+            f"0..{NUM_CLASSES - 1}. Put the original file there."
         )
     sha256 = ORIGINALS[name].sha256
     if sha256 is None:
         counts = np.bincount(label, minlength=NUM_CLASSES)
         if (counts != num_examples // NUM_CLASSES).any():
-            raise _not_original(label_path, name)
+            raise _not_original_error(label_path, name)
         return image, label
     for path, array, digest in zip(
         (image_path, label_path), (image, label), sha256[split], strict=True
     ):
         if hashlib.sha256(array.tobytes()).hexdigest() != digest:
-            raise _not_original(path, name)
+            raise _not_original_error(path, name)
     return image, label
 
 
-def _not_original(path: Path, name: str) -> UserError:
+def _not_original_error(path: Path, name: str) -> UserError:
     return UserError(
-        f"{path} is well formed, but its contents are not those of {name}: allowed is the "
-        "original file. Put that file there, or change dataset.name."
+        f"cannot use {path} (its contents are not those of {name}): it must be the original file. "
+        "Put the original file there, or change dataset.name."
     )
 
 
 def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: bool) -> None:
-    """Writes `data_dir/NAME/VERSION` as array_record, from the four original files.
+    """Writes `data_dir/NAME/VERSION` in the array_record format, from the four original files.
 
-    TFDS writes into a folder of another name and renames it when it is whole, so a preparation
-    that is cut off leaves nothing that counts as prepared, and of two at once the first wins.
+    TFDS writes into a folder with a temporary name and renames it when it is complete. So an
+    interrupted preparation leaves no folder that counts as prepared, and if two processes prepare
+    the same data set, the folder of the first remains.
 
     Args:
       name: a key of `ORIGINALS`.
       data_dir: TFDS's data folder.
-      manual_dir: the folder with the four files, or None to download them to
-        `data_dir/downloads` with TFDS's addresses and checksums.
+      manual_dir: folder with the four files; None: download them to `data_dir/downloads`, with
+        TFDS's URLs and checksums.
       show_progress: whether TFDS draws progress bars on standard error.
 
     Raises:
-      UserError: when the files are not usable, cannot be downloaded or nothing can be written.
+      UserError: if the files are not the original ones or cannot be downloaded, or `data_dir`
+        cannot be written.
     """
-    # Bad files are found, and said, before TFDS has made a folder.
+    # Verifies the user's files before TFDS creates a folder.
     arrays = read_originals(name, find_originals(manual_dir)) if manual_dir else None
     builder = _builder(name, data_dir, arrays)
     if arrays is None:
-        _require_network(builder.URL, name)
+        _check_server(builder.URL, name)
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
@@ -186,34 +198,42 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
     else:
         tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # Standard output belongs to the run.
+        with contextlib.redirect_stdout(io.StringIO()):  # Lines of TFDS do not belong there.
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
     except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
-        raise _no_download(name, builder.URL, str(error)) from error
+        raise _download_error(name, builder.URL, str(error)) from error
     except OSError as error:
         if (Path(builder.data_dir) / "dataset_info.json").exists():
-            return  # Another process was faster; its folder is as good as ours.
-        if error.filename is None and error.errno is None:  # Of the network, not of the disk.
-            raise _no_download(name, builder.URL, str(error)) from error
+            return  # Another process has prepared the same data set in the meantime.
+        if error.filename is None and error.errno is None:  # From the network, not the disk.
+            raise _download_error(name, builder.URL, str(error)) from error
         raise UserError(
-            f"{name} cannot be prepared in {data_dir}: {error.strerror or error}. "
-            "Use a dataset.data_dir that can be written and has 100 MB free."
+            f"cannot prepare {name} in {data_dir} ({error.strerror or error}): dataset.data_dir "
+            "must be writable and have 100 MB of free space. Free space, or choose another "
+            "dataset.data_dir."
         ) from error
 
 
 def _builder(name: str, data_dir: Path, arrays: dict[str, Arrays] | None) -> Any:
-    """An instance of TFDS's builder of that name that needs no TensorFlow."""
+    """Returns a TFDS builder that needs no TensorFlow.
+
+    Args:
+      name: a key of `ORIGINALS`.
+      data_dir: TFDS's data folder.
+      arrays: images and labels of each split; None: the builder downloads and verifies the files.
+    """
     import tensorflow_datasets as tfds
 
     original = ORIGINALS[name]
     parent: Any = getattr(tfds.image_classification, original.builder)
 
     class Builder(parent, skip_registration=True):  # type: ignore[call-arg, misc]
-        """Reads and encodes in plain Python; all else is the parent's."""
+        """TFDS's builder, but with reading and encoding in plain Python."""
 
-        __module__ = parent.__module__  # TFDS writes it down; with it any TFDS can read the folder.
+        # TFDS saves the module of the builder; with the parent's, any TFDS can read the folder.
+        __module__ = parent.__module__
 
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
             source = arrays
@@ -235,18 +255,22 @@ def _builder(name: str, data_dir: Path, arrays: dict[str, Arrays] | None) -> Any
     return Builder(data_dir=data_dir, file_format="array_record")
 
 
-def _require_network(url: str, name: str) -> None:
-    """Asks the server for one of the files, since TFDS would try for over three minutes.
+def _check_server(url: str, name: str) -> None:
+    """Checks that the server answers, because TFDS would retry for more than three minutes.
+
+    Args:
+      url: URL of the folder with the four files.
+      name: name of the data set, for the message.
 
     Raises:
-      UserError: when no answer comes within a few seconds.
+      UserError: if the server does not answer within a few seconds, or has no such file.
     """
-    import requests  # Comes with TFDS, which downloads with it; it honours proxies.
+    import requests  # TFDS depends on it and downloads with it; it honours proxies.
 
     answered = threading.Event()
     problem = ["no answer"]
 
-    def ask() -> None:
+    def probe() -> None:
         try:
             file = f"{url}{FILE_NAMES['train'][0]}.gz"
             response = requests.head(file, timeout=_PROBE_SECONDS, allow_redirects=True)
@@ -256,18 +280,18 @@ def _require_network(url: str, name: str) -> None:
         except requests.RequestException as error:
             problem[0] = type(error).__name__
 
-    # In a thread, since looking up a host's name knows no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
+    # In a thread, because the lookup of a host name has no timeout.
+    thread = threading.Thread(target=probe, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)
     if not answered.is_set():
-        raise _no_download(name, url, problem[0])
+        raise _download_error(name, url, problem[0])
 
 
-def _no_download(name: str, url: str, problem: str) -> UserError:
+def _download_error(name: str, url: str, problem: str) -> UserError:
     return UserError(
-        f"{name} is not prepared and cannot be downloaded from {url} ({problem}). Connect to the "
-        "network, or put the four original files into a folder and name it with "
-        "--config.dataset.manual_dir=FOLDER, or set TFDS_DATA_DIR to a folder where TFDS has "
+        f"cannot download {name} from {url} ({problem}): the original files must be available "
+        "there. Connect to the network, or put the four files into a folder and use "
+        "--config.dataset.manual_dir=FOLDER, or set TFDS_DATA_DIR to a folder in which TFDS has "
         "prepared it, or use the bundled digits: --config=configs/digits.py."
     )

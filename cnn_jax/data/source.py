@@ -1,4 +1,4 @@
-"""The examples of a data set one by one, read where they lie: for sets larger than memory."""
+"""Random access to the examples on disk, for data sets that are larger than memory."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -12,8 +12,8 @@ from cnn_jax.data.datasets import describe, prepare
 from cnn_jax.data.types import Examples, Info, Part
 
 
-class _Rows(Protocol):
-    """Random access to one split of TFDS."""
+class _SplitReader(Protocol):
+    """Random access to the examples of one split."""
 
     def open(self) -> int: ...
 
@@ -21,25 +21,25 @@ class _Rows(Protocol):
 
 
 class Source:
-    """Random access to the training examples and, after them, the test examples.
+    """Random access to the training examples, followed by the test examples.
 
-    Can be pickled, to be read in another process; each process opens the files for itself.
+    It can be pickled and read in another process; each process opens the files for itself.
 
     Attributes:
       image_shape: (height, width, channels).
     """
 
-    def __init__(self, info: Info, splits: Mapping[str, _Rows]) -> None:
-        """Joins parts of splits.
+    def __init__(self, info: Info, splits: Mapping[str, _SplitReader]) -> None:
+        """Concatenates the parts of the splits.
 
         Args:
-          info: which parts make up the training examples and the test examples.
-          splits: each split that has a part in them.
+          info: parts that make up the training examples and the test examples.
+          splits: reader of each split that occurs in the parts.
         """
         self.image_shape = info.image_shape
         self._parts: Sequence[Part] = info.train + info.test
         self._splits = splits
-        # Where each part starts, and where the last one ends.
+        # Index of the first example of each part, and the total number.
         self._starts = np.cumsum([0, *(part.stop - part.start for part in self._parts)])
 
     def __len__(self) -> int:
@@ -47,10 +47,13 @@ class Source:
         return int(self._starts[-1])
 
     def open(self) -> None:
-        """Opens the files now and not with the first read; see `Records.open`.
+        """Opens the files now instead of at the first read.
+
+        The first call imports TFDS, which replaces Python's import function for all threads while
+        it is imported. No other thread may import anything during that time.
 
         Raises:
-          UserError: when the folder is damaged.
+          UserError: if the folder of the data set is damaged.
         """
         for split in self._splits.values():
             split.open()
@@ -59,49 +62,49 @@ class Source:
         """Reads and decodes some examples.
 
         Args:
-          indices: integers [N], 0..len-1; in any order, and any of them as often as one likes.
-            From `num_train` on they mean the test examples.
+          indices: integers [N], 0..len-1, in any order, with repetition. Indices 0..num_train-1 are
+            training examples, those from num_train on are test examples.
 
         Returns:
-          N examples, in that order.
+          N examples, in the order of `indices`.
 
         Raises:
-          IndexError: when an index is not in 0..len-1.
-          UserError: when records are missing or damaged.
+          IndexError: if an index is not in 0..len-1.
+          UserError: if records are missing or damaged.
         """
         if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
             raise IndexError(f"{indices.min()}..{indices.max()} is not in 0..{len(self) - 1}")
         image = np.empty((len(indices), *self.image_shape), np.uint8)
         label = np.empty(len(indices), np.int32)
-        part_numbers = np.searchsorted(self._starts, indices, side="right") - 1
-        for number in np.unique(part_numbers):
-            part = self._parts[number]
-            chosen = part_numbers == number
-            rows = indices[chosen].astype(np.int64) - self._starts[number] + part.start
-            found = self._splits[part.split].read(rows)
-            image[chosen], label[chosen] = found.image, found.label
+        part_indices = np.searchsorted(self._starts, indices, side="right") - 1
+        for part_index in np.unique(part_indices):
+            part = self._parts[part_index]
+            selected = part_indices == part_index
+            rows = indices[selected].astype(np.int64) - self._starts[part_index] + part.start
+            examples = self._splits[part.split].read(rows)
+            image[selected], label[selected] = examples.image, examples.label
         return Examples(image, label)
 
 
-class _InMemorySplit:
-    """A split of `digits`: small enough to be decoded whole, in each process anew."""
+class _DigitsReader:
+    """A split of `digits`, which is small enough for each process to decode all of it."""
 
     def __init__(self, split: str) -> None:
         self._split = split
-        self._whole: Examples | None = None
+        self._examples: Examples | None = None
 
-    def __reduce__(self) -> tuple[type["_InMemorySplit"], tuple[str]]:
-        return _InMemorySplit, (self._split,)
+    def __reduce__(self) -> tuple[type["_DigitsReader"], tuple[str]]:
+        return _DigitsReader, (self._split,)
 
     def open(self) -> int:
-        if self._whole is None:
-            self._whole = digits.read(self._split)
-        return len(self._whole.label)
+        if self._examples is None:
+            self._examples = digits.read(self._split)
+        return len(self._examples.label)
 
     def read(self, rows: npt.NDArray[np.integer[Any]]) -> Examples:
         self.open()
-        assert self._whole is not None
-        return Examples(self._whole.image[rows], self._whole.label[rows])
+        assert self._examples is not None
+        return Examples(self._examples.image[rows], self._examples.label[rows])
 
 
 def open_source(
@@ -114,17 +117,27 @@ def open_source(
     show_progress: bool = False,
     **unused: object,
 ) -> Source:
-    """Prepares a data set, if need be, without reading its images; arguments as in `load`.
+    """Opens a data set for random access, without reading its images.
 
-    Row i of what `Source.read` reads is row i of the training examples of `load` with, after them,
-    its test examples.
+    The source has the same examples in the same order as `load` with the same arguments: its
+    training examples, followed by its test examples.
+
+    Args:
+      name: name of the data set; prepared if necessary, as by `load`.
+      data_dir: TFDS's data folder; empty: TFDS's default.
+      manual_dir: folder with the four original files; empty: download them. Only read if the data
+        set is not prepared yet.
+      train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
+      test_split: test examples, in the same syntax.
+      show_progress: whether preparing the data set draws progress bars on standard error.
+      unused: other fields of `config.dataset`, ignored.
 
     Raises:
-      UserError: when the data set cannot be had, or a split is wrong.
+      UserError: if the data set is unknown, cannot be prepared or read, or a split is invalid.
     """
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     names = {part.split for part in info.train + info.test}
     if name == "digits":
-        return Source(info, {split: _InMemorySplit(split) for split in names})
+        return Source(info, {split: _DigitsReader(split) for split in names})
     folder = prepare(name, data_dir, manual_dir, show_progress)
     return Source(info, {split: Records(folder, split) for split in names})

@@ -1,4 +1,4 @@
-"""Images with their labels, as every other file of this package hands them on."""
+"""Types of the data package: examples, data sets, and descriptions of data sets."""
 
 import dataclasses
 from typing import Any
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """A part of a data set, in memory.
+    """Images with their labels, in memory.
 
     Attributes:
       image: uint8 [N, H, W, C], 0..255.
@@ -22,7 +22,13 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The examples start..stop-1 of a split, in the order in which TFDS stores them."""
+    """The examples start..stop-1 of a split, in the order in which TFDS stores them.
+
+    Attributes:
+      split: name of the split, such as `train`.
+      start: index of the first example.
+      stop: index after the last example.
+    """
 
     split: str
     start: int
@@ -31,13 +37,13 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """What can be said of a data set before it is downloaded or read.
+    """Description of a data set, available without downloading it or reading its images.
 
     Attributes:
       image_shape: (height, width, channels).
-      class_names: what each label stands for.
-      train: the parts that make up the training examples.
-      test: the parts that make up the test examples.
+      class_names: name of each class, in the order of the labels.
+      train: parts that are concatenated to the training examples.
+      test: parts that are concatenated to the test examples.
     """
 
     image_shape: tuple[int, int, int]
@@ -63,20 +69,28 @@ class Info:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """The two sets of examples that a run uses."""
+    """The training examples and the test examples of a run, in memory."""
 
     train: Examples
     test: Examples
 
     def read(self, indices: npt.NDArray[np.integer[Any]]) -> Examples:
-        """Some examples, the training examples first; as `Source.read`."""
+        """Returns a copy of some examples; has the same interface as `Source.read`.
+
+        Args:
+          indices: integers [N], in any order, with repetition. Indices 0..num_train-1 are training
+            examples, those from num_train on are test examples.
+
+        Returns:
+          N examples, in the order of `indices`.
+        """
         num_train = len(self.train.label)
         image = np.empty((len(indices), *self.train.image.shape[1:]), np.uint8)
         label = np.empty(len(indices), np.int32)
-        for part, chosen, start in (
+        for examples, selected, start in (
             (self.train, indices < num_train, 0),
             (self.test, indices >= num_train, num_train),
         ):
-            rows = indices[chosen] - start
-            image[chosen], label[chosen] = part.image[rows], part.label[rows]
+            rows = indices[selected] - start
+            image[selected], label[selected] = examples.image[rows], examples.label[rows]
         return Examples(image, label)

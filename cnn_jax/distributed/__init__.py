@@ -1,1 +1,1 @@
-"""Several processes that train together."""
+"""Several processes, on one host or many, that train one run together."""

@@ -1,4 +1,4 @@
-"""The processes that run one training together, on one host or many, by `jax.distributed`."""
+"""The processes that train one run together, on one host or many, through `jax.distributed`."""
 
 import collections
 import contextlib
@@ -14,108 +14,117 @@ from cnn_jax.distributed.process_spec import ProcessSpec
 from cnn_jax.distributed.watchdog import Watchdog
 from cnn_jax.errors import UserError
 
-_SLICE_MS = 500  # After which a process that waits looks at its signals.
+_POLL_MS = 500  # A waiting process handles signals after at most this time.
+_EXCERPT_LENGTH, _CONTEXT_LENGTH = 60, 30  # Characters of differing texts in an error message.
 
 
 class Cluster:
-    """A process among others, or alone: then everything is the identity, and costs nothing.
+    """Collective operations of the host: agreement, broadcast, barrier.
 
-    All processes make the same calls in the same order; each waits for the slowest one, however
-    long that takes. The wait ends when another process ends: then this one does, see
-    `cluster_watch`. As a context manager it leaves in good order, or tells the others why not.
+    All processes make the same calls in the same order, and each waits for the slowest one, however
+    long that takes. If a process ends, `watchdog.Watchdog` ends those that wait for it. With a
+    single process each operation returns its argument at once.
+
+    As a context manager it makes the processes leave together, or tells the others why this one
+    fails.
 
     Attributes:
-      index: of this process; 0 prints, and writes the files.
-      count: of all of them.
+      process_index: index of this process; process 0 prints, and writes the result files.
+      process_count: number of processes.
     """
 
     def __init__(
-        self, place: ProcessSpec | None = None, client: Any = None, heartbeat_seconds: float = 0
+        self,
+        spec: ProcessSpec | None = None,
+        client: Any = None,
+        heartbeat_timeout_seconds: float = 0,
     ) -> None:
-        """A process alone, unless `cluster_join.join` gives more.
+        """Sets up a single process, or one of several for `join.join`, which passes arguments.
 
         Args:
-          place: of this process.
-          client: of JAX's coordination service.
-          heartbeat_seconds: see `Watch`.
+          spec: the position of this process among several.
+          client: the client of JAX's coordination service.
+          heartbeat_timeout_seconds: time without heartbeats after which a process counts as dead.
         """
-        self.index = place.index if place else 0
-        self.count = place.count if place else 1
-        self._client, self._round = client, 0
-        self._agreed = False  # That all end.
-        self._watch: Watchdog | None = None
+        self.process_index = spec.process_id if spec else 0
+        self.process_count = spec.num_processes if spec else 1
+        self._client, self._num_gathers = client, 0
+        self._agreed_to_stop = False
+        self._watchdog: Watchdog | None = None
         self._hosts = self._gather("join", socket.gethostname())
-        if place:
-            self._watch = Watchdog(client, place, self._hosts, heartbeat_seconds)
+        if spec:
+            self._watchdog = Watchdog(client, spec, self._hosts, heartbeat_timeout_seconds)
 
     @property
     def is_first(self) -> bool:
-        """Whether this is process 0."""
-        return self.index == 0
+        """Returns whether this is process 0."""
+        return self.process_index == 0
 
-    def largest(self, value: int) -> int:
-        """The largest of the processes' values."""
-        return max(map(int, self._gather("largest", str(value))))
+    def all_reduce_max(self, value: int) -> int:
+        """Returns the largest of the processes' values, in every process."""
+        return max(map(int, self._gather("all_reduce_max", str(value))))
 
-    def smallest(self, value: int) -> int:
-        """The smallest of the processes' values."""
-        return min(map(int, self._gather("smallest", str(value))))
+    def all_reduce_min(self, value: int) -> int:
+        """Returns the smallest of the processes' values, in every process."""
+        return min(map(int, self._gather("all_reduce_min", str(value))))
 
-    def agreed_signal(self, number: int | None) -> int | None:
-        """A request to end that any process has got, if there is one.
+    def agree_on_signal(self, signal_number: int | None) -> int | None:
+        """Returns a stop signal that any process has received, or None if no process has.
 
-        After that, the `Stopped` of each process is no failure that the others must hear of.
+        When there is one, all processes will raise `Stopped`, and the watchdogs will not report
+        that as a failure.
 
         Args:
-          number: of the signal that this process has got, or None.
+          signal_number: of the signal that this process has received, or None.
         """
-        number = self.largest(number or 0) or None
-        self._agreed |= number is not None
-        return number
+        agreed = self.all_reduce_max(signal_number or 0) or None
+        self._agreed_to_stop |= agreed is not None
+        return agreed
 
     def broadcast_from_first(self, text: str) -> str:
-        """What process 0 says."""
+        """Returns the text of process 0, in every process."""
         return self._gather("broadcast_from_first", text if self.is_first else "")[0]
 
-    def check_same(self, what: str, text: str) -> None:
-        """Makes sure that all processes say the same.
+    def check_same(self, name: str, text: str) -> None:
+        """Checks that all processes pass the same text.
 
         Args:
-          what: is said, such as "the config".
-          text: that says it.
+          name: the subject of the error message, such as "the config".
+          text: the value to be compared.
 
         Raises:
-          UserError: in all processes, naming one that differs from most.
+          UserError: in all processes, when the texts differ. It names a process whose text is not
+            the most frequent one.
         """
-        texts = self._gather(f"check_same {what}", text)
-        (most, _), *others = collections.Counter(texts).most_common()
-        if not others:
+        texts = self._gather(f"check_same {name}", text)
+        (usual_text, _), *other_texts = collections.Counter(texts).most_common()
+        if not other_texts:
             return
-        self._agreed = True
-        odd, usual = texts.index(others[0][0]), texts.index(most)
-        here, there = _where_they_differ(texts[odd], most)
+        self._agreed_to_stop = True
+        different, usual = texts.index(other_texts[0][0]), texts.index(usual_text)
+        different_excerpt, usual_excerpt = _excerpts(texts[different], usual_text)
         raise UserError(
-            f"{what} of process {odd} on {self._hosts[odd]} is not that of process {usual} on "
-            f"{self._hosts[usual]}: {here} is not {there}. Allowed is the same for all: start the "
-            "same command with the same software everywhere; or, for runs that have nothing to do "
-            "with each other, add --num_processes=1."
+            f"{name} of process {different} on {self._hosts[different]} differs from that of "
+            f"process {usual} on {self._hosts[usual]}: {different_excerpt} instead of "
+            f"{usual_excerpt}. It must be the same in all processes: start the same command with "
+            "the same software on all hosts, or add --num_processes=1 for independent runs."
         )
 
     def barrier(self, name: str) -> None:
-        """Waits until all processes are here."""
+        """Waits until all processes have called it with the same name."""
         self._gather(f"barrier {name}", "")
 
     @contextlib.contextmanager
     def first_then_others(self) -> Iterator[None]:
-        """The body is run by process 0, and, when this has done it, by all others."""
+        """Runs the body in process 0, and when that is done, in all others."""
         if not self.is_first:
-            self.barrier("the first is done")
+            self.barrier("process 0 is done")
         yield
         if self.is_first:
-            self.barrier("the first is done")
+            self.barrier("process 0 is done")
 
     def __enter__(self) -> Self:
-        if self._watch:
+        if self._watchdog:
             try:
                 _connect_devices()
             except BaseException as error:
@@ -129,60 +138,70 @@ class Cluster:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._watch is None:
+        if self._watchdog is None:
             return
-        if error is None or (self._agreed and isinstance(error, UserError | KeyboardInterrupt)):
-            self._leave(self._watch)
-            if error:  # Or JAX does it as Python ends.
+        is_stop = self._agreed_to_stop and isinstance(error, UserError | KeyboardInterrupt)
+        if error is None or is_stop:
+            self._leave(self._watchdog)
+            if error:  # Without this JAX would shut down at the end of Python, which is too late.
                 from jax import distributed
 
                 distributed.shutdown()
             return
         if _is_lost_connection(error):
-            self._watch.find_lost()
-        is_told = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
-        self._watch.announce_exit(str(error) if is_told else f"{type(error).__name__}: {error}")
-        if not is_told:
+            self._watchdog.report_lost_connection()
+        # `main.py` prints these as one line; all others are bugs.
+        is_expected = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
+        reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        self._watchdog.announce_exit(reason)
+        if not is_expected:
             sys.excepthook(type(error), error, trace)
             sys.stderr.flush()
-            os._exit(1)  # Python's own end would wait for the others.
+            os._exit(1)  # A normal exit would wait for the other processes.
 
-    def _leave(self, watch: Watchdog) -> None:
+    def _leave(self, watchdog: Watchdog) -> None:
+        """Waits until all processes are about to leave, and stops the watchdog."""
         try:
-            self.barrier("the end")
+            self.barrier("end")
         except Exception as error:
             if _is_lost_connection(error):
-                watch.find_lost()
+                watchdog.report_lost_connection()
             raise
-        watch.stop()
+        watchdog.stop()
 
-    def _gather(self, kind: str, text: str) -> list[str]:
-        """What all processes say, in their order.
+    def _gather(self, operation: str, text: str) -> list[str]:
+        """Gathers a text from every process, in the order of their indices.
 
         Args:
-          kind: of the call, the same in all of them.
-          text: that this one says.
+          operation: name of the collective operation, the same in all processes.
+          text: the text of this process.
+
+        Raises:
+          RuntimeError: when the processes call different operations, which is a bug.
         """
         if self._client is None:
             return [text]
-        self._round += 1
-        folder = f"cnn_jax/rounds/{self._round}"
-        self._client.key_value_set(f"{folder}/said/{self.index}", f"{kind}\n{text}")
-        if self._client.key_value_increment(f"{folder}/count", 1) == self.count:
-            # All are here, so all have read what was said in the round before.
-            self._client.key_value_delete(f"cnn_jax/rounds/{self._round - 1}")
+        self._num_gathers += 1
+        folder = f"cnn_jax/gathers/{self._num_gathers}"
+        self._client.key_value_set(f"{folder}/texts/{self.process_index}", f"{operation}\n{text}")
+        if self._client.key_value_increment(f"{folder}/count", 1) == self.process_count:
+            # All processes have arrived, so all of them have read the texts of the gather before.
+            self._client.key_value_delete(f"cnn_jax/gathers/{self._num_gathers - 1}")
             self._client.key_value_set(f"{folder}/complete", "yes")
-        self._await(f"{folder}/complete")
-        said = dict(self._client.key_value_dir_get(f"{folder}/said"))
-        lines = [said[f"{folder}/said/{index}"].partition("\n") for index in range(self.count)]
-        if any(line[0] != kind for line in lines):
-            raise RuntimeError(f"the processes are not in step: {[line[0] for line in lines]}")
-        return [line[2] for line in lines]
+        self._wait_for_key(f"{folder}/complete")
+        items = dict(self._client.key_value_dir_get(f"{folder}/texts"))
+        gathered = [
+            items[f"{folder}/texts/{index}"].partition("\n") for index in range(self.process_count)
+        ]
+        operations = [gathered_operation for gathered_operation, _, _ in gathered]
+        if any(gathered_operation != operation for gathered_operation in operations):
+            raise RuntimeError(f"the processes call different operations: {operations}")
+        return [gathered_text for _, _, gathered_text in gathered]
 
-    def _await(self, key: str) -> None:
+    def _wait_for_key(self, key: str) -> None:
         while True:
             try:
-                self._client.blocking_key_value_get(key, _SLICE_MS)
+                self._client.blocking_key_value_get(key, _POLL_MS)
                 return
             except RuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
@@ -190,13 +209,13 @@ class Cluster:
 
 
 def _connect_devices() -> None:
-    """Has XLA connect the processes while all of them are there.
+    """Makes XLA connect the processes now, while all of them are waiting for it.
 
-    On CPUs it gives them 30 seconds, from whenever the first one has something to add up, for each
-    set of devices: all of them, and, for Orbax, one of each process.
+    On CPUs the processes must connect within 30 seconds of the first collective operation, once for
+    each set of devices: all devices, and, for Orbax, one device of each process.
 
     Raises:
-      UserError: if they cannot be connected.
+      JaxRuntimeError: when they cannot be connected.
     """
     import jax
     import jax.numpy as jnp
@@ -216,19 +235,22 @@ def _connect_devices() -> None:
 
 
 def _is_lost_connection(error: BaseException | None) -> bool:
-    """Whether an exception, or what it comes from, may be the end of another process."""
+    """Returns whether an exception, or its cause, may come from the end of another process."""
     from jax.errors import JaxRuntimeError
 
     while error:
         text = str(error)
+        # RESOURCE_EXHAUSTED: the device's memory is full.
         if "Gloo" in text or (isinstance(error, JaxRuntimeError) and "EXHAUSTED" not in text):
             return True
         error = error.__cause__ or error.__context__
     return False
 
 
-def _where_they_differ(one: str, other: str) -> tuple[str, str]:
-    """The neighbourhood of the first difference."""
-    pairs = enumerate(itertools.zip_longest(one, other))
-    start = max(0, next(place for place, (here, there) in pairs if here != there) - 30)
-    return one[start : start + 60], other[start : start + 60]
+def _excerpts(text: str, other: str) -> tuple[str, str]:
+    """Returns the parts of two different texts around their first difference."""
+    pairs = enumerate(itertools.zip_longest(text, other))
+    position = next(position for position, (character, its_pair) in pairs if character != its_pair)
+    start = max(0, position - _CONTEXT_LENGTH)
+    end = start + _EXCERPT_LENGTH
+    return text[start:end], other[start:end]

@@ -1,7 +1,8 @@
-"""Which process of which cluster this one is: by flags, or by what its environment says.
+"""Finds out from flags or a launcher's environment which process of a cluster this one is.
 
-The environments are those that JAX knows. A process that is by itself must never wait for others:
-so an environment counts only where it says that this very program was started several times.
+The launchers are those that JAX knows: SLURM, Open MPI, Kubernetes and TPU pods. A process that was
+started alone must never wait for others, so an environment counts only if it says that the launcher
+has started this program several times.
 """
 
 import dataclasses
@@ -18,46 +19,50 @@ from cnn_jax.errors import UserError
 T = TypeVar("T")
 
 FLAGS = "--coordinator=HOST:PORT --num_processes=N --process_id=0..N-1"
-_FIRST_PORT, _NUM_PORTS = 61440, 4096  # Above those that Linux gives to whoever asks for one.
-_ASK_SECONDS = 120.0  # For names that a young pod's neighbours do not have yet.
+# Above the ports that Linux assigns by itself, so that they are usually free.
+_FIRST_PORT, _NUM_PORTS = 61440, 4096
+_EXAMPLE_ADDRESS = f"node1:{_FIRST_PORT}"
+_QUERY_TIMEOUT_SECONDS = 120.0  # The pods of a new job take a while to get their DNS names.
 
 
 @dataclasses.dataclass(frozen=True)
 class ProcessSpec:
-    """Where a process stands.
+    """The position of a process in its cluster; the fields are as in `jax.distributed.initialize`.
 
     Attributes:
-      coordinator: HOST:PORT, where process 0 listens.
-      count: of processes, at least 2.
-      index: of this process.
-      local_devices: those of this host that are this process's; None: all.
+      coordinator: HOST:PORT where process 0 listens.
+      num_processes: number of processes, at least 2.
+      process_id: index of this process, 0..num_processes - 1.
+      local_device_ids: indices of this host's devices that this process uses; None: all of them.
     """
 
     coordinator: str
-    count: int
-    index: int
-    local_devices: list[int] | None = None
+    num_processes: int
+    process_id: int
+    local_device_ids: list[int] | None = None
 
     @property
     def host(self) -> str:
-        """Where process 0 is."""
+        """Host of process 0; an IPv6 address without its brackets."""
         return self.coordinator.rpartition(":")[0].strip("[]")
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port where process 0 listens."""
         return int(self.coordinator.rpartition(":")[2])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Launcher:
-    """What an environment says."""
+    """The fields of a `ProcessSpec` as a launcher's environment gives them.
 
-    name: str
-    count: int
-    index: int
+    The coordinator is a function, since it is not always known, and not needed if a flag gives it.
+    """
+
+    num_processes: int
+    process_id: int
     coordinator: Callable[[], str]
-    local_devices: list[int] | None = None
+    local_device_ids: list[int] | None = None
 
 
 def detect_process(
@@ -66,51 +71,62 @@ def detect_process(
     process_id: int | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> ProcessSpec | None:
-    """Where this process stands, or None if it is alone.
+    """Returns the position of this process in its cluster, or None if it was started alone.
 
     Args:
-      coordinator: HOST:PORT of process 0, where a flag gives it.
-      num_processes: likewise; 1: alone, whatever the environment says.
-      process_id: likewise.
-      environment: for what no flag gives.
+      coordinator: HOST:PORT of process 0 from its flag, or None.
+      num_processes: number of processes from its flag, or None; 1 means alone, whatever the
+        environment says.
+      process_id: index of this process from its flag, or None.
+      environment: the environment variables, for what no flag gives.
 
     Raises:
-      UserError: when only a part is known, or something is no such thing.
+      UserError: when the position is incomplete or invalid, or Kubernetes or the TPU pod does not
+        tell it.
     """
-    flags = coordinator is not None, num_processes is not None, process_id is not None
-    around = None
-    if not all(flags) and num_processes != 1:
-        around = _detect_launcher(environment)
-    if around:
-        count = around.count if num_processes is None else num_processes
-        index = around.index if process_id is None else process_id
-        where = coordinator or environment.get("JAX_COORDINATOR_ADDRESS") or around.coordinator()
-        return _checked(ProcessSpec(where, count, index, around.local_devices))
-    if not any(flags):
+    is_given = coordinator is not None, num_processes is not None, process_id is not None
+    launcher = None
+    if not all(is_given) and num_processes != 1:
+        launcher = _detect_launcher(environment)
+    if launcher:
+        address = environment.get("JAX_COORDINATOR_ADDRESS")
+        return _checked(
+            ProcessSpec(
+                coordinator or address or launcher.coordinator(),
+                launcher.num_processes if num_processes is None else num_processes,
+                launcher.process_id if process_id is None else process_id,
+                launcher.local_device_ids,
+            )
+        )
+    if not any(is_given):
         return None
     if num_processes == 1 and not coordinator and not process_id:
         return None
-    missing = [word for word, given in zip(FLAGS.split(), flags, strict=True) if not given]
-    if missing or coordinator is None or num_processes is None or process_id is None:
+    if coordinator is None or num_processes is None or process_id is None:
+        flags = zip(FLAGS.split(), is_given, strict=True)
+        missing = " ".join(flag for flag, flag_is_given in flags if not flag_is_given)
         raise UserError(
-            f"no {' '.join(missing)} given, and the environment does not say it either: allowed "
-            f"are {FLAGS}, all three or none. Add what is missing."
+            f"no {missing} given: the flags {FLAGS} must be given together, unless a launcher such "
+            f"as SLURM sets their values in the environment. Add {missing}."
         )
-    place = _checked(ProcessSpec(coordinator, num_processes, process_id))
-    return place if place.count > 1 else None
+    spec = _checked(ProcessSpec(coordinator, num_processes, process_id))
+    return spec if spec.num_processes > 1 else None
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, done in a thread, so that signals are answered meanwhile.
+def run_with_timeout(seconds: float, function: Callable[[], T]) -> T:
+    """Runs a function in a thread, so that this thread can handle signals meanwhile.
+
+    Returns:
+      The function's return value. Its exceptions are raised here.
 
     Raises:
-      TimeoutError: when it takes longer. It is not stopped.
+      TimeoutError: when the function takes longer. Its thread keeps running.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
-            future.set_result(work())
+            future.set_result(function())
         except BaseException as error:
             future.set_exception(error)
 
@@ -118,150 +134,166 @@ def within(seconds: float, work: Callable[[], T]) -> T:
     return future.result(timeout=seconds)
 
 
-def _checked(place: ProcessSpec) -> ProcessSpec:
-    host, _, port = place.coordinator.rpartition(":")
+def _checked(spec: ProcessSpec) -> ProcessSpec:
+    """Returns the argument if its values are valid, and raises a UserError if not."""
+    host, _, port = spec.coordinator.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 2**16:
         raise UserError(
-            f"--coordinator={place.coordinator} is not HOST:PORT: allowed is the host of process 0 "
-            "with a free port there, 1 to 65535. Use one such as node1:61440."
+            f"--coordinator={spec.coordinator} is invalid: it must be HOST:PORT, the host of "
+            f"process 0 and a free port there, 1 to 65535. Use for example {_EXAMPLE_ADDRESS}."
         )
-    if not 0 <= place.index < place.count:
+    if not 0 <= spec.process_id < spec.num_processes:
         raise UserError(
-            f"process {place.index} of {place.count}: allowed are 0 to {place.count - 1}. "
-            "Mend --process_id or --num_processes."
+            f"--process_id={spec.process_id} is invalid with --num_processes={spec.num_processes}: "
+            f"it must be an integer from 0 to {spec.num_processes - 1}. Change one of the two."
         )
-    return place
+    return spec
 
 
 def _detect_launcher(environment: Mapping[str, str]) -> _Launcher | None:
-    # Open MPI's mpirun is used within SLURM's jobs as well, and says more.
-    for look in (_open_mpi, _slurm, _tpu, _kubernetes):
-        if around := look(environment):
-            return around
+    """Returns the first launcher that has started several processes, or None."""
+    # Open MPI's mpirun is also used within SLURM jobs, and is then the one that counts.
+    for detect in (_detect_open_mpi, _detect_slurm, _detect_tpu, _detect_kubernetes):
+        if launcher := detect(environment):
+            return launcher
     return None
 
 
-def _open_mpi(environment: Mapping[str, str]) -> _Launcher | None:
+def _detect_open_mpi(environment: Mapping[str, str]) -> _Launcher | None:
     if "OMPI_COMM_WORLD_SIZE" not in environment:
         return None
-    count = _number(environment, "OMPI_COMM_WORLD_SIZE", "mpirun")
-    if count < 2:
+    num_processes = _integer(environment, "OMPI_COMM_WORLD_SIZE", "mpirun")
+    if num_processes < 2:
         return None
 
     def coordinator() -> str:
-        uri = environment.get(
-            "OMPI_MCA_orte_hnp_uri", ""
-        )  # "1531576320.0;tcp://10.0.0.1,...:34911"
+        # "1531576320.0;tcp://10.0.0.1,...:34911"
+        uri = environment.get("OMPI_MCA_orte_hnp_uri", "")
         job, address = re.match(r"\d+", uri), re.search(r"tcp://([^,:]+)", uri)
         if not job or not address:
             raise UserError(
-                "mpirun does not say where process 0 is, as it is with Open MPI 5: allowed is it "
-                f"with --coordinator=HOST:PORT, such as {_example_port()}. Add it."
+                "mpirun does not tell the host of process 0 (Open MPI 5 never does): "
+                f"--coordinator must be given. Add --coordinator={_EXAMPLE_ADDRESS} with the "
+                "name of that host."
             )
-        return f"{address[1]}:{_port(environment, int(job[0]) // 4096)}"  # A multiple of 4096.
+        # The job's number is a multiple of 4096.
+        return f"{address[1]}:{_port(environment, int(job[0]) // 4096)}"
 
-    local = _number(environment, "OMPI_COMM_WORLD_LOCAL_RANK", "mpirun")
-    only = _number(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", "mpirun") == 1
-    index = _number(environment, "OMPI_COMM_WORLD_RANK", "mpirun")
-    devices = _local_devices(environment, local, only)
-    return _Launcher("Open MPI", count, index, coordinator, devices)
+    local_rank = _integer(environment, "OMPI_COMM_WORLD_LOCAL_RANK", "mpirun")
+    alone_on_host = _integer(environment, "OMPI_COMM_WORLD_LOCAL_SIZE", "mpirun") == 1
+    rank = _integer(environment, "OMPI_COMM_WORLD_RANK", "mpirun")
+    device_ids = _local_device_ids(environment, local_rank, alone_on_host)
+    return _Launcher(num_processes, rank, coordinator, device_ids)
 
 
-def _slurm(environment: Mapping[str, str]) -> _Launcher | None:
-    # In a batch script or in the shell of `salloc` there may be many tasks to come, but none yet.
-    needed = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
+def _detect_slurm(environment: Mapping[str, str]) -> _Launcher | None:
+    # A batch script and the shell of `salloc` have SLURM_NTASKS, but are not tasks of a step.
+    required = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
     tasks = "SLURM_STEP_NUM_TASKS" if "SLURM_STEP_NUM_TASKS" in environment else "SLURM_NTASKS"
-    if any(name not in environment for name in (*needed, tasks)):
+    if any(name not in environment for name in (*required, tasks)):
         return None
-    count = _number(environment, tasks, "srun")
-    if count < 2:
+    num_processes = _integer(environment, tasks, "srun")
+    if num_processes < 2:
         return None
     # "node1", "node1,login", "node[01-15]", "rack[1,3-4]-node".
     nodes = environment["SLURM_STEP_NODELIST"]
-    first = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,\[]*)", nodes)
-    host = "".join(part or "" for part in first.groups()) if first else ""
+    first_node = re.match(r"([^,\[]*)(?:\[(\w+)[^\]]*\])?([^,\[]*)", nodes)
+    host = "".join(part or "" for part in first_node.groups()) if first_node else ""
     step = environment.get("SLURM_STEP_ID", "0")
-    job = _number(environment, "SLURM_JOB_ID", "srun") + (int(step) if step.isdigit() else 0)
-    only = environment.get("SLURM_STEP_NUM_NODES") == str(count)
-    local = _number(environment, "SLURM_LOCALID", "srun")
+    job = _integer(environment, "SLURM_JOB_ID", "srun") + (int(step) if step.isdigit() else 0)
+    alone_on_host = environment.get("SLURM_STEP_NUM_NODES") == str(num_processes)
+    local_rank = _integer(environment, "SLURM_LOCALID", "srun")
     return _Launcher(
-        "SLURM",
-        count,
-        _number(environment, "SLURM_PROCID", "srun"),
+        num_processes,
+        _integer(environment, "SLURM_PROCID", "srun"),
         lambda: f"{host}:{_port(environment, job)}",
-        _local_devices(environment, local, only),
+        _local_device_ids(environment, local_rank, alone_on_host),
     )
 
 
-def _tpu(environment: Mapping[str, str]) -> _Launcher | None:
+def _detect_tpu(environment: Mapping[str, str]) -> _Launcher | None:
     platforms = environment.get("JAX_PLATFORMS", "")
     if platforms and "tpu" not in platforms:
         return None
     if importlib.util.find_spec("libtpu") is None:
-        return None  # JAX knows a TPU's host by it.
+        return None  # JAX, too, takes a host without this package for one without TPUs.
     from jax._src.clusters import GceTpuCluster, GkeTpuCluster
 
-    return _ask_jax("TPU pod", environment, GkeTpuCluster) or _ask_jax(
-        "TPU pod", environment, GceTpuCluster
+    return _query_jax("a TPU pod", environment, GkeTpuCluster) or _query_jax(
+        "a TPU pod", environment, GceTpuCluster
     )
 
 
-def _kubernetes(environment: Mapping[str, str]) -> _Launcher | None:
+def _detect_kubernetes(environment: Mapping[str, str]) -> _Launcher | None:
     if not {"KUBERNETES_SERVICE_HOST", "JOB_COMPLETION_INDEX"} <= environment.keys():
-        return None  # Not the pod of an indexed job: nobody could say which process this is.
+        return None  # Only the pods of an indexed Job have process indices.
     if importlib.util.find_spec("kubernetes") is None:
-        return None  # JAX asks the cluster by means of it.
+        return None  # JAX needs this package to query the cluster.
     from jax._src.clusters import K8sCluster
 
-    return _ask_jax("Kubernetes", environment, K8sCluster)
+    return _query_jax("Kubernetes", environment, K8sCluster)
 
 
-def _ask_jax(name: str, environment: Mapping[str, str], cluster: Any) -> _Launcher | None:
-    """What JAX finds out by asking others, which may take long and fail in many ways."""
+def _query_jax(name: str, environment: Mapping[str, str], cluster: Any) -> _Launcher | None:
+    """Returns the position of this process, which one of JAX's cluster classes requests.
+
+    Args:
+      name: of the kind of cluster, for the error message.
+      environment: may set JAX_COORDINATOR_PORT.
+      cluster: a subclass of JAX's `ClusterEnv`.
+
+    Returns:
+      The position of this process, or None if it is not one of several processes.
+
+    Raises:
+      UserError: when the requests fail or take too long.
+    """
     port = environment.get("JAX_COORDINATOR_PORT")
 
-    def ask() -> _Launcher | None:
-        if not cluster.is_env_present() or (count := cluster.get_process_count()) < 2:
+    def query() -> _Launcher | None:
+        if not cluster.is_env_present() or (num_processes := cluster.get_process_count()) < 2:
             return None
-        where = cluster.get_coordinator_address(
-            timeout_secs=int(_ASK_SECONDS), override_coordinator_port=port
+        address = cluster.get_coordinator_address(
+            timeout_secs=int(_QUERY_TIMEOUT_SECONDS), override_coordinator_port=port
         )
-        return _Launcher(name, count, cluster.get_process_id(), lambda: where)
+        return _Launcher(num_processes, cluster.get_process_id(), lambda: address)
 
     try:
-        return within(_ASK_SECONDS, ask)
-    except Exception as error:  # Of three libraries; or a TimeoutError.
+        return run_with_timeout(_QUERY_TIMEOUT_SECONDS, query)
+    except Exception as error:  # Three libraries raise many types; or it is a TimeoutError.
         raise UserError(
-            f"this is a process in a {name}, but not which one ({str(error) or 'no answer'}): "
-            f"allowed is a {name} that says it, or {FLAGS}, or --num_processes=1 for a process "
-            "alone. Mend it, or add flags."
+            f"JAX cannot find out which process of {name} this is ({str(error) or 'no answer'}): "
+            f"its requests must be answered. Fix that, or add {FLAGS}, or add --num_processes=1 to "
+            "train with this process only."
         ) from error
 
 
-def _local_devices(environment: Mapping[str, str], local: int, only: bool) -> list[int] | None:
-    """One GPU for each process, as JAX has it, but all for a process that is alone on its host.
+def _local_device_ids(
+    environment: Mapping[str, str], local_rank: int, alone_on_host: bool
+) -> list[int] | None:
+    """Returns the GPU of this process: the one with its rank on the host; None: all that it sees.
 
-    Nor has a process anything to choose where its scheduler shows it a single one.
+    A process takes all GPUs that it sees if it is alone on its host, if the launcher shows it only
+    one, or if JAX_LOCAL_DEVICE_IDS, which JAX reads itself, names them.
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES")
-    one = visible is not None and "," not in visible
-    return None if only or one or environment.get("JAX_LOCAL_DEVICE_IDS") else [local]
+    sees_one = visible is not None and "," not in visible
+    if alone_on_host or sees_one or environment.get("JAX_LOCAL_DEVICE_IDS"):
+        return None
+    return [local_rank]
 
 
 def _port(environment: Mapping[str, str], job: int) -> int | str:
-    """The same for all processes of a job, and another one for its neighbours."""
+    """Returns the coordinator's port: the same for all processes of a job, another for each job."""
     return environment.get("JAX_COORDINATOR_PORT") or _FIRST_PORT + job % _NUM_PORTS
 
 
-def _example_port() -> str:
-    return f"node1:{_FIRST_PORT}"
-
-
-def _number(environment: Mapping[str, str], name: str, starter: str) -> int:
+def _integer(environment: Mapping[str, str], name: str, command: str) -> int:
+    """Returns the value of an environment variable that a launcher's command has set."""
     value = environment.get(name, "")
     if not value.isascii() or not value.isdigit():
         raise UserError(
-            f"{name}={value} in the environment: allowed is a number, as {starter} sets it. "
-            f"Start with {starter}, or use {FLAGS}."
+            f"{name}={value} in the environment is invalid: it must be an integer, as {command} "
+            f"sets it. Start the program with {command}, or add {FLAGS}."
         )
     return int(value)

@@ -1,9 +1,9 @@
-"""Compiled programs on disk, so that a second start need not compile them again.
+"""The compilation cache: compiled programs on disk, so that a later start does not compile them.
 
-JAX has such a cache, and knows a program by its contents, its own version and the compiler's
-options. But it would run damaged machine code, leaves half a file for ever, and does not look at
-the features of a processor. So here it is given a folder of this process alone, with copies of
-those programs that are whole; what it adds is kept, with a digest, in the user's cache folder.
+JAX has such a cache, keyed by a program's text, JAX's version and the compiler's options. But JAX
+would run damaged machine code, would keep a truncated entry forever, and does not key by the
+processor's features. So JAX is given a folder private to this process, with copies of the intact
+entries; entries that JAX adds are kept, with a checksum, in the user's cache folder.
 """
 
 import contextlib
@@ -22,21 +22,21 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from cnn_jax.io import files
 
-MAX_PROGRAMS = 200  # Some 10 MB. The first run adds six, one of another recipe fewer.
-_PROGRAMS = "*-cache"  # As JAX names them.
-_PRIVATE = "of-one-process-"
-_LEFT_SECONDS = 24 * 3600.0  # No compilation takes so long.
+MAX_PROGRAMS = 200  # About 10 MB. The first run adds six, a run of another config fewer.
+_PROGRAMS = "*-cache"  # JAX's names of entries.
+_PRIVATE = "of-one-process-"  # Prefix of the private folders.
+_STALE_SECONDS = 24 * 3600.0  # No compilation takes so long.
 
 
 def folder() -> Path:
-    """Where programs for this machine are: a folder for each jaxlib, platform and processor."""
+    """Returns the cache folder of this jaxlib version, platform and processor."""
     processor = hashlib.sha256(_processor().encode()).hexdigest()[:16]
     name = f"jaxlib-{version('jaxlib')}-{jax.default_backend()}-{processor}"
     return files.cache_folder() / "programs" / name
 
 
 def _processor() -> str:
-    """The processor with its features, where Linux tells them."""
+    """Describes the processor, with its features where Linux lists them."""
     features = ""
     with contextlib.suppress(OSError):
         core = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
@@ -47,50 +47,50 @@ def _processor() -> str:
 
 @contextlib.contextmanager
 def enabled() -> Iterator[None]:
-    """While it lasts, JAX takes programs from `folder`, and what it compiles is kept there.
+    """Context manager in which JAX reads programs from `folder` and adds what it compiles.
 
-    Nothing happens where the user has settled it otherwise (JAX_ENABLE_COMPILATION_CACHE=0 means no
-    cache, JAX_COMPILATION_CACHE_DIR another one) or where no folder can be made.
+    Does nothing where the user has configured JAX otherwise (JAX_ENABLE_COMPILATION_CACHE=0: no
+    cache; JAX_COMPILATION_CACHE_DIR: another one) or where no folder can be created.
     """
     settings = jax.config.values
     if not settings["jax_enable_compilation_cache"] or settings["jax_compilation_cache_dir"]:
         yield
         return
-    kept = folder()
+    shared = folder()
     with contextlib.ExitStack() as stack:
-        own = None
+        private = None
         with contextlib.suppress(OSError):
-            kept.mkdir(parents=True, exist_ok=True)
-            _clear_away(kept.parent)
-            private = tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=kept.parent)
-            own = Path(stack.enter_context(private))
-        if own is None:
+            shared.mkdir(parents=True, exist_ok=True)
+            _remove_stale(shared.parent)
+            temporary = tempfile.TemporaryDirectory(prefix=_PRIVATE, dir=shared.parent)
+            private = Path(stack.enter_context(temporary))
+        if private is None:
             yield
             return
-        known = _copy_whole(kept, own)
-        with _looked_up_by_jax(own):
+        known = _copy_intact(shared, private)
+        with _used_by_jax(private):
             yield
-        _keep(own, known, kept)
+        _add_new(private, known, shared)
 
 
-def _clear_away(parent: Path) -> None:
-    """Removes the folders of processes that have died."""
-    for left in parent.glob(f"{_PRIVATE}*"):
+def _remove_stale(parent: Path) -> None:
+    """Removes the private folders of processes that have died."""
+    for stale in parent.glob(f"{_PRIVATE}*"):
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _LEFT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(stale, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _looked_up_by_jax(own: Path) -> Iterator[None]:
-    ours = {
-        "jax_compilation_cache_dir": str(own),
+def _used_by_jax(private: Path) -> Iterator[None]:
+    settings = {
+        "jax_compilation_cache_dir": str(private),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
-        # XLA's own caches lie beside the programs, and so their path would be a part of the key.
+        # XLA's own caches lie beside the programs, and their path would be part of the key.
         "jax_persistent_cache_enable_xla_caches": "none",
     }
-    before = {name: jax.config.values[name] for name in ours}
-    _configure(ours)
+    before = {name: jax.config.values[name] for name in settings}
+    _configure(settings)
     try:
         yield
     finally:
@@ -100,30 +100,30 @@ def _looked_up_by_jax(own: Path) -> Iterator[None]:
 def _configure(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
-    reset_cache()  # JAX would stay with the folder of its first compilation.
+    reset_cache()  # JAX would keep using the folder of its first compilation.
 
 
-def _copy_whole(kept: Path, own: Path) -> set[str]:
-    """Copies the programs that match their digests, and returns their names."""
+def _copy_intact(shared: Path, private: Path) -> set[str]:
+    """Copies the programs that match their checksums, and returns their names."""
     known = set()
-    for path in kept.glob(_PROGRAMS):
+    for path in shared.glob(_PROGRAMS):
         if program := files.read_checksummed(path):
-            with contextlib.suppress(OSError):  # It costs only the cache.
-                unfinished = own / "unfinished"  # JAX must not see half of it on a full disk.
-                unfinished.write_bytes(program)
-                unfinished.replace(own / path.name)
+            with contextlib.suppress(OSError):  # A failure costs only the cached program.
+                incomplete = private / "incomplete"  # On a full disk JAX must not read a part.
+                incomplete.write_bytes(program)
+                incomplete.replace(private / path.name)
                 known.add(path.name)
     return known
 
 
-def _keep(own: Path, known: set[str], kept: Path) -> None:
-    """Adds the programs that are not known yet, each whole or not at all; the oldest make room."""
-    for path in own.glob(_PROGRAMS):
+def _add_new(private: Path, known: set[str], shared: Path) -> None:
+    """Adds new programs to the shared folder, each atomically, and removes the oldest ones."""
+    for path in private.glob(_PROGRAMS):
         if path.name not in known:
-            with contextlib.suppress(OSError):  # It costs only the cache.
-                files.write_checksummed(kept / path.name, path.read_bytes())
+            with contextlib.suppress(OSError):  # A failure costs only the cached program.
+                files.write_checksummed(shared / path.name, path.read_bytes())
     dated = []
-    for path in kept.glob("*"):  # With what a process left unfinished.
+    for path in shared.glob("*"):  # Incomplete files of dead processes as well.
         with contextlib.suppress(OSError):
             dated.append((path.stat().st_mtime_ns, path))
     for _, path in sorted(dated, reverse=True)[MAX_PROGRAMS:]:

@@ -1,6 +1,7 @@
-"""Compiles what a run needs, from shapes alone, before there are parameters or data."""
+"""Compiles the programs of a run from shapes alone, before there are parameters or data."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -13,97 +14,138 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data, train
 from cnn_jax.config import sweep
-from cnn_jax.engine import compilation_cache, loops, sharding
+from cnn_jax.engine import compilation_cache, loops, many_models, sharding
 from cnn_jax.nn.metrics import Metrics
 
 
 class ChunkSizes(NamedTuple):
-    """Of how many batches a piece of a stream consists, at most.
+    """The largest number of batches in a chunk of a stream.
 
     Attributes:
-      train: where they are trained on.
-      evaluate: where they are scored.
+      train: batches of a training chunk.
+      evaluate: batches of an evaluation chunk.
     """
 
     train: int
     evaluate: int
 
 
+class Loops(NamedTuple):
+    """The loops of `loops`, jitted, with `mesh` and `batch_size` bound."""
+
+    train_steps: jax.stages.Wrapped
+    train_batches: jax.stages.Wrapped
+    evaluate: jax.stages.Wrapped
+    evaluate_batches: jax.stages.Wrapped
+
+
 @dataclasses.dataclass(frozen=True)
 class Programs:
-    """The compiled programs of a run, for its networks, devices and feed.
+    """The compiled programs of a run, for its models, devices and feed.
 
     Attributes:
-      initial_state: seeds and swept numbers, see `networks` -> `train.TrainState` of all networks.
-      epoch_permutations: seeds, epoch -> int32 [M, num_train], see `train.epoch_permutation`.
-      train_steps: as in `loops.Loops`; `train_batches` where data are streamed.
-      evaluate: as in `loops.Loops`; `evaluate_batches` where data are streamed.
-      chunk: of the stream that they take; None: they take all examples at once.
-      seconds: that it took to have them.
+      initial_state: seeds, hyperparameters (from `sweep.seeds_and_hyperparameters`) ->
+        `train.TrainState` of M models.
+      epoch_permutations: seeds, epoch -> int32 [M, num_train], from `train.epoch_permutation`.
+      train_steps: `loops.train_steps`; `loops.train_batches` for a stream.
+      evaluate: `loops.evaluate`; `loops.evaluate_batches` for a stream.
+      chunk_sizes: chunks of the stream that they take; None: all examples are in device memory.
+      seconds: time it took to compile them or to read them from the cache.
     """
 
     initial_state: jax.stages.Compiled
     epoch_permutations: jax.stages.Compiled
     train_steps: jax.stages.Compiled
     evaluate: jax.stages.Compiled
-    chunk: ChunkSizes | None
+    chunk_sizes: ChunkSizes | None
     seconds: float
 
 
-def state_shapes(config: ConfigDict, info: data.Info, mesh: Mesh) -> train.TrainState:
-    """The state of a run with shapes instead of arrays."""
-    initial = _initial_state(config, info, mesh)
-    shapes: train.TrainState = jax.eval_shape(initial, *sweep.seeds_and_hyperparameters(config))
-    found: train.TrainState = _with_sharding(shapes, sharding.sharded_by_model(mesh))
-    return found
+def compiler_options(deterministic: bool) -> dict[str, bool | str]:
+    """Returns XLA's options for every program; `deterministic` as in `compiled_loops`."""
+    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
+    if jax.__version_info__ < (0, 11):
+        # There the newer CPU library for products runs a small result, such as the gradient of a
+        # kernel, on one core only: a step takes a fifth longer. Its sums are faster than XLA's own.
+        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
+    return options
+
+
+@functools.cache
+def compiled_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> Loops:
+    """Returns the loops, which compile at their first call for given shapes.
+
+    Args:
+      deterministic: forbids kernels and autotuning whose results differ between runs. It matters on
+        GPUs; XLA has no such kernels elsewhere.
+      mesh: from `sharding.make_mesh`.
+      batch_size: training batch size, over all devices.
+    """
+    options = compiler_options(deterministic)
+    everywhere = sharding.replicated(mesh)
+    train_result = (sharding.sharded_by_model(mesh), everywhere, everywhere)
+
+    def jit(loop: Callable[..., Any], out: Any, *donated: int, **static: Any) -> jax.stages.Wrapped:
+        # `jit` names a program after its function.
+        bound = functools.wraps(loop)(functools.partial(loop, mesh=mesh, **static))
+        return jax.jit(bound, out_shardings=out, donate_argnums=donated, compiler_options=options)
+
+    return Loops(
+        jit(loops.train_steps, train_result, 0, batch_size=batch_size),
+        jit(loops.train_batches, train_result, 0),
+        jit(loops.evaluate, everywhere),
+        jit(loops.evaluate_batches, everywhere),
+    )
 
 
 def compile_programs(
     config: ConfigDict,
     info: data.Info,
     mesh: Mesh,
-    chunk: ChunkSizes | None,
+    chunk_sizes: ChunkSizes | None,
     clock: Callable[[], float],
 ) -> Programs:
-    """Compiles the programs of a run, or takes them from `program_cache`.
+    """Compiles the programs of a run, or reads them from the compilation cache.
 
     Args:
-      config: as checked by `config.check`.
-      info: of the data set, whose training and test examples the programs expect in one array, the
-        training examples first.
-      mesh: of `parallel.make_mesh`.
-      chunk: of a stream; None: all examples are in memory.
-      clock: seconds as a function of nothing.
+      config: config checked by `schema.check`.
+      info: its data set. The programs expect all examples in one array, the training examples
+        before the test examples.
+      mesh: from `sharding.make_mesh`.
+      chunk_sizes: chunks of a stream; None: all examples are in device memory.
+      clock: returns the time in seconds.
     """
     started = clock()
-    wrapped = loops.compiled_loops(config.deterministic, mesh, config.batch_size)
-    seeds, swept = sweep.seeds_and_hyperparameters(config)
-    drawn = _initial_state(config, info, mesh).trace(seeds, swept)
-    state = _with_sharding(drawn.out_info, sharding.sharded_by_model(mesh))
-    num_networks = len(seeds)
+    jitted = compiled_loops(config.deterministic, mesh, config.batch_size)
+    seeds, hyperparameters = sweep.seeds_and_hyperparameters(config)
+    traced_init = _initial_state(config, info, mesh).trace(seeds, hyperparameters)
+    state = _with_sharding(traced_init.out_info, sharding.sharded_by_model(mesh))
+    num_models = len(seeds)
     everywhere = sharding.replicated(mesh)
-    total = _with_sharding(jax.eval_shape(lambda: Metrics.empty(num_networks)), everywhere)
-    if chunk is None:
-        order = jax.ShapeDtypeStruct(
-            (num_networks, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
+    total = _with_sharding(jax.eval_shape(lambda: Metrics.empty(num_models)), everywhere)
+    if chunk_sizes is None:
+        permutation = jax.ShapeDtypeStruct(
+            (num_models, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
         )
         examples = example_shapes(info, mesh)
-        steps = wrapped.train_steps.lower(state, total, *examples, order, 0, 0)
+        train_steps = jitted.train_steps.lower(state, total, *examples, permutation, 0, 0)
     else:
-        batches = batch_shapes(config, info, mesh, chunk.train, num_networks)
-        steps = wrapped.train_batches.lower(state, total, *batches, 0)
+        batches = batch_shapes(config, info, mesh, chunk_sizes.train, num_models)
+        train_steps = jitted.train_batches.lower(state, total, *batches, 0)
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
     with compilation_cache.enabled(), ThreadPoolExecutor() as threads:
-        train_steps = threads.submit(steps.compile)
-        evaluate = threads.submit(_lower_evaluate(config, info, mesh, chunk, state).compile)
-        initial = threads.submit(drawn.lower().compile)
-        orders = threads.submit(_orders(info.num_train, mesh).lower(seeds, 0).compile)
+        compiled_train = threads.submit(train_steps.compile)
+        evaluate = _lower_evaluate(config, info, mesh, chunk_sizes, state)
+        compiled_evaluate = threads.submit(evaluate.compile)
+        compiled_init = threads.submit(traced_init.lower().compile)
+        permutations = _epoch_permutations(info.num_train, mesh).lower(seeds, 0)
+        compiled_permutations = threads.submit(permutations.compile)
     return Programs(
-        initial_state=initial.result(),
-        epoch_permutations=orders.result(),
-        train_steps=train_steps.result(),
-        evaluate=evaluate.result(),
-        chunk=chunk,
+        initial_state=compiled_init.result(),
+        epoch_permutations=compiled_permutations.result(),
+        train_steps=compiled_train.result(),
+        evaluate=compiled_evaluate.result(),
+        chunk_sizes=chunk_sizes,
         seconds=clock() - started,
     )
 
@@ -111,13 +153,13 @@ def compile_programs(
 def compile_evaluate(
     config: ConfigDict, info: data.Info, mesh: Mesh, state: train.TrainState
 ) -> jax.stages.Compiled:
-    """The program `evaluate` alone, for examples in memory.
+    """Compiles `loops.evaluate` alone, for examples in device memory.
 
     Args:
-      config: as in `compile_programs`, as are `info` and `mesh`.
-      info: see there.
-      mesh: see there.
-      state: what it is going to be called with, or its shapes.
+      config: config checked by `schema.check`.
+      info: the examples that it will be called with.
+      mesh: from `sharding.make_mesh`.
+      state: the state that it will be called with, or its shapes.
     """
     with compilation_cache.enabled():
         return _lower_evaluate(config, info, mesh, None, state).compile()
@@ -127,34 +169,43 @@ def _lower_evaluate(
     config: ConfigDict,
     info: data.Info,
     mesh: Mesh,
-    chunk: ChunkSizes | None,
+    chunk_sizes: ChunkSizes | None,
     state: train.TrainState,
 ) -> jax.stages.Lowered:
-    compiled = loops.compiled_loops(config.deterministic, mesh, config.batch_size)
-    empty = jax.eval_shape(
-        lambda: loops.EvalMetrics.empty(sweep.count_models(config), config.num_models)
-    )
+    jitted = compiled_loops(config.deterministic, mesh, config.batch_size)
+    num_models = sweep.count_models(config)
+    empty = jax.eval_shape(lambda: loops.EvalMetrics.empty(num_models, config.num_models))
     total = _with_sharding(empty, sharding.replicated(mesh))
-    if chunk is None:
-        return compiled.evaluate.lower(state, total, *example_shapes(info, mesh), 0, 0)
-    batches = batch_shapes(config, info, mesh, chunk.evaluate, None)
-    return compiled.evaluate_batches.lower(state, total, *batches, 0)
+    if chunk_sizes is None:
+        return jitted.evaluate.lower(state, total, *example_shapes(info, mesh), 0, 0)
+    batches = batch_shapes(config, info, mesh, chunk_sizes.evaluate, None)
+    return jitted.evaluate_batches.lower(state, total, *batches, 0)
+
+
+def state_shapes(config: ConfigDict, info: data.Info, mesh: Mesh) -> train.TrainState:
+    """Returns the state of a run with shapes instead of arrays."""
+    initial_state = _initial_state(config, info, mesh)
+    shapes = jax.eval_shape(initial_state, *sweep.seeds_and_hyperparameters(config))
+    return _with_sharding(shapes, sharding.sharded_by_model(mesh))
 
 
 def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stages.Wrapped:
-    """`train.create_train_state` as a function of seeds and swept numbers, to be compiled."""
+    """Returns `train.create_train_state`, jitted, as a function of seeds and hyperparameters."""
 
-    def initial_state(seeds: Array, swept: dict[str, Array]) -> train.TrainState:
-        def one(seed: Array, swept: dict[str, Array]) -> train.TrainState:
-            key = jax.random.key(seed)
+    def initial_state(seeds: Array, hyperparameters: dict[str, Array]) -> train.TrainState:
+        def create(seed: Array, hyperparameters: dict[str, Array]) -> train.TrainState:
             return train.create_train_state(
-                config, key, info.image_shape, info.num_classes, info.num_train, swept
+                config,
+                jax.random.key(seed),
+                info.image_shape,
+                info.num_classes,
+                info.num_train,
+                hyperparameters,
             )
 
-        state: train.TrainState = sharding.map_models(mesh, one, seeds, swept)
-        return state
+        return many_models.map_models(mesh, create, seeds, hyperparameters)
 
-    # It runs once, so its compiler need not try hard.
+    # It runs once, so fast code is not worth a long compilation.
     return jax.jit(
         initial_state,
         out_shardings=sharding.sharded_by_model(mesh),
@@ -162,19 +213,20 @@ def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stage
     )
 
 
-def _orders(num_train: int, mesh: Mesh) -> jax.stages.Wrapped:
-    def orders(seeds: Array, epoch: Array | int) -> Array:
-        def one(seed: Array) -> Array:
+def _epoch_permutations(num_train: int, mesh: Mesh) -> jax.stages.Wrapped:
+    """Returns `train.epoch_permutation`, jitted, for the seeds of many models."""
+
+    def epoch_permutations(seeds: Array, epoch: Array | int) -> Array:
+        def permutation(seed: Array) -> Array:
             return train.epoch_permutation(seed, epoch, num_train)
 
-        found: Array = sharding.map_models(mesh, one, seeds)
-        return found
+        return many_models.map_models(mesh, permutation, seeds)
 
-    return jax.jit(orders, out_shardings=sharding.sharded_by_model(mesh))
+    return jax.jit(epoch_permutations, out_shardings=sharding.sharded_by_model(mesh))
 
 
 def example_shapes(info: data.Info, mesh: Mesh) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes of images and labels in memory, which every device has."""
+    """Returns the shapes of images and labels in device memory, which every device has."""
     num_examples = info.num_train + info.num_test
     everywhere = sharding.replicated(mesh)
     return (
@@ -184,25 +236,23 @@ def example_shapes(info: data.Info, mesh: Mesh) -> tuple[jax.ShapeDtypeStruct, .
 
 
 def batch_shapes(
-    config: ConfigDict, info: data.Info, mesh: Mesh, num_batches: int, num_networks: int | None
+    config: ConfigDict, info: data.Info, mesh: Mesh, num_batches: int, num_models: int | None
 ) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Shapes of images and labels of a piece of a stream, as `loops` takes them.
+    """Returns the shapes of images and labels of a chunk of a stream.
 
     Args:
-      config: as in `compile_programs`, as are `info` and `mesh`.
-      info: see there.
-      mesh: see there.
-      num_batches: of the piece, at most.
-      num_networks: that are trained on them, each on its own; None: all are scored on the same.
+      config: config checked by `schema.check`.
+      info: its data set.
+      mesh: from `sharding.make_mesh`.
+      num_batches: largest number of batches in the chunk.
+      num_models: number of models to train, each on batches of its own; None: all models are
+        evaluated on the same batches.
     """
-    size = loops.eval_batch_size(mesh) if num_networks is None else config.batch_size
-    axes = () if num_networks is None else (num_networks,)
-    shape = (
-        *axes,
-        num_batches,
-        *jax.eval_shape(lambda: sharding.batch_positions(mesh, size)).shape,
-    )
-    shared = sharding.batches_sharding(mesh, model_axis=num_networks is not None)
+    size = loops.eval_batch_size(mesh) if num_models is None else config.batch_size
+    axes = () if num_models is None else (num_models,)
+    in_batch = jax.eval_shape(lambda: sharding.batch_positions(mesh, size))
+    shape = (*axes, num_batches, *in_batch.shape)
+    shared = sharding.batches_sharding(mesh, model_axis=num_models is not None)
     return (
         jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8, sharding=shared),
         jax.ShapeDtypeStruct(shape, jnp.int32, sharding=shared),

@@ -1,56 +1,52 @@
-"""The compiled loops over many steps, for any number of networks and devices.
+"""The compiled loops over many steps, for any number of models and devices.
 
 Sums of metrics go in and come out, so that two calls add up as one does, to the last bit. The
-numbers of steps are arguments, not constants, so that a piece of any length runs the same program.
+number of steps is an argument, not a constant, so that one program runs chunks of any length.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
-from cnn_jax.engine.sharding import (
-    DATA,
-    batch_positions,
-    map_models,
-    replicated,
-    shard_batch,
-    sharded_by_model,
-)
+from cnn_jax.engine.many_models import map_models
+from cnn_jax.engine.sharding import DATA, batch_positions, shard_batch
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import Batch, TrainState, logits_of, train_step
 
-EVAL_BATCH_SIZE = 200  # Of a device. Divides MNIST's 60,000 and 10,000; its maps fit a CPU's cache.
+# Examples a device scores at once. Divides MNIST's 60,000 and 10,000; its feature maps fit into a
+# CPU's cache.
+EVAL_BATCH_SIZE = 200
 
-_Carry = tuple[TrainState, Metrics, Metrics]
+_TrainResult = tuple[TrainState, Metrics, Metrics]
 
 
 class EvalMetrics(NamedTuple):
-    """The metrics of M networks, and of C ensembles.
+    """Metrics of M models, and of C ensembles of M / C models each.
 
     Attributes:
-      models: of the models, [M].
-      ensembles: [C], of the mean of the probabilities of M / C networks that follow each other;
-        None where there is one network in each.
+      models: metrics [M].
+      ensembles: metrics [C] of the mean of the probabilities of M / C consecutive models; None
+        where an ensemble would have one model.
     """
 
     models: Metrics
     ensembles: Metrics | None
 
     @classmethod
-    def empty(cls, num_networks: int, num_models: int) -> "EvalMetrics":
-        """Those of no examples.
+    def empty(cls, num_models: int, ensemble_size: int) -> "EvalMetrics":
+        """Returns the metrics of zero examples.
 
         Args:
-          num_networks: M.
-          num_models: M / C.
+          num_models: M.
+          ensemble_size: M / C.
         """
-        ensembles = Metrics.empty(num_networks // num_models) if num_models > 1 else None
-        return cls(Metrics.empty(num_networks), ensembles)
+        ensembles = Metrics.empty(num_models // ensemble_size) if ensemble_size > 1 else None
+        return cls(Metrics.empty(num_models), ensembles)
 
 
 def _train(
@@ -58,83 +54,85 @@ def _train(
     state: TrainState,
     total: Metrics,
     num_steps: Array | int,
-    own: Callable[[Array], Any],
-    batch: Callable[[Any], Batch],
-) -> _Carry:
-    """Takes steps.
+    select: Callable[[Array], Any],
+    make_batch: Callable[[Any], Batch],
+) -> _TrainResult:
+    """Takes training steps.
 
     Args:
-      mesh: of `parallel.make_mesh`.
-      state: of M networks.
-      total: metrics [M] of the batches before.
-      num_steps: how many.
-      own: number of a step, from 0 -> what differs between the networks' batches, a tree of arrays
+      mesh: from `sharding.make_mesh`.
+      state: state of M models.
+      total: metrics [M] of earlier batches.
+      num_steps: number of steps.
+      select: step, from 0 -> whatever differs between the models' batches, a tree of arrays
         [M, ...].
-      batch: what is a network's own -> its batch.
+      make_batch: one model's part of that tree -> its batch.
 
     Returns:
-      The state, the sum of the metrics, and those of the last batch.
+      The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def one(state: TrainState, total: Metrics, own: Any) -> _Carry:
-        state, last = train_step(state, batch(own))
-        return state, total.merge(last), last
+    def step(state: TrainState, total: Metrics, selection: Any) -> _TrainResult:
+        state, metrics = train_step(state, make_batch(selection))
+        return state, total.merge(metrics), metrics
 
-    def body(index: Array, carry: _Carry) -> _Carry:
-        state, total, _ = carry
-        spread = jax.tree.map(lambda a: shard_batch(mesh, a, model_axis=True), own(index))
-        return cast(_Carry, map_models(mesh, one, state, total, spread))
+    def body(index: Array, carry: _TrainResult) -> _TrainResult:
+        state, total, first = carry
+        selection = jax.tree.map(lambda a: shard_batch(mesh, a, model_axis=True), select(index))
+        state, total, metrics = map_models(mesh, step, state, total, selection)
+        first = jax.tree.map(functools.partial(jnp.where, index == 0), metrics, first)
+        return state, total, first
 
-    carry: _Carry = (state, total, Metrics.empty(*total.count.shape))
-    return cast(_Carry, jax.lax.fori_loop(0, num_steps, body, carry))
+    carry = (state, total, Metrics.empty(*total.count.shape))
+    return jax.lax.fori_loop(0, num_steps, body, carry)
 
 
-def _train_steps(
+def train_steps(
     state: TrainState,
     total: Metrics,
     image: Array,
     label: Array,
-    order: Array,
+    permutation: Array,
     first: Array | int,
     num_steps: Array | int,
     *,
     batch_size: int,
     mesh: Mesh,
-) -> _Carry:
-    """Steps first .. first + num_steps - 1 of an epoch, on examples that every device has.
+) -> _TrainResult:
+    """Takes the steps first .. first + num_steps - 1 of an epoch, on examples in device memory.
 
     Args:
-      state: of M networks; donated.
-      total: metrics [M] of the batches before, to which those of these are added.
-      image: uint8 [N, H, W, C], of which `order` chooses.
+      state: state of M models; donated.
+      total: metrics [M] of earlier batches.
+      image: uint8 [N, H, W, C]; every device has all of them.
       label: int32 [N].
-      order: int32 [M, num_examples], each from `train.epoch_order`.
-      first: number of the first batch, from 0.
-      num_steps: how many batches.
-      batch_size: static; the last batch of an epoch, and those that the devices cannot share
-        evenly, are filled up and masked.
+      permutation: int32 [M, num_examples], each row from `train.epoch_permutation`.
+      first: index of the first batch, from 0.
+      num_steps: number of batches.
+      batch_size: static; the last batch of an epoch, and batches that the devices cannot share
+        evenly, are padded and masked.
       mesh: static.
 
     Returns:
-      The state, the sum of the metrics, and those of the last batch.
+      The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
-    place = batch_positions(mesh, batch_size)
-    num_examples = order.shape[1]
+    in_batch = batch_positions(mesh, batch_size)
+    num_examples = permutation.shape[1]
 
-    def own(index: Array) -> tuple[Array, Array]:
-        position = (first + index) * batch_size + place
-        mask = (place < batch_size) & (position < num_examples)
-        chosen = order[:, jnp.minimum(position, num_examples - 1)]
-        return chosen, jnp.broadcast_to(mask, chosen.shape)
+    def select(index: Array) -> tuple[Array, Array]:
+        position = (first + index) * batch_size + in_batch
+        mask = (in_batch < batch_size) & (position < num_examples)
+        example = permutation[:, jnp.minimum(position, num_examples - 1)]
+        return example, jnp.broadcast_to(mask, example.shape)
 
-    def batch(own: tuple[Array, Array]) -> Batch:
-        chosen, mask = own
-        return {"image": image[chosen], "label": label[chosen], "mask": mask}
+    def make_batch(selection: tuple[Array, Array]) -> Batch:
+        example, mask = selection
+        return {"image": image[example], "label": label[example], "mask": mask}
 
-    return _train(mesh, state, total, num_steps, own, batch)
+    return _train(mesh, state, total, num_steps, select, make_batch)
 
 
-def _train_batches(
+def train_batches(
     state: TrainState,
     total: Metrics,
     image: Array,
@@ -142,26 +140,29 @@ def _train_batches(
     num_steps: Array | int,
     *,
     mesh: Mesh,
-) -> _Carry:
-    """The same steps, on batches that were brought to the devices that need them.
+) -> _TrainResult:
+    """Takes the same steps on batches that were sent to the devices that need them.
 
     Args:
-      state: as in `_train_steps`, as are `total`, `num_steps`, `mesh` and the result.
-      total: see there.
-      image: uint8 [M, at least num_steps, *places, H, W, C].
-      label: int32 [M, at least num_steps, *places], -1 for what only fills up a batch.
-      num_steps: see there.
-      mesh: see there.
+      state: state of M models; donated.
+      total: metrics [M] of earlier batches.
+      image: uint8 [M, at least num_steps, *batch positions, H, W, C].
+      label: int32 [M, at least num_steps, *batch positions], -1 for padding.
+      num_steps: number of batches.
+      mesh: static.
+
+    Returns:
+      The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def own(index: Array) -> tuple[Array, Array]:
+    def select(index: Array) -> tuple[Array, Array]:
         return image[:, index], label[:, index]
 
-    def batch(own: tuple[Array, Array]) -> Batch:
-        image, label = own
+    def make_batch(selection: tuple[Array, Array]) -> Batch:
+        image, label = selection
         return {"image": image, "label": jnp.maximum(label, 0), "mask": label >= 0}
 
-    return _train(mesh, state, total, num_steps, own, batch)
+    return _train(mesh, state, total, num_steps, select, make_batch)
 
 
 def _score(
@@ -169,30 +170,29 @@ def _score(
     state: TrainState,
     total: EvalMetrics,
     num_batches: Array | int,
-    batch: Callable[[Array], Batch],
+    make_batch: Callable[[Array], Batch],
 ) -> EvalMetrics:
-    """Adds the metrics of batches, each a function of its number, from 0."""
+    """Adds the metrics of `num_batches` batches; `make_batch` maps an index, from 0, to a batch."""
 
     def body(index: Array, total: EvalMetrics) -> EvalMetrics:
-        given = {
-            key: shard_batch(mesh, cast(Array, array), model_axis=False)
-            for key, array in batch(index).items()
-        }
-        label, mask = given["label"], given["mask"]
-        logits = map_models(mesh, lambda own: logits_of(own, given["image"]), state)
-        of_networks = jax.vmap(Metrics.of_batch, in_axes=(0, None, None))
-        each = total.models.merge(of_networks(logits, label, mask))
+        batch = make_batch(index)
+        shard = functools.partial(shard_batch, mesh, model_axis=False)
+        image, label, mask = shard(batch["image"]), shard(batch["label"]), shard(batch["mask"])
+        logits = map_models(mesh, lambda state: logits_of(state, image), state)
+        metrics_of = jax.vmap(Metrics.from_batch, in_axes=(0, None, None))
+        models = total.models.merge(metrics_of(logits, label, mask))
         if total.ensembles is None:
-            return EvalMetrics(each, None)
-        # The logarithms of probabilities are logits as well.
-        groups = jax.nn.softmax(logits).reshape(*total.ensembles.count.shape, -1, *logits.shape[1:])
-        ensembles = of_networks(jnp.log(groups.mean(axis=1)), label, mask)
-        return EvalMetrics(each, total.ensembles.merge(ensembles))
+            return EvalMetrics(models, None)
+        shape = (*total.ensembles.count.shape, -1, *logits.shape[1:])
+        probabilities = jax.nn.softmax(logits).reshape(shape).mean(axis=1)
+        # Logarithms of probabilities are logits as well.
+        ensembles = metrics_of(jnp.log(probabilities), label, mask)
+        return EvalMetrics(models, total.ensembles.merge(ensembles))
 
-    return cast(EvalMetrics, jax.lax.fori_loop(0, num_batches, body, total))
+    return jax.lax.fori_loop(0, num_batches, body, total)
 
 
-def _evaluate(
+def evaluate(
     state: TrainState,
     total: EvalMetrics,
     image: Array,
@@ -204,30 +204,30 @@ def _evaluate(
 ) -> EvalMetrics:
     """Adds the metrics of the examples start .. stop - 1, each counted exactly once.
 
-    The bounds are arguments, so that one program scores the training and the test examples. A call
-    that another one follows has to be for a multiple of `eval_batch_size` examples, for the batches
-    to be the same.
+    The bounds are arguments, so that one program scores the training and the test examples. Every
+    call but the last must cover a multiple of `eval_batch_size` examples, or the batches, and so
+    the last bits, would depend on how the examples are split into calls.
 
     Args:
-      state: of M networks; their parameters are used as they are.
-      total: metrics of the examples before, to which those of these are added.
-      image: uint8 [N, H, W, C].
+      state: state of M models; its parameters are used as they are.
+      total: metrics of earlier examples.
+      image: uint8 [N, H, W, C]; every device has all of them.
       label: int32 [N].
       start: first example.
-      stop: one after the last.
+      stop: one after the last example.
       mesh: static.
     """
     size = eval_batch_size(mesh)
 
-    def batch(index: Array) -> Batch:
+    def make_batch(index: Array) -> Batch:
         position = start + index * size + batch_positions(mesh, size)
-        chosen = jnp.minimum(position, stop - 1)
-        return {"image": image[chosen], "label": label[chosen], "mask": position < stop}
+        example = jnp.minimum(position, stop - 1)
+        return {"image": image[example], "label": label[example], "mask": position < stop}
 
-    return _score(mesh, state, total, (stop - start + size - 1) // size, batch)
+    return _score(mesh, state, total, (stop - start + size - 1) // size, make_batch)
 
 
-def _evaluate_batches(
+def evaluate_batches(
     state: TrainState,
     total: EvalMetrics,
     image: Array,
@@ -236,70 +236,24 @@ def _evaluate_batches(
     *,
     mesh: Mesh,
 ) -> EvalMetrics:
-    """The same, of batches that were brought to the devices that need them.
+    """Adds the metrics of batches that were sent to the devices that need them.
 
     Args:
-      state: as in `_evaluate`, as are `total` and `mesh`.
-      total: see there.
-      image: uint8 [at least num_batches, *places, H, W, C].
-      label: int32 [at least num_batches, *places], -1 for what only fills up a batch.
-      num_batches: how many.
-      mesh: see there.
+      state: state of M models; its parameters are used as they are.
+      total: metrics of earlier examples.
+      image: uint8 [at least num_batches, *batch positions, H, W, C].
+      label: int32 [at least num_batches, *batch positions], -1 for padding.
+      num_batches: number of batches.
+      mesh: static.
     """
 
-    def batch(index: Array) -> Batch:
-        own = label[index]
-        return {"image": image[index], "label": jnp.maximum(own, 0), "mask": own >= 0}
+    def make_batch(index: Array) -> Batch:
+        labels = label[index]
+        return {"image": image[index], "label": jnp.maximum(labels, 0), "mask": labels >= 0}
 
-    return _score(mesh, state, total, num_batches, batch)
+    return _score(mesh, state, total, num_batches, make_batch)
 
 
 def eval_batch_size(mesh: Mesh) -> int:
-    """Examples that are scored at once, on all devices together."""
+    """Returns how many examples all devices together score at once."""
     return EVAL_BATCH_SIZE * int(mesh.shape[DATA])
-
-
-class Loops(NamedTuple):
-    """The compiled loops of a run; `mesh` and `batch_size` are given to them already."""
-
-    train_steps: jax.stages.Wrapped
-    train_batches: jax.stages.Wrapped
-    evaluate: jax.stages.Wrapped
-    evaluate_batches: jax.stages.Wrapped
-
-
-def compiler_options(deterministic: bool) -> dict[str, bool | str]:
-    """What XLA is told for every program; see `compiled_loops`."""
-    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
-    if jax.__version_info__ < (0, 11):
-        # There the CPU's newer library of products gives a small result, such as the gradient of a
-        # kernel, to one core only: a step takes a fifth longer. Its sums are better than XLA's own.
-        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
-    return options
-
-
-@functools.cache
-def compiled_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> Loops:
-    """The loops, compiled at their first call for given shapes.
-
-    Args:
-      deterministic: forbids kernels and tuning whose results differ between runs. It matters on
-        GPUs; elsewhere XLA has no others.
-      mesh: of `parallel.make_mesh`.
-      batch_size: of the training, over all devices.
-    """
-    options = compiler_options(deterministic)
-    everywhere = replicated(mesh)
-    trained = (sharded_by_model(mesh), everywhere, everywhere)
-
-    def jit(loop: Callable[..., Any], out: Any, *donated: int, **static: Any) -> jax.stages.Wrapped:
-        # `jit` takes a program's name from its function.
-        bound = functools.wraps(loop)(functools.partial(loop, mesh=mesh, **static))
-        return jax.jit(bound, out_shardings=out, donate_argnums=donated, compiler_options=options)
-
-    return Loops(
-        jit(_train_steps, trained, 0, batch_size=batch_size),
-        jit(_train_batches, trained, 0),
-        jit(_evaluate, everywhere),
-        jit(_evaluate_batches, everywhere),
-    )

@@ -1,4 +1,4 @@
-"""The test set scored once more, by a network that is trained already."""
+"""Scores the test set with trained models, as a training run does at its end."""
 
 import dataclasses
 from typing import Any
@@ -21,24 +21,21 @@ from cnn_jax.train import TrainState
 def score_test(
     config: ConfigDict, info: data.Info, mesh: Mesh, params: Any, test: data.Examples
 ) -> EvalMetrics:
-    """Metrics of the test set, with the bits that a training run on these devices ends with.
+    """Computes the metrics of the test set, with the bits of a training run on these devices.
 
     Args:
-      config: as checked by `config.check`.
-      info: of its data set.
-      mesh: of `parallel.make_mesh`.
-      params: of the config's M networks: a tree of float32 arrays [M, ...].
-      test: its test examples. The others may be more than memory holds.
+      config: config checked by `schema.check`.
+      info: its data set.
+      mesh: from `sharding.make_mesh`.
+      params: parameters of the config's M models, a tree of float32 arrays [M, ...].
+      test: the test examples; the training examples are not needed, and may exceed memory.
     """
-    count = sweep.count_models(config)
+    num_models = sweep.count_models(config)
     model = ConvNet(num_classes=info.num_classes, **config.model)
-    untrained = TrainState(jnp.zeros(count, jnp.int32), params, (), model, optax.identity())
-    state = sharding.to_devices(untrained, sharding.sharded_by_model(mesh))
-    alone = dataclasses.replace(info, train=())
-    evaluate = compile_evaluate(config, alone, mesh, state)
-    examples = jax.device_put((test.image, test.label), sharding.replicated(mesh))
-    total = sharding.to_devices(
-        EvalMetrics.empty(count, config.num_models), sharding.replicated(mesh)
-    )
-    found: EvalMetrics = jax.block_until_ready(evaluate(state, total, *examples, 0, info.num_test))
-    return found
+    host_state = TrainState(jnp.zeros(num_models, jnp.int32), params, (), model, optax.identity())
+    state = sharding.to_devices(host_state, sharding.sharded_by_model(mesh))
+    evaluate = compile_evaluate(config, dataclasses.replace(info, train=()), mesh, state)
+    everywhere = sharding.replicated(mesh)
+    examples = jax.device_put((test.image, test.label), everywhere)
+    total = sharding.to_devices(EvalMetrics.empty(num_models, config.num_models), everywhere)
+    return jax.block_until_ready(evaluate(state, total, *examples, 0, info.num_test))

@@ -1,1 +1,1 @@
-"""A trained model: loaded, scored, looked into."""
+"""Loads a trained model, scores it, and interprets its predictions."""

@@ -1,9 +1,10 @@
-"""A trained network, taken from a workdir alone: what one predicts with, looks into and exports."""
+"""A trained model, loaded from the workdir of a training run."""
 
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,26 +16,28 @@ from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
 from cnn_jax.checkpoint import metadata
-from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+from cnn_jax.checkpoint.manager import Checkpoints
+from cnn_jax.checkpoint.restore import Checkpoint
 from cnn_jax.checkpoint.tree import dtype_and_shape, first_difference
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import check_same_model
 from cnn_jax.engine import compilation_cache, loops
+from cnn_jax.engine.compile import compiler_options
 from cnn_jax.errors import UserError
 from cnn_jax.model import ConvNet, normalize
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """A network with its parameters.
+    """A ConvNet with its trained parameters, and what is needed to use it.
 
     Attributes:
-      workdir: whose checkpoint it is from.
-      step: of that checkpoint: how many steps it was trained for.
-      config: of the run.
+      workdir: folder of the training run.
+      step: number of training steps after which the parameters were saved.
+      config: config of the run; of a sweep, the config that trains this model alone.
       image_shape: (height, width, channels).
-      class_names: what each logit stands for.
-      params: a tree of float32 arrays.
+      class_names: K names, in the order of the logits.
+      params: parameter tree of float32 arrays, as described in `ConvNet`.
     """
 
     workdir: Path
@@ -46,16 +49,16 @@ class TrainedModel:
 
     @property
     def model(self) -> ConvNet:
-        """The network, without parameters."""
+        """The linen module, without parameters."""
         return ConvNet(num_classes=len(self.class_names), **self.config.model)
 
     @property
     def label(self) -> str:
-        """Which network it is, for titles."""
+        """Data set and step, for the titles of figures: `mnist, step 4690`."""
         return f"{self.config.dataset.name}, step {self.step}"
 
     def logits(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """What the network says to any number of images, always in batches of one size.
+        """Computes the logits of any number of images.
 
         Args:
           image_u8: uint8 [N, H, W, C], 0..255.
@@ -63,53 +66,129 @@ class TrainedModel:
         Returns:
           float32 [N, K].
         """
-        size = loops.EVAL_BATCH_SIZE  # The last batch is filled up: one program serves any N.
-        program = _program(self.model, self.image_shape, self.config.deterministic)
+        # Every batch is padded to one size, so that one compiled program serves any N.
+        batch_size = loops.EVAL_BATCH_SIZE
+        compiled = _compile_logits(self.model, self.image_shape, self.config.deterministic)
         params = jax.device_put(self.params)
-        found = np.empty((len(image_u8), len(self.class_names)), np.float32)
-        for start in range(0, len(image_u8), size):
-            batch = np.zeros((size, *self.image_shape), np.uint8)
-            part = image_u8[start : start + size]
-            batch[: len(part)] = part
-            found[start : start + size] = program(params, batch)[: len(part)]
-        return found
+        logits = np.empty((len(image_u8), len(self.class_names)), np.float32)
+        for start in range(0, len(image_u8), batch_size):
+            batch = np.zeros((batch_size, *self.image_shape), np.uint8)
+            images = image_u8[start : start + batch_size]
+            batch[: len(images)] = images
+            logits[start : start + batch_size] = compiled(params, batch)[: len(images)]
+        return logits
 
     def probabilities(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        """Softmax of the logits: [N, K] in 0..1; arguments as in `logits`."""
+        """Computes the softmax of the logits of any number of images.
+
+        Args:
+          image_u8: uint8 [N, H, W, C], 0..255.
+
+        Returns:
+          float64 [N, K], 0..1; each row sums to 1.
+        """
         logits = self.logits(image_u8).astype(np.float64)
-        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
 
 
 @functools.cache
-def _program(
+def _compile_logits(
     model: ConvNet, image_shape: tuple[int, int, int], deterministic: bool
 ) -> jax.stages.Compiled:
-    """(params, uint8 [B, H, W, C]) -> float32 logits [B, K], B being `loops.EVAL_BATCH_SIZE`."""
+    """Compiles the forward pass for batches of `loops.EVAL_BATCH_SIZE` images.
+
+    Args:
+      model: linen module.
+      image_shape: (height, width, channels).
+      deterministic: as in the config.
+
+    Returns:
+      A program: (params, uint8 [B, H, W, C]) -> float32 logits [B, K].
+    """
 
     def logits(params: Any, image_u8: jax.Array) -> jax.Array:
         return cast(jax.Array, model.apply({"params": params}, normalize(image_u8)))
 
     image_u8 = jax.ShapeDtypeStruct((loops.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
-    program = jax.jit(logits, compiler_options=loops.compiler_options(deterministic))
+    jitted = jax.jit(logits, compiler_options=compiler_options(deterministic))
     with compilation_cache.enabled():
-        return program.lower(_shapes(model, image_shape), image_u8).compile()
+        return jitted.lower(_param_shapes(model, image_shape), image_u8).compile()
 
 
-def _shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
-    """The parameters with shapes instead of arrays."""
+def _param_shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
+    """Returns the parameter tree with a `jax.ShapeDtypeStruct` in place of each array."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
 
 
-def open_checkpoint(
-    workdir: str, step: int | None, warn: Callable[[str], None]
-) -> tuple[Path, Checkpoint]:
-    """The folder of a run, and one of its checkpoints.
+def _warn(message: str) -> None:
+    """Issues a Python warning that names the line which called `load`."""
+    # This function, `Checkpoints.newest`, `_open_checkpoint` and `load` are between the two.
+    warnings.warn(message, stacklevel=5)
+
+
+def load(
+    workdir: str | os.PathLike[str],
+    *,
+    step: int | None = None,
+    model_index: int | None = None,
+    config: ConfigDict | None = None,
+    warn: Callable[[str], None] = _warn,
+) -> TrainedModel:
+    """Loads a trained model from the workdir of a training run.
 
     Args:
-      workdir: of a run, which may go on meanwhile.
-      step: of the checkpoint; None: the newest.
-      warn: takes a line about damaged ones that are passed over.
+      workdir: folder of the run, which may still be training.
+      step: step of the checkpoint to load; None: the newest intact checkpoint.
+      model_index: index of the model, from 0, in the order of `result.json`; required where the
+        run trained several.
+      config: config whose data set replaces that of the run; its `model` must equal the run's.
+        None: the config of the run.
+      warn: function that is called with one line about the damaged checkpoints that were skipped;
+        default: Python's `warnings.warn`.
+
+    Returns:
+      The model with its parameters on the host.
+
+    Raises:
+      UserError: when there is no such checkpoint or model, the config has another model, or the
+        parameters are not finite or do not match the config.
+    """
+    path, checkpoint = _open_checkpoint(workdir, step, warn)
+    run_config = _read_config(checkpoint, path, config)
+    image_shape, class_names = metadata.saved_dataset_info(checkpoint)
+    params = {
+        name.removeprefix("params."): array
+        for name, array in checkpoint.arrays.items()
+        if name.startswith("params.")
+    }
+    num_models = sweep.count_models(run_config)
+    _check_model_index(model_index, num_models, path)
+    if num_models > 1:
+        assert model_index is not None
+        if any(array.shape[:1] != (num_models,) for array in params.values()):
+            problem = f"its arrays have no first axis of {num_models} models"
+            raise _mismatch(checkpoint.step, path, problem)
+        params = {name: array[model_index] for name, array in params.items()}
+        run_config = sweep.single_model_config(run_config, model_index)
+    tree = unflatten_dict(params, sep=".")
+    trained = TrainedModel(path, checkpoint.step, run_config, image_shape, class_names, tree)
+    _check_params(trained, params)
+    return trained
+
+
+def _open_checkpoint(
+    workdir: str | os.PathLike[str], step: int | None, warn: Callable[[str], None]
+) -> tuple[Path, Checkpoint]:
+    """Reads one checkpoint of a run.
+
+    Args:
+      workdir: folder of the run, which may still be training.
+      step: step of the checkpoint; None: the newest intact checkpoint.
+      warn: function that is called with one line about the damaged checkpoints that were skipped.
+
+    Returns:
+      The workdir, with `~` expanded, and the checkpoint.
 
     Raises:
       UserError: when there is no such checkpoint.
@@ -119,96 +198,72 @@ def open_checkpoint(
         checkpoint = checkpoints.newest(warn) if step is None else checkpoints.at(step)
     if checkpoint is None:
         raise UserError(
-            f"workdir {path} has no checkpoint: allowed is the --workdir of a training run. Train "
-            "first, with the same --workdir."
+            f"workdir {path} has no checkpoint: it must be the --workdir of a training run. Train "
+            "first with this --workdir, or choose another one."
         )
     return path, checkpoint
 
 
-def config_of(checkpoint: Checkpoint, workdir: Path, other: ConfigDict | None) -> ConfigDict:
-    """The config of the run that a checkpoint is of.
+def _read_config(checkpoint: Checkpoint, workdir: Path, override: ConfigDict | None) -> ConfigDict:
+    """Returns the config of the run that saved a checkpoint.
 
     Args:
-      checkpoint: of the run.
-      workdir: of the run, for the error.
-      other: a config whose data set is to be taken, or None.
+      checkpoint: checkpoint of the run.
+      workdir: folder of the run, for the error message.
+      override: config whose data set replaces that of the run, or None.
 
     Raises:
-      UserError: when the checkpoint has none, or the other config's network is another one.
+      UserError: when the checkpoint has no config, or the other config has another model.
     """
     config = schema.from_json(metadata.saved_config(checkpoint))
-    if other:
-        schema.check_fields(other)
-        check_same_model(other, workdir, config)
-        config.dataset = other.dataset
+    if override:
+        schema.check_fields(override)
+        check_same_model(override, workdir, config)
+        config.dataset = override.dataset
     return config
 
 
-def load(
-    workdir: str,
-    step: int | None,
-    warn: Callable[[str], None],
-    config: ConfigDict | None = None,
-    number: int | None = None,
-) -> TrainedModel:
-    """The network of a workdir.
+def _check_model_index(model_index: int | None, num_models: int, workdir: Path) -> None:
+    if model_index is None:
+        if num_models > 1:
+            raise UserError(
+                f"workdir {workdir} has {num_models} models: the index of one must be given, "
+                f"0..{num_models - 1}, in the order of its result.json. Use --model=K (in Python: "
+                "model_index=K)."
+            )
+    elif not 0 <= model_index < num_models:
+        count, indices = (
+            (f"{num_models} models", f"0..{num_models - 1}") if num_models > 1 else ("1 model", "0")
+        )
+        raise UserError(
+            f"--model={model_index} is invalid: it must be {indices}, since workdir {workdir} has "
+            f"{count}. Change --model (in Python: model_index)."
+        )
+
+
+def _check_params(trained: TrainedModel, params: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Checks that parameters have the dtypes and shapes of their model, and are finite.
 
     Args:
-      workdir: as in `open_checkpoint`, as are `step` and `warn`.
-      step: see there.
-      warn: see there.
-      config: as `other` in `config_of`.
-      number: of the network, from 0, where several were trained at once.
+      trained: model that the parameters belong to.
+      params: its parameters by path, such as `conv_1.kernel`.
 
     Raises:
-      UserError: when there is none, or its parameters are not those of its config.
+      UserError: when they do not.
     """
-    path, checkpoint = open_checkpoint(workdir, step, warn)
-    config = config_of(checkpoint, path, config)
-    image_shape, class_names = metadata.saved_data_info(checkpoint, config)
-    flat = {
-        name.removeprefix("params."): array
-        for name, array in checkpoint.arrays.items()
-        if name.startswith("params.")
-    }
-    _check_number(number, config, path)
-    if (count := sweep.count_models(config)) > 1:
-        if any(array.shape[:1] != (count,) for array in flat.values()):
-            raise _of_another(checkpoint.step, path, f"it has not {count} networks")
-        assert number is not None
-        flat = {name: array[number] for name, array in flat.items()}
-        config = sweep.single_model_config(config, number)
-    params = unflatten_dict(flat, sep=".")
-    trained = TrainedModel(path, checkpoint.step, config, image_shape, class_names, params)
-    shapes = _shapes(trained.model, image_shape)
-    if array := first_difference(
-        {name: dtype_and_shape(array) for name, array in flat.items()}, shapes
-    ):
-        raise _of_another(checkpoint.step, path, array)
-    if not all(np.isfinite(array).all() for array in flat.values()):
+    saved = {name: dtype_and_shape(array) for name, array in params.items()}
+    shapes = _param_shapes(trained.model, trained.image_shape)
+    if difference := first_difference(saved, shapes):
+        raise _mismatch(trained.step, trained.workdir, difference)
+    if not all(np.isfinite(array).all() for array in params.values()):
         raise UserError(
-            f"checkpoint {checkpoint.step} of {path} has parameters that are no numbers: allowed "
-            "are finite ones. Choose another --step, --model or --workdir."
-        )
-    return trained
-
-
-def _check_number(number: int | None, config: ConfigDict, path: Path) -> None:
-    count = sweep.count_models(config)
-    if count > 1 and number is None:
-        raise UserError(
-            f"workdir {path} holds {count} networks that were trained at once: allowed is one of "
-            f"them. Use --model=K, 0..{count - 1}, in the order of its result.json."
-        )
-    if number is not None and number >= count:
-        there = f"0..{count - 1}" if count > 1 else "0, its only one"
-        raise UserError(
-            f"workdir {path} has no network {number}: allowed is {there}. Change --model."
+            f"checkpoint {trained.step} of {trained.workdir} has parameters that are NaN or inf: "
+            "all must be finite. Choose another --step, --model or --workdir."
         )
 
 
-def _of_another(step: int, path: Path, what: str) -> UserError:
+def _mismatch(step: int, workdir: Path, problem: str) -> UserError:
     return UserError(
-        f"checkpoint {step} of {path} is of another network than its config: {what}. Choose "
-        "another --workdir."
+        f"checkpoint {step} of {workdir} does not match its config ({problem}): it must hold the "
+        "parameters of the config's model. Choose another --step or --workdir."
     )

@@ -1,1 +1,1 @@
-"""The model for other programs."""
+"""Exports a trained model to files that other programs read."""

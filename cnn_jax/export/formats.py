@@ -1,4 +1,4 @@
-"""A trained model as bytes in each format, and the same bytes run and compared with the model."""
+"""Builds the exported file of each format, runs it, and compares it with the trained model."""
 
 import contextlib
 import json
@@ -21,76 +21,78 @@ from cnn_jax.export import onnx as onnx_export
 from cnn_jax.export import readme
 from cnn_jax.reporting import result
 
-PLATFORMS = ("cpu", "cuda", "tpu")
+PLATFORMS = ("cpu", "cuda", "tpu")  # Platforms that `model.jax` is lowered for.
 
+BATCH_SIZES = (1, 3, 28)  # Several sizes, since an exported file could work for one only.
 
-BATCHES = (1, 3, 28)  # Sizes that are tried: a file might work for one alone.
-
-
-# Of a logit or probability; times the largest logit where that is beyond 1, since float32 has seven
-# digits and other libraries add in another order.
+# Largest allowed difference of a logit or probability. It is multiplied by the largest logit where
+# that exceeds 1: float32 has seven digits, and other libraries add in another order.
 TOLERANCE = 1e-4
-
 
 Images = npt.NDArray[np.uint8]
 
+# Outputs of an exported file: `probabilities` and, where the format has them, `logits`, both
+# float32 [batch, K].
+Outputs = Mapping[str, npt.NDArray[Any]]
 
-# What a file says to images: `probabilities` and, where it tells them, `logits`, float32 [b, K].
-Answers = Mapping[str, npt.NDArray[Any]]
 
+def to_jax(trained: TrainedModel) -> bytes:
+    """Serializes the model with its parameters as a JAX program for each of `PLATFORMS`.
 
-def to_jax(network: TrainedModel) -> bytes:
-    """The network with its parameters as a program for each of `PLATFORMS`.
-
-    uint8 [b, H, W, C] -> float32 probabilities [b, K] for any b; other types are refused.
+    The program maps uint8 [batch, H, W, C] to float32 probabilities [batch, K], for any batch size,
+    and refuses other dtypes and shapes.
     """
 
     def probabilities(image_u8: Array) -> Array:
-        logits: Any = network.model.apply({"params": network.params}, model.normalize(image_u8))
+        logits: Any = trained.model.apply({"params": trained.params}, model.normalize(image_u8))
         return model.probabilities(logits)
 
     (batch,) = jax_export.symbolic_shape("batch")
-    image_u8 = jax.ShapeDtypeStruct((batch, *network.image_shape), np.uint8)
-    with _without_locations():
+    image_u8 = jax.ShapeDtypeStruct((batch, *trained.image_shape), np.uint8)
+    with _without_source_locations():
         exported = jax_export.export(jax.jit(probabilities), platforms=PLATFORMS)(image_u8)
     return bytes(exported.serialize())
 
 
-def run_jax(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
-    """What `to_jax` made says to images."""
-    del network  # It is all in the file.
+def run_jax(trained: TrainedModel, content: bytes, image_u8: Images) -> Outputs:
+    """Runs a file of `to_jax` on images, uint8 [N, H, W, C]."""
+    del trained  # The file contains the model.
     program = jax_export.deserialize(bytearray(content))
     return {"probabilities": np.asarray(program.call(image_u8))}
 
 
-def to_onnx(network: TrainedModel) -> bytes:
-    """See `onnx_model.build`."""
-    properties = {**origin(network), "class_names": json.dumps(network.class_names)}
-    return onnx_export.build(network.model, network.params, network.image_shape, properties)
+def to_onnx(trained: TrainedModel) -> bytes:
+    """Serializes the model with its parameters, step and class names as an ONNX model."""
+    properties = {**origin(trained), "class_names": json.dumps(trained.class_names)}
+    return onnx_export.build(trained.model, trained.params, trained.image_shape, properties)
 
 
-def run_onnx(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
-    """What `to_onnx` made says to images, in ONNX Runtime."""
-    del network  # It is all in the file.
+def run_onnx(trained: TrainedModel, content: bytes, image_u8: Images) -> Outputs:
+    """Runs a file of `to_onnx` on images, uint8 [N, H, W, C], with ONNX Runtime."""
+    del trained  # The file contains the model.
     runtime = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = ("logits", "probabilities")
     return dict(zip(names, runtime.run(names, {"image": image_u8}), strict=True))
 
 
-def to_safetensors(network: TrainedModel) -> bytes:
-    """The parameters by their path in the tree, as in `conv_1.kernel`."""
-    return bytes(safetensors.numpy.save(tree.flatten(network.params), origin(network)))
+def to_safetensors(trained: TrainedModel) -> bytes:
+    """Serializes the parameters, named by their path in the tree, such as `conv_1.kernel`."""
+    return bytes(safetensors.numpy.save(tree.flatten(trained.params), origin(trained)))
 
 
-def run_safetensors(network: TrainedModel, content: bytes, image_u8: Images) -> Answers:
-    """What `to_safetensors` made says to images, by the lines of the README."""
-    scope = {"np": np, "image": image_u8, "params": safetensors.numpy.load(content)}
-    exec(readme.numpy_lines(network.model), scope)
-    return {name: scope[name] for name in ("logits", "probabilities")}
+def run_safetensors(trained: TrainedModel, content: bytes, image_u8: Images) -> Outputs:
+    """Runs a file of `to_safetensors` on images, uint8 [N, H, W, C], with the README's NumPy code.
+
+    This tests the code itself, which is generated for the model's architecture.
+    """
+    variables = {"np": np, "image": image_u8, "params": safetensors.numpy.load(content)}
+    exec(readme.numpy_code(trained.model), variables)
+    return {name: variables[name] for name in ("logits", "probabilities")}
 
 
+# For each file name the function that builds its content and the function that runs it.
 FORMATS: Mapping[
-    str, tuple[Callable[[TrainedModel], bytes], Callable[[TrainedModel, bytes, Images], Answers]]
+    str, tuple[Callable[[TrainedModel], bytes], Callable[[TrainedModel, bytes, Images], Outputs]]
 ] = {
     "model.jax": (to_jax, run_jax),
     "model.onnx": (to_onnx, run_onnx),
@@ -98,48 +100,49 @@ FORMATS: Mapping[
 }
 
 
-def build_and_verify(name: str, network: TrainedModel) -> tuple[bytes, float]:
-    """Makes a file, and compares what it says with what the network says.
+def build_and_verify(name: str, trained: TrainedModel) -> tuple[bytes, float]:
+    """Builds an exported file, and compares its outputs with those of the model.
 
     Args:
-      name: of one of `FORMS`.
-      network: to be exported.
+      name: name of the file, a key of `FORMATS`.
+      trained: model to export.
 
     Returns:
-      Its content, and the largest difference of a logit or a probability.
+      The content of the file, and the largest absolute difference of a logit or a probability.
 
     Raises:
-      UserError: when that is too large.
+      UserError: when the difference is larger than `TOLERANCE` permits, or NaN.
     """
-    make, run = FORMATS[name]
-    content = make(network)
+    build, run = FORMATS[name]
+    content = build(trained)
     generator = np.random.default_rng(0)
-    largest = 0.0
-    for batch in BATCHES:
-        image_u8 = generator.integers(0, 256, (batch, *network.image_shape), dtype=np.uint8)
-        logits = network.logits(image_u8)
-        expected = {"logits": logits, "probabilities": network.probabilities(image_u8)}
-        allowed = TOLERANCE * max(1.0, float(np.abs(logits).max()))
-        for output, found in run(network, content, image_u8).items():
-            difference = float(np.abs(found - expected[output]).max())
-            if not difference <= allowed:  # It may be no number.
+    max_difference = 0.0
+    for batch_size in BATCH_SIZES:
+        shape = (batch_size, *trained.image_shape)
+        image_u8 = generator.integers(0, 256, shape, dtype=np.uint8)
+        logits = trained.logits(image_u8)
+        expected = {"logits": logits, "probabilities": trained.probabilities(image_u8)}
+        tolerance = TOLERANCE * max(1.0, float(np.abs(logits).max()))
+        for output, values in run(trained, content, image_u8).items():
+            difference = float(np.abs(values - expected[output]).max())
+            if not difference <= tolerance:  # Written this way, a NaN is refused as well.
                 raise UserError(
-                    f"{name} differs from the network by {difference:.1g} in its {output}: allowed "
-                    f"is at most {allowed:.1g}. Nothing was written; try other versions of JAX, "
-                    "ONNX and ONNX Runtime."
+                    f"{name} differs from the model by {difference:.1g} in its {output}: the "
+                    f"difference must be at most {tolerance:.1g}. Nothing was written; use other "
+                    "versions of JAX, ONNX and ONNX Runtime."
                 )
-            largest = max(largest, difference)
-    return content, largest
+            max_difference = max(max_difference, difference)
+    return content, max_difference
 
 
-def origin(network: TrainedModel) -> dict[str, str]:
-    """Which network it is; the digest is that of `result.json`."""
-    return {"step": str(network.step), "params_sha256": result.params_sha256(network.params)}
+def origin(trained: TrainedModel) -> dict[str, str]:
+    """Returns what identifies the model: its step, and the `params_sha256` of `result.json`."""
+    return {"step": str(trained.step), "params_sha256": result.params_sha256(trained.params)}
 
 
 @contextlib.contextmanager
-def _without_locations() -> Iterator[None]:
-    """While it lasts, JAX does not note the files of this machine that a program came from."""
+def _without_source_locations() -> Iterator[None]:
+    """Keeps the paths of source files on this machine out of lowered programs."""
     name = "jax_traceback_in_locations_limit"
     before = jax.config.values[name]
     jax.config.update(name, 0)

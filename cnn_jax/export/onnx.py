@@ -1,4 +1,4 @@
-"""The network as an ONNX model, written node by node."""
+"""Builds the ONNX model of a trained ConvNet, node by node."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_help
 from cnn_jax.model import ConvNet, layers_of
 from cnn_jax.nn.shapes import POOL_SIZE, padding_amounts
 
-# Those of ONNX 1.8, of 2020, so that old runtimes read the model as well. Older yet, before opset
-# 13, Softmax meant something else.
+# The versions of ONNX 1.8, from 2020, so that old runtimes can read the model. Before opset 13,
+# Softmax had another definition.
 OPSET, IR_VERSION = 13, 7
 
 _ACTIVATIONS: Mapping[str, tuple[str, dict[str, float]]] = {
@@ -24,20 +24,20 @@ _POOLS = {"max": "MaxPool", "avg": "AveragePool"}
 def build(
     model: ConvNet, params: Any, image_shape: tuple[int, int, int], properties: Mapping[str, str]
 ) -> bytes:
-    """Writes a network with its parameters as an ONNX model.
+    """Builds an ONNX model with its parameters.
 
-    Its input is `image`, uint8 [batch, H, W, C], 0..255, for any batch; its outputs are `logits`
-    and `probabilities`, float32 [batch, K]. Values and parameters have the names of
-    `model.layers_of` and of the parameter tree.
+    Its input is `image`, uint8 [batch, H, W, C], 0..255, for any batch size; its outputs are
+    `logits` and `probabilities`, float32 [batch, K]. The values have the names of
+    `model.layers_of`, the parameters those of the parameter tree.
 
     Args:
-      model: the network.
-      params: a tree of float32 arrays, as in `ConvNet`.
-      image_shape: (H, W, C).
-      properties: what else the model shall say of itself.
+      model: linen module.
+      params: its parameter tree of float32 arrays.
+      image_shape: (height, width, channels).
+      properties: metadata to store in the ONNX model.
 
     Returns:
-      The bytes of a file, checked by ONNX.
+      The content of an ONNX file that passed ONNX's full check.
     """
     nodes: list[NodeProto] = []
 
@@ -45,7 +45,7 @@ def build(
         nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
         return output
 
-    # ONNX has the channels before height and width, in feature maps as in kernels.
+    # In ONNX, channels come before height and width, both in feature maps and in kernels.
     weights = {"max_pixel": np.asarray(255, np.float32)}
     value = add("Cast", ["image"], "pixels", to=TensorProto.FLOAT)
     value = add("Div", [value, "max_pixel"], "scaled")
@@ -91,17 +91,27 @@ def build(
             for name, array in weights.items()
         ],
     )
-    return _checked(graph, properties)
+    return _serialize(graph, properties)
 
 
 def _channels_first(model: ConvNet, kernel: Any, image_shape: tuple[int, int, int]) -> Any:
-    """The linear layer's rows, in the order h, w, c, in the order c, h, w of a flat map of ONNX."""
-    *_, last, _ = layers_of(model, image_shape)
-    rows = np.reshape(kernel, (*last.output_shape, model.num_classes))
-    return rows.transpose(2, 0, 1, 3).reshape(-1, model.num_classes)
+    """Reorders the rows of the linear layer's kernel.
+
+    Args:
+      model: linen module.
+      kernel: float32 [h * w * c, K], rows in the order h, w, c.
+      image_shape: (height, width, channels).
+
+    Returns:
+      float32 [c * h * w, K], rows in the order c, h, w, as ONNX flattens a feature map.
+    """
+    *_, last_map, _ = layers_of(model, image_shape)
+    weights = np.reshape(kernel, (*last_map.output_shape, model.num_classes))
+    return weights.transpose(2, 0, 1, 3).reshape(-1, model.num_classes)
 
 
-def _checked(graph: Any, properties: Mapping[str, str]) -> bytes:
+def _serialize(graph: Any, properties: Mapping[str, str]) -> bytes:
+    """Wraps a graph in an ONNX model, checks it, and returns the content of its file."""
     onnx_model: ModelProto = helper.make_model(
         graph,
         producer_name="cnn_jax",

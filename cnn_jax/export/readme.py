@@ -1,4 +1,4 @@
-"""The README of an exported network: for each file the lines of Python that use it."""
+"""The README of an exported model: for each file, Python code that computes probabilities."""
 
 from collections.abc import Sequence
 from importlib import metadata
@@ -9,42 +9,45 @@ from cnn_jax.nn.shapes import POOL_SIZE, padding_amounts
 _ACTIVATIONS = {
     "relu": "np.maximum(x, 0)",
     "leaky_relu": "np.where(x > 0, x, 0.01 * x)",
-    "sigmoid": "(1 + np.tanh(x / 2)) / 2  # The sigmoid, without an overflow.",
+    "sigmoid": "(1 + np.tanh(x / 2)) / 2  # The sigmoid, written so that it cannot overflow.",
 }
 _POOLS = {"max": "max", "avg": "mean"}
 
 
-def text(
+def readme_text(
     model: ConvNet, image_shape: Sequence[int], class_names: Sequence[str], dataset: str
 ) -> str:
-    """The whole README; each of its blocks is a program that prints the probabilities of `image`.
+    """Returns the README in Markdown.
+
+    Each of its code blocks is a complete program that prints the probabilities of `image`.
 
     Args:
-      model: the network.
+      model: linen module.
       image_shape: (height, width, channels).
-      class_names: what each probability stands for.
-      dataset: name of the training set.
+      class_names: K names, in the order of the probabilities.
+      dataset: name of the data set that the model was trained on.
     """
     shape = ", ".join(map(str, image_shape))
-    image = f"image = np.zeros((1, {shape}), np.uint8)  # Your pictures."
+    image = f"image = np.zeros((1, {shape}), np.uint8)  # Put your images here."
     jax_version, python = metadata.version("jax"), metadata.metadata("jax")["Requires-Python"]
     return f"""\
-# A network trained on {dataset}
+# A ConvNet trained on {dataset}
 
-Any one of three files is enough; `model.json` says what the parameters mean and where they come
-from.
+You need only one of the three model files, the one that suits your program. `model.json`
+describes the parameters and where they come from.
 
-In: `image`, uint8 [batch, {shape}] (batch, height, width, channel), 0..255, any number of pictures.
-They must look like those of {dataset}: framed alike, and bright where those are bright (MNIST is
-light ink on black).
+**Input**: `image`, uint8 [batch, {shape}] (batch, height, width, channel), 0..255, for any batch
+size. The images must look like those of {dataset}: framed in the same way, and bright where those
+are bright (MNIST has light ink on black).
 
-Out: `probabilities`, float32 [batch, {len(class_names)}], of the classes in this order:
+**Output**: `probabilities`, float32 [batch, {len(class_names)}], of the classes in this order:
 {", ".join(class_names)}.
 
 ## model.jax
 
-For CPUs, NVIDIA GPUs and TPUs. JAX {jax_version} wrote it, which needs Python {python}: older
-versions may not read it, those of the next six months do.
+The model as a JAX program for CPUs, NVIDIA GPUs and TPUs. It was written by JAX {jax_version},
+which requires Python {python}. Versions of JAX that are released up to six months later can read
+it; older ones may not.
 
     pip install "jax>={jax_version}" flatbuffers
 
@@ -62,7 +65,7 @@ print(probabilities)
 
 ## model.onnx
 
-For anything that reads ONNX. It gives the `logits` as well.
+The model for any program that reads ONNX. It has a second output, `logits`.
 
     pip install numpy onnxruntime
 
@@ -78,7 +81,7 @@ print(probabilities)
 
 ## model.safetensors
 
-The parameters alone, and the whole network in NumPy.
+The parameters only; the code below computes the forward pass in NumPy.
 
     pip install numpy safetensors
 
@@ -88,34 +91,43 @@ from safetensors.numpy import load_file
 
 {image}
 params = load_file("model.safetensors")
-{numpy_lines(model)}print(probabilities)
+{numpy_code(model)}print(probabilities)
 ```
 """
 
 
-def numpy_lines(model: ConvNet) -> str:
-    """The network in NumPy: from `np`, `image`, `params` to `probabilities`."""
+def numpy_code(model: ConvNet) -> str:
+    """Returns Python code of the forward pass in NumPy, generated for one architecture.
+
+    Args:
+      model: linen module.
+
+    Returns:
+      Lines that read the variables `np`, `image` (uint8 [B, H, W, C], 0..255) and `params` (arrays
+      by path, such as `conv_1.kernel`), and assign `logits` and `probabilities` [B, K].
+    """
     before, after = pads = padding_amounts(model.padding, model.kernel_size)
-    pad = f"np.pad(x, ((0, 0), {pads}, {pads}, (0, 0)))"
-    slide, pool = _windows(model.kernel_size, model.strides), _windows(POOL_SIZE, POOL_SIZE)
+    padded = f"np.pad(x, ((0, 0), {pads}, {pads}, (0, 0)))"
+    conv_windows = _windows(model.kernel_size, model.strides)
+    pool_windows = _windows(POOL_SIZE, POOL_SIZE)
     lines = [
         "windows = np.lib.stride_tricks.sliding_window_view",
         "x = image.astype(np.float32) / 255",
         f"for stage in range(1, {len(model.features) + 1}):",
         '    kernel, bias = params[f"conv_{stage}.kernel"], params[f"conv_{stage}.bias"]',
-        *([f"    x = {pad}"] if before + after else []),
-        f"    x = {slide}  # [b, h, w, channel, i, j]",
+        *([f"    x = {padded}"] if before + after else []),
+        f"    x = {conv_windows}  # [batch, h, w, channel, row, column]",
         "    x = np.tensordot(x, kernel, ((4, 5, 3), (0, 1, 2))) + bias",
         f"    x = {_ACTIVATIONS[model.activation]}",
-        *([f"    x = {pool}.{_POOLS[model.pool]}((4, 5))"] if model.pool != "none" else []),
+        *([f"    x = {pool_windows}.{_POOLS[model.pool]}((4, 5))"] if model.pool != "none" else []),
         'logits = x.reshape(len(x), -1) @ params["linear_1.kernel"] + params["linear_1.bias"]',
-        "shares = np.exp(logits - logits.max(axis=1, keepdims=True))",
-        "probabilities = shares / shares.sum(axis=1, keepdims=True)",
+        "exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))",
+        "probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _windows(size: int, step: int) -> str:
-    """Every `step`-th window of x, with two axes more."""
-    thinned = f"[:, ::{step}, ::{step}]" if step > 1 else ""
-    return f"windows(x, ({size}, {size}), (1, 2)){thinned}"
+def _windows(size: int, stride: int) -> str:
+    """Returns code for all windows of `x`, with two trailing axes: row and column in the window."""
+    every_stride = f"[:, ::{stride}, ::{stride}]" if stride > 1 else ""
+    return f"windows(x, ({size}, {size}), (1, 2)){every_stride}"

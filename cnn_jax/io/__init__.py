@@ -1,1 +1,1 @@
-"""What a process reads and writes on its host. No JAX."""
+"""Everything that a process reads and writes on its host. No JAX."""

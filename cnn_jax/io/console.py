@@ -1,4 +1,4 @@
-"""The two streams that a person reads: lines on the one, warnings and progress on the other."""
+"""Console output: lines on standard output, warnings and progress bars on standard error."""
 
 import io
 import sys
@@ -9,42 +9,52 @@ from cnn_jax.errors import UserError
 
 
 def printable(text: str) -> str:
-    """The text on one line, in which nothing commands a terminal: names of files may hold both."""
+    """Returns the text with unprintable characters escaped.
+
+    A file name may contain line breaks and terminal control sequences; the result is one line that
+    a terminal only displays.
+    """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class Console:
-    """Where lines and warnings go.
+    """Prints lines and warnings to two streams.
 
     Attributes:
-      out: takes the lines.
-      err: takes warnings and, where it is a terminal, progress bars.
+      out: stream for lines.
+      err: stream for warnings and, if it is a terminal, progress bars.
     """
 
     def __init__(self, out: TextIO | None = None, err: TextIO | None = None) -> None:
-        """`out` and `err`: standard output and standard error, where they are not given."""
-        # Both are None where a shell has closed them.
+        """Opens a console on two streams.
+
+        Args:
+          out: stream for lines; default: standard output.
+          err: stream for warnings; default: standard error.
+        """
+        # sys.stdout and sys.stderr are None if the shell has closed them.
         self.out = out or sys.stdout or io.StringIO()
         self.err = err or sys.stderr or io.StringIO()
 
     def line(self, text: str) -> None:
-        """Prints a line, at once even into a pipe.
+        """Prints a line and flushes it, so that it also appears at once in a pipe.
 
         Raises:
-          UserError: when there is no room for it.
-          BrokenPipeError: when the reader went away, which is no error.
+          UserError: if the line cannot be written, for instance because the disk is full.
+          BrokenPipeError: if the reader has closed the pipe, which is not an error of the user.
         """
-        # A file's name may hold what the stream cannot show.
+        # A file name may contain characters that the stream cannot encode.
         encoding = getattr(self.out, "encoding", None) or "utf-8"
-        shown = text.encode(encoding, "backslashreplace").decode(encoding)
+        encodable = text.encode(encoding, "backslashreplace").decode(encoding)
         try:
-            print(shown, file=self.out, flush=True)
+            print(encodable, file=self.out, flush=True)
         except BrokenPipeError:
             raise
         except OSError as error:
             raise UserError(
-                f"the console's lines cannot be written ({error.strerror}): allowed is an output "
-                "with room. Send them elsewhere; a training with a --workdir goes on from there."
+                f"cannot write to standard output ({error.strerror}): it must be writable and "
+                "have free space. Redirect it elsewhere and run the same command again; a "
+                "training run with a --workdir then resumes."
             ) from error
 
     def warn(self, text: str) -> None:
@@ -55,12 +65,16 @@ class Console:
 def format_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)
 ) -> str:
-    """One line a row, and a rule below the header.
+    """Formats a table as text: the header, a rule, and one line per row.
 
     Args:
-      header: a word for each column.
-      rows: a text for each column.
-      left: numbers of the columns that are words; the others are numbers, and end at one place.
+      header: title of each column.
+      rows: for each row, the text of each column.
+      left: indices of the columns to align left, for words; the others, for numbers, are aligned
+        right.
+
+    Returns:
+      The lines of the table, joined by line breaks, without trailing spaces.
     """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [

@@ -1,4 +1,4 @@
-"""Versions of Python and of the packages that a run's numbers depend on."""
+"""Versions of Python and of the packages that the results of a run depend on."""
 
 import platform
 from importlib import metadata
@@ -7,5 +7,5 @@ _PACKAGES = ("cnn_jax", "jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-d
 
 
 def versions() -> dict[str, str]:
-    """Of Python and of the packages that the numbers depend on."""
+    """Returns the versions of Python and of the packages that affect the results of a run."""
     return {"python": platform.python_version()} | {p: metadata.version(p) for p in _PACKAGES}

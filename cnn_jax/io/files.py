@@ -1,7 +1,8 @@
-"""Atomic writes, checksummed files, the cache folder, and the operating system's errors.
+"""Atomic writes, checksummed files, the cache folder, and translation of OSError.
 
-A file is complete or unchanged, whenever its writer dies. A checksummed file also tells whether its
-content is intact: it begins with a SHA-256 of the rest, in hexadecimal digits.
+An atomic write leaves either the old file or the new one, never a part, even if its process dies.
+A checksummed file starts with the SHA-256 of the rest, in hexadecimal digits; reading it tells
+whether the content is intact.
 """
 
 import contextlib
@@ -15,22 +16,21 @@ from pathlib import Path
 from cnn_jax.errors import UserError
 
 _DIGEST_SIZE = 64
-_STALE_SECONDS = 3600.0  # No process takes so long to write a file.
+_STALE_SECONDS = 3600.0  # No process takes this long to write a file.
 
 
 def write_atomically(path: Path, *parts: bytes) -> None:
-    """Writes a file, and flushes it to the disk before it takes its name.
+    """Writes a file under a temporary name, flushes it to the disk, and renames it.
 
     Args:
       path: the file; its folder must exist.
-      parts: its content, one part after the other.
+      parts: contents of the file, concatenated.
 
     Raises:
-      OSError: when it cannot be written; a file of that name stays as it was.
+      OSError: if the file cannot be written; an existing file of that name is then unchanged.
     """
-    for stale in path.parent.glob(
-        f"{glob.escape(path.name)}.*.tmp"
-    ):  # Left by processes that died.
+    # Processes that died may have left temporary files.
+    for stale in path.parent.glob(f"{glob.escape(path.name)}.*.tmp"):
         if time.time() - stale.stat().st_mtime > _STALE_SECONDS:
             stale.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -41,7 +41,7 @@ def write_atomically(path: Path, *parts: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:  # A signal too: a truncated file is of no use to anybody.
+    except BaseException:  # Also on a stop signal: nobody can use a truncated file.
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
@@ -51,14 +51,22 @@ def write_output(path: Path, content: bytes) -> None:
     """Writes a file of a workdir atomically.
 
     Raises:
-      UserError: when it cannot be written.
+      UserError: if the file cannot be written.
     """
     with translate_errors(path):
         write_atomically(path, content)
 
 
 def write_checksummed(path: Path, *parts: bytes) -> None:
-    """Writes a file atomically, with a SHA-256 of its content; arguments as `write_atomically`."""
+    """Writes a file atomically, preceded by the SHA-256 of its content.
+
+    Args:
+      path: the file; its folder must exist.
+      parts: contents of the file, concatenated.
+
+    Raises:
+      OSError: if the file cannot be written; an existing file of that name is then unchanged.
+    """
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part)
@@ -66,18 +74,25 @@ def write_checksummed(path: Path, *parts: bytes) -> None:
 
 
 def read_checksummed(path: Path) -> memoryview | None:
-    """Returns the content of a checksummed file, or None where it is missing or damaged."""
+    """Returns the content of a checksummed file, or None if it is missing or damaged."""
     try:
-        whole = memoryview(path.read_bytes())
+        data = memoryview(path.read_bytes())
     except OSError:
         return None
-    digest, content = whole[:_DIGEST_SIZE], whole[_DIGEST_SIZE:]
+    digest, content = data[:_DIGEST_SIZE], data[_DIGEST_SIZE:]
     return content if hashlib.sha256(content).hexdigest().encode() == digest else None
 
 
 @contextlib.contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Turns an OSError while a workdir is written into a UserError."""
+    """Translates an OSError that is raised while a file of a workdir is written.
+
+    Args:
+      path: the file or folder, for the message.
+
+    Raises:
+      UserError: in place of an OSError.
+    """
     try:
         yield
     except OSError as error:
@@ -89,8 +104,8 @@ def translate_errors(path: Path) -> Iterator[None]:
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for this program: `$XDG_CACHE_HOME/cnn_jax` or `~/.cache/cnn_jax`."""
+    """Returns the user's cache folder: `$XDG_CACHE_HOME/cnn_jax`, or `~/.cache/cnn_jax`."""
     base = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "")))
-    if not base.is_absolute():  # The XDG specification has relative ones ignored.
+    if not base.is_absolute():  # The XDG specification says to ignore relative paths.
         base = Path(os.path.expanduser("~/.cache"))
     return base / "cnn_jax"

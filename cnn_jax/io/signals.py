@@ -1,4 +1,4 @@
-"""Requests to end: obeyed at once, but at the next good moment while work is under way."""
+"""Handles stop signals: the process stops at once, or after the state of a run has been saved."""
 
 import contextlib
 import os
@@ -10,97 +10,102 @@ from types import FrameType
 
 from cnn_jax.errors import Stopped
 
-STOP_SIGNALS = (
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-)  # Ctrl-C, a scheduler, a lost terminal.
-IMPATIENT_SECONDS = 1.0
+# Sent by Ctrl-C, by a scheduler, and by a terminal that closes.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+DUPLICATE_SECONDS = 1.0  # Signals closer than this count as one request.
 
 
 def install(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    """Sets the handler of all `REQUESTS` but those that are ignored, as under `nohup`."""
+    """Sets the handler of all `STOP_SIGNALS`, except those that are ignored, as under `nohup`."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, handler)
 
 
-def raise_stopped(number: int, frame: FrameType | None) -> None:
-    """A handler for when there is nothing to save: for a program, not for a library.
+def raise_stopped(signal_number: int, frame: FrameType | None) -> None:
+    """Signal handler that stops the program at once; for use while there is nothing to save.
+
+    During an import it ends the process without an exception, because an extension module may
+    crash if it is interrupted by an exception while it initializes. Meant for a program, not for
+    library code.
 
     Raises:
-      Stopped: unless something is being imported. An extension that sees an exception while it
-        starts may crash, so the process ends there and then.
+      Stopped: unless an import is in progress.
     """
-    stopped = _stopped(number, "nothing was to be saved")
+    stopped = _stopped(signal_number, "there was nothing to save")
     while frame:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os.write(2, f"{stopped}\n".encode())
-            os._exit(128 + number)
+            os._exit(128 + signal_number)
         frame = frame.f_back
     raise stopped
 
 
 class StopRequest:
-    """The request that has come and is to be answered.
+    """A request to stop, made by a signal.
 
     Attributes:
-      number: of its signal; None as long as there is none.
+      signal_number: number of the signal, or None if no request has been made.
     """
 
-    number: int | None = None
+    signal_number: int | None = None
 
     def raise_if_requested(self, message: str) -> None:
-        """Ends the work if that was asked for.
+        """Raises an exception if a stop was requested.
 
         Args:
-          message: one line that says where it stands.
+          message: one line that says how far the run is and what is saved.
 
         Raises:
-          Stopped: if a request has come.
+          Stopped: if a stop was requested.
         """
-        if self.number is not None:
-            raise _stopped(self.number, message)
+        if self.signal_number is not None:
+            raise _stopped(self.signal_number, message)
 
 
 @contextlib.contextmanager
 def defer_signals(clock: Callable[[], float] = time.monotonic) -> Iterator[StopRequest]:
-    """While it lasts, a request is noted, for the work to end well.
+    """Records stop signals in a `StopRequest` instead of stopping at once.
 
-    One that comes a second later or more is obeyed at once: somebody is impatient. Before that it
-    is the same one, sent by a terminal and by the program that runs this one.
+    The code inside the context checks the request where it can stop cleanly. A second signal stops
+    the program at once. A signal less than `DUPLICATE_SECONDS` after the first is ignored: a
+    terminal and a launcher may both forward the same Ctrl-C.
 
-    Only the main thread may handle signals: in another one nothing is held.
+    Python allows only the main thread to set signal handlers; in other threads this context
+    manager does nothing.
 
     Args:
-      clock: seconds as a function of nothing.
+      clock: returns the current time in seconds.
+
+    Yields:
+      The request, which is updated when a signal arrives.
 
     Raises:
-      Stopped: on such a second request.
+      Stopped: on the second signal.
     """
     request = StopRequest()
-    came = 0.0
+    requested_at = 0.0
 
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal came
+    def record(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal requested_at
         del frame
-        if request.number is None:
-            request.number, came = number, clock()
-        elif clock() - came >= IMPATIENT_SECONDS:
-            raise _stopped(number, "a second time; what was saved before stays")
+        if request.signal_number is None:
+            request.signal_number, requested_at = signal_number, clock()
+        elif clock() - requested_at >= DUPLICATE_SECONDS:
+            raise _stopped(signal_number, "second stop request; earlier checkpoints are kept")
 
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    install(note)
+    previous = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    install(record)
     try:
         yield request
     finally:
-        for number, handler in before.items():
-            # None: set by other means than Python, which cannot set it again.
+        for number, handler in previous.items():
+            # None means that the handler was not set by Python, which then cannot restore it.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _stopped(number: int, message: str) -> Stopped:
-    return Stopped(f"stopped by {signal.Signals(number).name}: {message}", number)
+def _stopped(signal_number: int, message: str) -> Stopped:
+    return Stopped(f"stopped by {signal.Signals(signal_number).name}: {message}", signal_number)

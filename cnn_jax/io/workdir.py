@@ -1,4 +1,4 @@
-"""The folder of a run: files that are whole or not there, and a lock that keeps others out."""
+"""The folder of a run: a lock against concurrent runs, JSON files, and the rows of metrics."""
 
 import contextlib
 import fcntl
@@ -15,24 +15,27 @@ from cnn_jax.io.files import translate_errors, write_output
 
 
 class Workdir:
-    """An open workdir, which no other run can open until it is closed.
+    """A locked workdir; other runs cannot open it until it is closed.
 
     Attributes:
       path: the folder.
     """
 
     def __init__(self, path: str) -> None:
-        """Makes the folder if need be, and locks it.
+        """Creates the folder if it does not exist, and locks it.
+
+        Args:
+          path: the folder; a leading `~` is expanded.
 
         Raises:
-          UserError: when it cannot be written, or another run has it.
+          UserError: if the folder cannot be written, or another run has locked it.
         """
         self.path = Path(os.path.expanduser(path))
         try:
             path.encode()
-        except UnicodeEncodeError as error:  # Orbax cannot name its files there.
+        except UnicodeEncodeError as error:  # Orbax cannot create files in such a folder.
             raise UserError(
-                f"--workdir={path!r} is no UTF-8: allowed is a name that is. Choose another one."
+                f"--workdir={path!r} is invalid: it must be valid UTF-8. Choose another --workdir."
             ) from error
         with translate_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -43,15 +46,27 @@ class Workdir:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._lock.close()  # Which unlocks it; so does the end of the process, whatever ends it.
+        self._lock.close()  # Closing unlocks; the operating system does so if the process dies.
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes `name`, whole or not at all."""
+        """Writes a JSON object to a file atomically.
+
+        Args:
+          name: name of the file in the workdir.
+          content: the object; all numbers must be finite.
+
+        Raises:
+          UserError: if the file cannot be written.
+        """
         text = json.dumps(content, indent=2, allow_nan=False) + "\n"
         write_output(self.path / name, text.encode())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """What `name` holds, or None where it is missing or no object."""
+        """Returns the JSON object in a file, or None if the file is missing or holds no object.
+
+        Args:
+          name: name of the file in the workdir.
+        """
         path = self.path / name
         try:
             content = json.loads(path.read_text()) if path.is_file() else None
@@ -59,13 +74,21 @@ class Workdir:
             return None
         return content if isinstance(content, dict) else None
 
-    def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Appends a line to `metrics.jsonl`."""
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Appends a row to `metrics.jsonl`.
+
+        Raises:
+          UserError: if the file cannot be written.
+        """
         with translate_errors(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def metrics_size(self) -> int:
-        """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
+        """Returns the size of `metrics.jsonl` in bytes, after flushing it to the disk.
+
+        Raises:
+          UserError: if the file cannot be written.
+        """
         if not self._metrics.exists():
             return 0
         with translate_errors(self._metrics), self._metrics.open("a") as file:
@@ -73,11 +96,14 @@ class Workdir:
             os.fsync(file.fileno())
             return file.tell()
 
-    def cut_metrics(self, size: int) -> bool:
-        """Takes the rows from `metrics.jsonl` that were added after it had `size` bytes.
+    def truncate_metrics(self, size: int) -> bool:
+        """Truncates `metrics.jsonl` to `size` bytes, which removes the rows appended after that.
 
         Returns:
-          Whether it had that many.
+          False if the file is smaller than that; it is then unchanged.
+
+        Raises:
+          UserError: if the file cannot be written.
         """
         with translate_errors(self._metrics), self._metrics.open("a") as file:
             if file.tell() < size:
@@ -87,7 +113,11 @@ class Workdir:
 
 
 def read_metrics(workdir: Path) -> list[dict[str, Any]]:
-    """The rows of a workdir's `metrics.jsonl`; what is none, such as half a row, is left out."""
+    """Returns the rows of a workdir's `metrics.jsonl`.
+
+    Rows that are truncated, lack a field, or hold a number that is not finite are skipped. If the
+    file cannot be read, there are no rows.
+    """
     rows = []
     with contextlib.suppress(OSError):
         for line in (workdir / "metrics.jsonl").read_text(errors="replace").splitlines():
@@ -100,7 +130,11 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
 
 
 def _lock(folder: Path) -> TextIO:
-    """The lock as an open file; a process that has died holds none."""
+    """Locks a folder and returns the open lock file; the lock of a dead process does not count.
+
+    Raises:
+      UserError: if another run has locked the folder.
+    """
     file = (folder / ".lock").open("a+", errors="replace")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -109,11 +143,12 @@ def _lock(folder: Path) -> TextIO:
         holder = file.read(100).strip() or "unknown"
         file.close()
         raise UserError(
-            f"workdir {folder} is in use by another run ({holder}): allowed is one at a time. "
-            "Wait for it, stop it, or choose another --workdir."
+            f"workdir {folder} is in use by another run ({holder}): only one run at a time must "
+            "use it. Wait for that run, stop it, or choose another --workdir."
         ) from error
     except OSError:
-        return file  # A file system without locks, as some clusters have: its users must take care.
+        # Some cluster file systems have no locks; there, users must avoid concurrent runs.
+        return file
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
     file.flush()

@@ -1,1 +1,1 @@
-"""The arithmetic of the network. No config, file or clock."""
+"""The arithmetic of the model: pure functions of arrays. No config, file or clock."""

@@ -1,20 +1,21 @@
-"""How convolution, activation and pooling are computed on each platform.
+"""Convolution, activation and pooling.
 
-Accelerators get XLA's own convolution. It runs two to five times slower inside a compiled loop on
-CPUs, which get matrix products instead: of the whole stage as one block (`conv_block.py`) or, for
-unusual strides and poolings, of the convolution alone. Pooling is written out as comparisons of
-strided views, since the gradient of XLA's own does not compile on GPUs when deterministic kernels
-are asked for.
+`convolve` and `pool` are the textbook definitions. `conv_stage` computes a stage of the model
+(convolution, bias, activation, pooling) in the form that is fast on the platform at hand:
+
+- Accelerators: XLA's own convolution (`convolve_by_xla`).
+- CPUs: matrix products, because XLA's convolution is two to five times slower there inside a
+  compiled loop. At stride 1 with max pooling the whole stage is one fused operation
+  (`fused_conv_pool.py`). Otherwise only the convolution is a matrix product (`convolve`).
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.nn.fused_conv_pool import first_larger, fused_conv_pool
+from cnn_jax.nn.fused_conv_pool import fused_conv_pool, max_and_argmax
 from cnn_jax.nn.shapes import POOL_SIZE, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -24,79 +25,21 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def conv_stage(
-    image: Array,
-    kernel: Array,
-    bias: Array,
-    *,
-    strides: int,
-    padding: str,
-    activation: str,
-    kind_of_pool: str,
-) -> Array:
-    """One stage of the network: convolution, bias, activation and pooling.
-
-    Which form computes it is settled when the program is lowered for a platform; their values and
-    gradients agree to float32 rounding.
-
-    Args:
-      image: float32 [B, H, W, C].
-      kernel: float32 [k, k, C, O].
-      bias: float32 [O].
-      strides: step of the convolution.
-      padding: `VALID`, `SAME` or `FULL`.
-      activation: a key of `ACTIVATIONS`.
-      kind_of_pool: as in `pool`.
-
-    Returns:
-      float32 [B, H', W', O].
-    """
-
-    pads = padding_amounts(padding, len(kernel))
-
-    def stage(convolve: Callable[..., Array], image: Array, kernel: Array, bias: Array) -> Array:
-        convolution = convolve(image, kernel, strides=strides, padding=padding)
-        return pool(ACTIVATIONS[activation](convolution + bias.reshape(1, 1, 1, -1)), kind_of_pool)
-
-    def block(image: Array, kernel: Array, bias: Array) -> Array:
-        return fused_conv_pool(image, kernel, bias, pads, ACTIVATIONS[activation])
-
-    usual = strides == 1 and kind_of_pool == "max"
-    on_cpu = block if usual else functools.partial(stage, convolve)
-    result: Array = jax.lax.platform_dependent(
-        image, kernel, bias, cpu=on_cpu, default=functools.partial(stage, convolve_by_xla)
-    )
-    return result
-
-
-def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:
-    """The same as `convolve`, by XLA's own operation."""
-    pads = padding_amounts(padding, len(kernel))
-    return jax.lax.conv_general_dilated(
-        image,
-        kernel,
-        window_strides=(strides, strides),
-        padding=(pads, pads),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=jax.lax.Precision.HIGHEST,
-    )
-
-
 def convolve(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:
-    """Slides each filter over the image: a matrix product of patches and filters.
+    """Slides every filter over the image, as one matrix product of patches and filters.
 
-    Like every deep learning library this computes a cross-correlation, that is, the kernel is
-    not flipped: out[b, y, x, o] = sum over i, j, c of
-    padded[b, y*s + i, x*s + j, c] * kernel[i, j, c, o].
+    Like every deep learning library this computes a cross-correlation: the kernel is not flipped.
+
+        out[b, y, x, o] = sum over i, j, c of padded[b, y*s + i, x*s + j, c] * kernel[i, j, c, o]
 
     Args:
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       strides: s, the step in both directions.
-      padding: `VALID`, `SAME` or `FULL`; see `shapes.padding_amounts`.
+      padding: `VALID`, `SAME` or `FULL`, defined in `shapes.padding_amounts`.
 
     Returns:
-      float32 [B, H', W', O], H' and W' as in `shapes.output_size`.
+      float32 [B, H', W', O], where H' and W' follow from `shapes.output_size`.
     """
     batch, height, width, channels = image.shape
     size, _, _, filters = kernel.shape
@@ -104,27 +47,27 @@ def convolve(image: Array, kernel: Array, *, strides: int, padding: str) -> Arra
     padded = jnp.pad(image, ((0, 0), pads, pads, (0, 0)))
     rows = output_size(height, size, pads, strides)
     columns = output_size(width, size, pads, strides)
-    # One strided view for each place in the kernel, in the kernel's own order i, j, c.
+    # One strided view of the image per kernel position, in the kernel's memory order i, j, c.
     views = [
         padded[:, i : i + strides * rows : strides, j : j + strides * columns : strides]
         for i in range(size)
         for j in range(size)
     ]
     patches = jnp.concatenate(views, axis=-1).reshape(-1, size * size * channels)
-    # Full float32 on every platform: accelerators would otherwise round the factors.
+    # HIGHEST is full float32. By default accelerators round the factors to fewer bits.
     product = jnp.matmul(patches, kernel.reshape(-1, filters), precision=jax.lax.Precision.HIGHEST)
     return product.reshape(batch, rows, columns, filters)
 
 
 def pool(feature_map: Array, kind: str) -> Array:
-    """Shrinks a feature map to half its height and width; an odd last row or column is dropped.
+    """Halves the height and width of a feature map. An odd last row or column is dropped.
 
     Args:
       feature_map: float32 [B, H, W, C].
-      kind: `max` or `avg` over windows of 2x2, or `none` to return the map as it is.
+      kind: `max` or `avg` over windows of 2x2, or `none`, which returns the map unchanged.
 
     Returns:
-      float32 [B, H // 2, W // 2, C].
+      float32 [B, H // 2, W // 2, C], or `feature_map` itself for `none`.
     """
     if kind == "none":
         return feature_map
@@ -136,6 +79,79 @@ def pool(feature_map: Array, kind: str) -> Array:
     ]
     if kind == "avg":
         return sum(corners[1:], corners[0]) / len(corners)
-    top, _ = first_larger(corners[0], corners[1])
-    bottom, _ = first_larger(corners[2], corners[3])
-    return first_larger(top, bottom)[0]
+    # Comparisons decide ties: the first of equal values gets the whole gradient, as in PyTorch.
+    top, _ = max_and_argmax(corners[0], corners[1])
+    bottom, _ = max_and_argmax(corners[2], corners[3])
+    return max_and_argmax(top, bottom)[0]
+
+
+def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:
+    """Computes the same function as `convolve` with XLA's own convolution.
+
+    Args:
+      image: float32 [B, H, W, C].
+      kernel: float32 [k, k, C, O].
+      strides: step in both directions.
+      padding: `VALID`, `SAME` or `FULL`.
+
+    Returns:
+      float32 [B, H', W', O]. It differs from `convolve` only by float32 rounding.
+    """
+    pads = padding_amounts(padding, len(kernel))
+    return jax.lax.conv_general_dilated(
+        image,
+        kernel,
+        window_strides=(strides, strides),
+        padding=(pads, pads),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=jax.lax.Precision.HIGHEST,
+    )
+
+
+def conv_stage(
+    image: Array,
+    kernel: Array,
+    bias: Array,
+    *,
+    strides: int,
+    padding: str,
+    activation: str,
+    pool_kind: str,
+) -> Array:
+    """Computes one stage of the model: convolution, bias, activation and pooling.
+
+    JAX picks the form when it lowers the program for a platform. All forms agree in values and
+    gradients up to float32 rounding.
+
+    Args:
+      image: float32 [B, H, W, C].
+      kernel: float32 [k, k, C, O].
+      bias: float32 [O].
+      strides: step of the convolution in both directions.
+      padding: `VALID`, `SAME` or `FULL`.
+      activation: a key of `ACTIVATIONS`.
+      pool_kind: `max`, `avg` or `none`.
+
+    Returns:
+      float32 [B, H', W', O].
+    """
+    activate = ACTIVATIONS[activation]
+
+    def stage_with(convolution: Callable[..., Array]) -> Callable[[Array, Array, Array], Array]:
+        def stage(image: Array, kernel: Array, bias: Array) -> Array:
+            feature_map = convolution(image, kernel, strides=strides, padding=padding)
+            return pool(activate(feature_map + bias.reshape(1, 1, 1, -1)), pool_kind)
+
+        return stage
+
+    def fused_stage(image: Array, kernel: Array, bias: Array) -> Array:
+        return fused_conv_pool(image, kernel, bias, padding_amounts(padding, len(kernel)), activate)
+
+    can_fuse = strides == 1 and pool_kind == "max"
+    return jax.lax.platform_dependent(
+        image,
+        kernel,
+        bias,
+        cpu=fused_stage if can_fuse else stage_with(convolve),
+        default=stage_with(convolve_by_xla),
+    )

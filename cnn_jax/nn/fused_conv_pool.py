@@ -1,32 +1,54 @@
-"""Convolution, bias, activation and 2x2 max pooling at once, as matrix products, for CPUs.
+"""Convolution, bias, activation and 2x2 max pooling fused into one matrix product, for CPUs.
 
-The four values that a pooling window compares come from a window of the image that is one row and
-one column larger than the kernel. So the image is cut into such windows, two pixels apart, and
-multiplied by a matrix that holds the kernel four times, once for each place in the pooling window;
-what remains is the maximum of four rows. This takes more multiplications than needed (16 instead of
-9 for a 3x3 kernel), but in one large product, which is what a CPU is fast at.
+The usual way computes every output of the convolution, then takes the maximum of each pooling
+window of 2x2 outputs. Here the four outputs of a pooling window come from one product:
 
-For 3x3 kernels Winograd's F(2, 3) halves them, along the rows of a window: the two outputs of a
-filter (g0, g1, g2) that slides over (d0, d1, d2, d3) are m0 + m1 + m2 and m1 - m2 - m3, with
+1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 read the
+   padded image's rows 2y to 2y + k and columns 2x to 2x + k. This window of k + 1 pixels a side is
+   copied for every pooled position (y, x), as one column of a matrix.
+2. Weights (`_expand_kernel`). The kernel is placed into a window of zeros at the four offsets
+   (p, q) with p, q in {0, 1}. Each of the resulting 4 * O filters is one row of a matrix.
+3. Product. Weights times windows gives the four outputs of every pooling window.
+4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
+   The result is the same as with pooling last: adding a bias and applying an increasing activation
+   do not change which value is the maximum.
 
-    m0 = (d0 - d2) g0    m1 = (d1 + d2) (g0 + g1 + g2) / 2
-    m3 = (d1 - d3) g2    m2 = (d2 - d1) (g0 - g1 + g2) / 2
+The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel), but one large
+product is what a CPU is fastest at.
 
-(Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section 4.1).
+For 3x3 kernels Winograd's F(2, 3) (Lavin and Gray, Fast Algorithms for Convolutional Neural
+Networks, 2015, section 4.1) halves the multiplications. It computes the two outputs that a filter
+(g0, g1, g2) gives on four values (d0, d1, d2, d3) with four multiplications, where step 3 takes
+eight, two of them by zeros:
 
-The batch is the last axis throughout, so that every copy moves long runs of numbers. Between the
-products the other axes stay apart too: for an array that was flattened, XLA finds out by divisions
-where each single number comes from.
+    d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2         m0 = (d0 - d2) g0
+    d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3         m1 = (d1 + d2) (g0 + g1 + g2) / 2
+                                                 m2 = (d2 - d1) (g0 - g1 + g2) / 2
+                                                 m3 = (d1 - d3) g2
+
+It is applied to the rows of a window: d0 to d3 are the window's rows, g0 to g2 the kernel's rows,
+and the two outputs are those of the offsets p = 0 and p = 1. Each m is a matrix product of its own,
+a group, with half the rows and a quarter of the columns of the weights above. Without Winograd
+there is one group.
+
+The backward pass (`_backward`) keeps from the forward pass which of the four values is the maximum.
+It gives the gradient to that value alone and goes back through the product by the transposes of
+steps 1 to 3.
+
+Memory layout: the batch is the last axis of every array in here, so that every copy moves long
+contiguous runs. Outside the products the other axes stay separate, because XLA recovers the indices
+of a flattened axis with integer divisions, for every value.
 """
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-_product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -37,24 +59,41 @@ def fused_conv_pool(
     pads: tuple[int, int],
     activation: Callable[[Array], Array],
 ) -> Array:
-    """activation(maximum over 2x2 of (image * kernel) + bias), at stride 1.
+    """Computes activation(max_pool_2x2(convolution of image and kernel) + bias), at stride 1.
 
-    A maximum taken before a bias and an increasing activation is the one taken after them.
+    An odd last row or column of the convolution is dropped. Of equal values in a pooling window the
+    first one gets the whole gradient. A NaN in a pooling window is its maximum.
 
     Args:
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       bias: float32 [O].
-      pads: zeros before and after each side of the image.
-      activation: an increasing function of each value.
+      pads: zeros (before, after) the rows of the image, and the same for its columns.
+      activation: an increasing elementwise function.
 
     Returns:
-      float32 [B, H', W', O], where H' is half of the convolution's height, rounded down.
+      float32 [B, H', W', O], where H' and W' are half the height and width of the convolution,
+      rounded down.
     """
     return _forward(image, kernel, bias, pads, activation)[0]
 
 
-_Residuals = tuple[Array, Array, Array, Array, Array]
+class _Residuals(NamedTuple):
+    """Values that the forward pass keeps for the backward pass.
+
+    Attributes:
+      image: float32 [B, H, W, C].
+      kernel: float32 [k, k, C, O].
+      windows: float32 [groups, pixels * C, H', W', B], from `_extract_windows`.
+      argmax: int8 [O, H', W', B], the index 2p + q of the maximum in its pooling window.
+      biased: float32 [O, H', W', B], the maximum plus the bias, before the activation.
+    """
+
+    image: Array
+    kernel: Array
+    windows: Array
+    argmax: Array
+    biased: Array
 
 
 def _forward(
@@ -64,19 +103,22 @@ def _forward(
     pads: tuple[int, int],
     activation: Callable[[Array], Array],
 ) -> tuple[Array, _Residuals]:
+    """Returns the output of `fused_conv_pool` and the residuals for `_backward`."""
     windows = _extract_windows(image, kernel.shape, pads)
-    products = _product(
+    # g: group, m: filter at an offset, k: pixel and channel of a window, n: window and example.
+    products = _einsum(
         "gmk,gkn->gmn", _expand_kernel(kernel), windows.reshape(*windows.shape[:2], -1)
     )
-    places = _pool_windows(products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape)
-    top, top_column = first_larger(places[0, 0], places[0, 1])
-    bottom, bottom_column = first_larger(places[1, 0], places[1, 1])
-    largest, lower = first_larger(top, bottom)
-    place = jnp.where(lower, bottom_column + 2, top_column).astype(jnp.int8)
-    biased = largest + bias[:, None, None, None]
-    # XLA would otherwise compute both anew wherever they are used.
-    biased, place = jax.lax.optimization_barrier((biased, place))
-    return activation(biased).transpose(3, 1, 2, 0), (image, kernel, windows, place, biased)
+    outputs = _pool_windows(products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape)
+    top, top_column = max_and_argmax(outputs[0, 0], outputs[0, 1])
+    bottom, bottom_column = max_and_argmax(outputs[1, 0], outputs[1, 1])
+    maximum, is_bottom = max_and_argmax(top, bottom)
+    argmax = jnp.where(is_bottom, bottom_column + 2, top_column).astype(jnp.int8)
+    biased = maximum + bias[:, None, None, None]
+    # Without the barrier XLA computes both again wherever they are used.
+    biased, argmax = jax.lax.optimization_barrier((biased, argmax))
+    output = activation(biased).transpose(3, 1, 2, 0)
+    return output, _Residuals(image, kernel, windows, argmax, biased)
 
 
 def _backward(
@@ -85,79 +127,103 @@ def _backward(
     residuals: _Residuals,
     gradient: Array,
 ) -> tuple[Array, Array, Array]:
-    image, kernel, windows, place, biased = residuals
-    _, activation_gradient = jax.vjp(activation, biased)
-    (d_biased,) = activation_gradient(gradient.transpose(3, 1, 2, 0))
-    numbers = jnp.arange(4, dtype=place.dtype).reshape(2, 2, 1, 1, 1, 1)
+    """Returns the gradients with respect to image, kernel and bias.
+
+    Args:
+      pads: as given to the forward pass.
+      activation: as given to the forward pass.
+      residuals: from the forward pass.
+      gradient: float32 [B, H', W', O], with respect to the output.
+    """
+    image, kernel, windows, argmax, biased = residuals
+    _, activation_vjp = jax.vjp(activation, biased)
+    (d_biased,) = activation_vjp(gradient.transpose(3, 1, 2, 0))
+    offsets = jnp.arange(4, dtype=argmax.dtype).reshape(2, 2, 1, 1, 1, 1)
     d_products = _pool_windows_transpose(
-        jnp.where(place[None, None] == numbers, d_biased[None, None], 0), kernel.shape
+        jnp.where(argmax[None, None] == offsets, d_biased[None, None], 0), kernel.shape
     )
     d_products = d_products.reshape(*d_products.shape[:2], -1)
-    spread, gather = jax.vjp(_expand_kernel, kernel)
-    flat = windows.reshape(*windows.shape[:2], -1)
-    (d_kernel,) = gather(_product("gmn,gkn->gmk", d_products, flat))
-    d_windows = _product("gmk,gmn->gkn", spread, d_products).reshape(windows.shape)
-    paste = jax.linear_transpose(lambda image: _extract_windows(image, kernel.shape, pads), image)
-    (d_image,) = paste(d_windows)
+    weights, weights_vjp = jax.vjp(_expand_kernel, kernel)
+    columns = windows.reshape(*windows.shape[:2], -1)
+    (d_kernel,) = weights_vjp(_einsum("gmn,gkn->gmk", d_products, columns))
+    d_windows = _einsum("gmk,gmn->gkn", weights, d_products).reshape(windows.shape)
+    windows_transpose = jax.linear_transpose(
+        lambda image: _extract_windows(image, kernel.shape, pads), image
+    )
+    (d_image,) = windows_transpose(d_windows)
     return d_image, d_kernel, d_biased.sum((1, 2, 3))
 
 
 fused_conv_pool.defvjp(_forward, _backward)
 
 
-def first_larger(first: Array, second: Array) -> tuple[Array, Array]:
-    """The larger of two, the first of equals, a NaN before all; and whether it is the second.
+def max_and_argmax(first: Array, second: Array) -> tuple[Array, Array]:
+    """Returns the elementwise maximum of two arrays, and where the second one provides it.
 
-    `jnp.maximum` would share the gradient of equals, which are frequent on an even background;
-    here the first one gets it all, as in PyTorch.
+    Of equal values the first one is the maximum, and gets the whole gradient, as in PyTorch.
+    `jnp.maximum` would split the gradient between equal values, which are frequent on an even
+    background. A NaN in either array is the maximum.
+
+    Args:
+      first: array of any shape.
+      second: array of the same shape and dtype.
+
+    Returns:
+      The maximum, and a bool array that is true where it is the value of `second`.
     """
     is_second = ~((first >= second) | jnp.isnan(first))
     return jnp.where(is_second, second, first), is_second
 
 
 def _uses_winograd(kernel_shape: tuple[int, ...]) -> bool:
-    """Whether to use F(2, 3). With one channel the products are too thin for it to pay."""
+    """Returns whether to use F(2, 3). With one channel the products are too thin for it to pay."""
     size, _, channels, _ = kernel_shape
     return size == 3 and channels > 1
 
 
 def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
-    """Cuts the image into windows, two pixels apart, each a column of a factor of a product.
+    """Copies the window of every pooled position, and combines its rows where Winograd is used.
+
+    Windows are two pixels apart. A window is as large as the smallest even size that holds k + 1
+    pixels a side: k + 1 for odd kernels, k + 2 for even ones.
 
     Args:
-      image: [B, H, W, C].
+      image: float32 [B, H, W, C].
       kernel_shape: (k, k, C, O).
-      pads: zeros before and after each side.
+      pads: zeros (before, after) the rows of the image, and the same for its columns.
 
     Returns:
-      [groups, window's pixels * C, H', W', B]: four groups of a product each for F(2, 3), or one.
+      float32 [groups, pixels * C, H', W', B]. One group holds all pixels of the windows; with
+      Winograd four groups hold the pixels of d0 - d2, d1 + d2, d2 - d1 and d1 - d3.
     """
     size, _, channels, _ = kernel_shape
     batch, height, width, _ = image.shape
     rows, columns = ((n + sum(pads) - size + 1) // 2 for n in (height, width))
-    reach = size // 2 + 1  # Cells of 2x2 pixels that a window of size + 1 lies in, one direction.
-    down, across = rows + reach - 1, columns + reach - 1
+    window_cells = size // 2 + 1  # A cell is a square of 2x2 pixels; windows are one cell apart.
+    cell_rows, cell_columns = rows + window_cells - 1, columns + window_cells - 1
     before = pads[0]
     padded = jax.lax.pad(
         image.transpose(3, 1, 2, 0),
         jnp.zeros((), image.dtype),
         (
             (0, 0, 0),
-            (before, 2 * down - before - height, 0),
-            (before, 2 * across - before - width, 0),
+            # Up to the last window; negative where an odd last row or column is not needed.
+            (before, 2 * cell_rows - before - height, 0),
+            (before, 2 * cell_columns - before - width, 0),
             (0, 0, 0),
         ),
     )
-    # The pixels at each place of a cell together: windows two pixels apart are then whole slices.
-    cells = padded.reshape(channels, down, 2, across, 2, batch).transpose(2, 4, 0, 1, 3, 5)
+    # [2, 2, C, cell rows, cell columns, B]: pixel (i, j) of all windows is then one plain slice.
+    cells = padded.reshape(channels, cell_rows, 2, cell_columns, 2, batch)
+    cells = cells.transpose(2, 4, 0, 1, 3, 5)
     window_rows = [
         jnp.stack(
             [
                 cells[i % 2, j % 2, :, i // 2 : i // 2 + rows, j // 2 : j // 2 + columns]
-                for j in range(2 * reach)
+                for j in range(2 * window_cells)
             ]
         )
-        for i in range(2 * reach)
+        for i in range(2 * window_cells)
     ]
     if _uses_winograd(kernel_shape):
         d0, d1, d2, d3 = window_rows
@@ -168,25 +234,41 @@ def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[in
 
 
 def _expand_kernel(kernel: Array) -> Array:
-    """The other factor: [k, k, C, O] -> [groups, places of a group * O, window's pixels * C]."""
+    """Places the kernel into windows at all offsets; with Winograd only at the column offsets.
+
+    Args:
+      kernel: float32 [k, k, C, O].
+
+    Returns:
+      float32 [groups, offsets * O, pixels * C]: one group with the offsets (0, 0), (0, 1), (1, 0),
+      (1, 1); with Winograd four groups with the column offsets 0 and 1.
+    """
     size, _, _, filters = kernel.shape
-    spare = 2 * (size // 2 + 1) - size
+    spare = 2 * (size // 2 + 1) - size  # Pixels by which a window is larger than the kernel.
     shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
-    columns = jnp.stack(shifted, axis=1)  # [k, 2, window's columns, C, O]
+    columns = jnp.stack(shifted, axis=1)  # [kernel rows, q, window columns, C, O]
     if _uses_winograd(kernel.shape):
         g0, g1, g2 = columns
         groups = jnp.stack([g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2])[:, :, None]
     else:
         shifted = [jnp.pad(columns, ((p, spare - p), *[(0, 0)] * 4)) for p in (0, 1)]
-        both = jnp.stack(shifted).swapaxes(1, 2)  # [2, 2, window's rows and columns, C, O]
-        groups = both.reshape(1, 4, *both.shape[2:])
-    # [groups, places, window's rows, window's columns, C, O]: the filter goes beside its place.
-    moved = jnp.moveaxis(groups, -1, 2)
-    return moved.reshape(len(moved), moved.shape[1] * filters, -1)
+        windows = jnp.stack(shifted).swapaxes(1, 2)  # [p, q, window rows, window columns, C, O]
+        groups = windows.reshape(1, 4, *windows.shape[2:])
+    # [groups, offsets, O, window rows, window columns, C]: a row of the matrix is one filter.
+    groups = jnp.moveaxis(groups, -1, 2)
+    return groups.reshape(len(groups), groups.shape[1] * filters, -1)
 
 
 def _pool_windows(products: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """[groups, places of a group * O, H', W', B] -> [2, 2, O, H', W', B]: the pooling windows."""
+    """Rearranges the products into pooling windows; with Winograd sums them to m0 + m1 + m2, ....
+
+    Args:
+      products: float32 [groups, offsets * O, H', W', B].
+      kernel_shape: (k, k, C, O).
+
+    Returns:
+      float32 [2, 2, O, H', W', B]: the outputs of the convolution by offset p and q.
+    """
     filters = kernel_shape[-1]
     if _uses_winograd(kernel_shape):
         m0, m1, m2, m3 = products.reshape(4, 2, filters, *products.shape[2:])
@@ -194,11 +276,19 @@ def _pool_windows(products: Array, kernel_shape: tuple[int, ...]) -> Array:
     return products.reshape(2, 2, filters, *products.shape[2:])
 
 
-def _pool_windows_transpose(places: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """The transpose of `_places`."""
+def _pool_windows_transpose(d_outputs: Array, kernel_shape: tuple[int, ...]) -> Array:
+    """Applies the transpose of the linear function `_pool_windows`.
+
+    Args:
+      d_outputs: float32 [2, 2, O, H', W', B], the gradient with respect to the outputs.
+      kernel_shape: (k, k, C, O).
+
+    Returns:
+      float32 [groups, offsets * O, H', W', B], the gradient with respect to the products.
+    """
     if _uses_winograd(kernel_shape):
-        top, bottom = places
+        top, bottom = d_outputs
         groups = jnp.stack([top, top + bottom, top - bottom, -bottom])
     else:
-        groups = places.reshape(1, -1, *places.shape[2:])
-    return groups.reshape(len(groups), -1, *places.shape[3:])
+        groups = d_outputs.reshape(1, -1, *d_outputs.shape[2:])
+    return groups.reshape(len(groups), -1, *d_outputs.shape[3:])

@@ -1,4 +1,4 @@
-"""Loss and accuracy as sums and counts: merged by adding, divided once, at the end."""
+"""Loss and accuracy as sums and counts: merged by addition, divided once at the end."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-MetricValues = dict[str, float | int]  # What `Metrics.compute` says.
+MetricValues = dict[str, float | int]  # Result of `Metrics.compute`.
 
 
 class Metrics(flax.struct.PyTreeNode):
-    """What a set of examples adds up to; for several networks, each attribute has their axis.
+    """Sums over a set of examples. Metrics of several models have a leading model axis.
 
     Attributes:
       loss_sum: float32 [], the sum of the examples' cross-entropies, in nats.
-      correct: int32 [], how many examples got their own class.
-      count: int32 [], how many examples there were.
+      correct: int32 [], the number of examples whose predicted class is their label.
+      count: int32 [], the number of examples.
     """
 
     loss_sum: Array
@@ -27,19 +27,26 @@ class Metrics(flax.struct.PyTreeNode):
 
     @classmethod
     def empty(cls, *shape: int) -> "Metrics":
-        """Those of no examples, for so many networks."""
+        """Returns metrics of zero examples.
+
+        Args:
+          *shape: shape of every attribute: nothing for one model, `num_models` for several.
+        """
         return cls(
             jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.int32)
         )
 
     @classmethod
-    def of_batch(cls, logits: Array, label: Array, mask: Array | None = None) -> "Metrics":
-        """Those of a batch.
+    def from_batch(cls, logits: Array, label: Array, mask: Array | None = None) -> "Metrics":
+        """Computes the metrics of one batch.
 
         Args:
-          logits: float32 [B, K], where any number of axes may stand for B.
+          logits: float32 [B, K]. B may stand for any number of axes.
           label: int32 [B], 0..K-1.
-          mask: bool [B], false for what only fills up the batch; None counts every example.
+          mask: bool [B], false for the padding of a batch. None counts every example.
+
+        Returns:
+          Metrics whose attributes have the shape [].
 
         Raises:
           ValueError: when the shapes do not agree.
@@ -48,19 +55,19 @@ class Metrics(flax.struct.PyTreeNode):
             mask = jnp.ones_like(label, dtype=bool)
         if not logits.shape[:-1] == label.shape == mask.shape:
             raise ValueError(
-                f"logits {logits.shape}, label {label.shape} and mask {mask.shape} do not agree: "
-                "allowed are [B, K], [B] and [B]."
+                f"logits {logits.shape}, label {label.shape} and mask {mask.shape} are invalid: "
+                "their shapes must be [B, K], [B] and [B]. Use the same batch axes for all three."
             )
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, label)
         return cls(
-            # `where`, not a product: what fills up a batch must not matter, even as NaN.
+            # `where`, not a product: padding must not count even where its loss is NaN.
             jnp.where(mask, loss, 0).sum(),
             (mask & (logits.argmax(-1) == label)).sum(dtype=jnp.int32),
             mask.sum(dtype=jnp.int32),
         )
 
     def merge(self, other: "Metrics") -> "Metrics":
-        """Those of both sets of examples together."""
+        """Returns the metrics of both sets of examples together."""
         return Metrics(
             self.loss_sum + other.loss_sum,
             self.correct + other.correct,
@@ -68,18 +75,27 @@ class Metrics(flax.struct.PyTreeNode):
         )
 
     def mean_loss(self) -> Array:
-        """Mean cross-entropy, float32 []; 0 for no examples, so that a gradient stays finite."""
+        """Returns the mean cross-entropy, float32 [].
+
+        It is 0 for zero examples, so that the gradient of a fully masked batch stays finite.
+        """
         return self.loss_sum / jnp.maximum(self.count, 1)
 
     def compute(self) -> MetricValues:
-        """Python numbers: `loss`, mean cross-entropy in nats; `accuracy`, 0..1; `count`.
+        """Returns the metrics of one model as Python numbers.
+
+        Returns:
+          `loss`, the mean cross-entropy in nats; `accuracy`, 0..1; `count`, the number of examples.
 
         Raises:
-          ValueError: for no examples, which have no mean.
+          ValueError: for zero examples, whose mean is undefined.
         """
         count = int(self.count)
         if not count:
-            raise ValueError("metrics of no examples: allowed is at least one.")
+            raise ValueError(
+                "count=0 is invalid: metrics must cover at least one example. "
+                "Merge the metrics of a batch before calling compute()."
+            )
         return {
             "loss": float(self.loss_sum) / count,
             "accuracy": int(self.correct) / count,
@@ -87,21 +103,34 @@ class Metrics(flax.struct.PyTreeNode):
         }
 
     def compute_each(self) -> list[MetricValues]:
-        """What `compute` says, for each network."""
+        """Returns the result of `compute` for each model; the attributes must be [num_models]."""
         sums = jax.device_get(self)
-        columns = zip(sums.loss_sum, sums.correct, sums.count, strict=True)
-        return [Metrics(*numbers).compute() for numbers in columns]
+        models = zip(sums.loss_sum, sums.correct, sums.count, strict=True)
+        return [Metrics(*model).compute() for model in models]
 
 
-def finite_values(each: Sequence[MetricValues], name: str) -> list[float | int | None]:
-    """One value of each network; None for those whose loss is no number any more.
+def finite_values(models: Sequence[MetricValues], name: str) -> list[float | int | None]:
+    """Returns one metric of each model, and None for each model whose loss is not finite.
 
-    Their accuracy would be that of class 0, which is the first of equals.
+    The accuracy of a diverged model means nothing: its logits are NaN, and the argmax of equal
+    values or NaNs is class 0.
+
+    Args:
+      models: the result of `Metrics.compute` for each model.
+      name: `loss`, `accuracy` or `count`.
     """
-    return [values[name] if math.isfinite(values["loss"]) else None for values in each]
+    return [values[name] if math.isfinite(values["loss"]) else None for values in models]
 
 
-def mean_of_finite(each: Sequence[MetricValues], name: str) -> float:
-    """Mean of one value over the networks whose loss is finite; NaN where it is for none."""
-    numbers = [number for number in finite_values(each, name) if number is not None]
-    return math.fsum(numbers) / len(numbers) if numbers else math.nan
+def mean_of_finite(models: Sequence[MetricValues], name: str) -> float:
+    """Returns the mean of one metric over the models whose loss is finite.
+
+    Args:
+      models: the result of `Metrics.compute` for each model.
+      name: `loss`, `accuracy` or `count`.
+
+    Returns:
+      The mean, or NaN when no model has a finite loss.
+    """
+    values = [value for value in finite_values(models, name) if value is not None]
+    return math.fsum(values) / len(values) if values else math.nan

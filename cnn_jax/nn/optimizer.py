@@ -1,4 +1,4 @@
-"""Optax's optimizers by name, and the learning rate as a function of the step."""
+"""Optax optimizers by name, and learning-rate schedules."""
 
 import functools
 from typing import Any
@@ -8,7 +8,7 @@ import optax
 from jax import Array
 
 
-@functools.cache  # The same optimizer object for the same arguments, so that jit knows it again.
+@functools.cache  # jit compares optimizers by identity: equal arguments must give one object.
 def make_optimizer(
     name: str,
     schedule: str,
@@ -18,37 +18,42 @@ def make_optimizer(
     weight_decay: float,
     swept: tuple[str, ...] = (),
 ) -> optax.GradientTransformation:
-    """Optax's optimizer of that name.
+    """Returns an Optax optimizer.
 
     Args:
       name: `sgd`, `nesterov`, `adam` or `adamw`.
-      schedule: see `learning_rate_schedule`.
-      num_steps: length of the run.
-      learning_rate: the largest one.
-      momentum: of SGD, 0..1; 0 does without.
-      weight_decay: 0 does without.
-      swept: of the three numbers before, those that are part of the optimizer's state instead, see
-        `with_numbers`.
+      schedule: `constant`, `cosine` or `one_cycle`, defined in `learning_rate_schedule`.
+      num_steps: length of the run in steps.
+      learning_rate: the peak of the schedule.
+      momentum: momentum of `sgd` and `nesterov`, 0..1. At 0 the state holds no momentum.
+      weight_decay: L2 penalty of `sgd` and `nesterov`, decoupled decay of `adamw`. `adam` has none.
+      swept: names of those hyperparameters (`learning_rate`, `momentum`, `weight_decay`) that
+        differ between models. They become part of the optimizer's state, where
+        `set_hyperparameters` changes them; the arguments above are their initial values.
     """
-    numbers = {
+    hyperparameters = {
         "learning_rate": learning_rate,
         "momentum": momentum,
         "weight_decay": weight_decay,
     }
-    fixed = {key: value for key, value in numbers.items() if key not in swept}
+    fixed = {key: value for key, value in hyperparameters.items() if key not in swept}
     if not swept:
         return _make(name, schedule, num_steps, **fixed)
     make = functools.partial(_make, name, schedule, num_steps, **fixed)
-    injected = optax.inject_hyperparams(make)
-    transformation: optax.GradientTransformation = injected(**{k: numbers[k] for k in swept})
-    return transformation
+    return optax.inject_hyperparams(make)(**{key: hyperparameters[key] for key in swept})
 
 
-def set_hyperparameters(opt_state: Any, numbers: dict[str, Array]) -> Any:
-    """An optimizer's state with other values of what is swept; none: the state as it is."""
-    if not numbers:
+def set_hyperparameters(opt_state: Any, hyperparameters: dict[str, Array]) -> Any:
+    """Returns an optimizer state with other values of its swept hyperparameters.
+
+    Args:
+      opt_state: state of an optimizer from `make_optimizer`.
+      hyperparameters: float32 [] by name, all among the optimizer's `swept`. When empty, the state
+        is returned unchanged.
+    """
+    if not hyperparameters:
         return opt_state
-    return opt_state._replace(hyperparams={**opt_state.hyperparams, **numbers})
+    return opt_state._replace(hyperparams={**opt_state.hyperparams, **hyperparameters})
 
 
 def _make(
@@ -63,7 +68,7 @@ def _make(
     rates = learning_rate_schedule(schedule, learning_rate, num_steps)
     if name == "adam":
         return optax.adam(rates)
-    if name == "adamw":  # Decay apart from the gradient (Loshchilov and Hutter, 2019).
+    if name == "adamw":  # The decay is decoupled from the gradient (Loshchilov and Hutter, 2019).
         return optax.adamw(rates, weight_decay=weight_decay)
     sgd = optax.sgd(rates, None if _is_zero(momentum) else momentum, nesterov=name == "nesterov")
     if _is_zero(weight_decay):
@@ -72,20 +77,20 @@ def _make(
     return optax.chain(optax.add_decayed_weights(weight_decay), sgd)
 
 
-def _is_zero(number: float | Array) -> bool:
-    """Whether it is 0 for every network; what is swept is not known while a program is traced."""
-    return not isinstance(number, jax.Array) and number == 0
+def _is_zero(hyperparameter: float | Array) -> bool:
+    """Returns whether it is 0 for every model. A swept one is unknown while JAX traces: False."""
+    return not isinstance(hyperparameter, jax.Array) and hyperparameter == 0
 
 
 def learning_rate_schedule(name: str, peak: float | Array, num_steps: int) -> optax.Schedule:
-    """The learning rate as a function of the step, 0..num_steps-1.
+    """Returns the learning rate as a function of the step, 0..num_steps-1.
 
     Args:
-      name: `constant`; `cosine`, from the peak down to 0 along half a cosine; or `one_cycle`
-        (Smith and Topin, 2018), from peak / 25 up over 30 % of the run, then down to
-        peak / 250,000.
-      peak: the largest rate.
-      num_steps: length of the run.
+      name: `constant`; `cosine`, which falls from the peak to 0 along half a cosine; or `one_cycle`
+        (Smith and Topin, 2018), which rises from peak / 25 over the first 30 % of the run and then
+        falls to peak / 250,000.
+      peak: the largest learning rate.
+      num_steps: length of the run in steps.
     """
     if name == "cosine":
         return optax.cosine_decay_schedule(peak, num_steps)

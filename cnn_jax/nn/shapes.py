@@ -1,10 +1,10 @@
-"""What each layer does to the shape of its input: sizes, parameters, work, receptive field.
+"""Shape arithmetic of the layers: sizes, parameter counts, multiply-adds, receptive fields.
 
-Plain arithmetic on the host, without JAX: it serves the check of a config before anything is
-traced, and the table of `describe.py`.
+Plain Python without JAX: the config check and `--mode=describe` need it before anything is traced.
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 
 from cnn_jax.errors import UserError
@@ -13,18 +13,19 @@ POOL_SIZE = 2  # Pooling windows are 2x2 and do not overlap.
 
 
 def padding_amounts(padding: str, kernel_size: int) -> tuple[int, int]:
-    """Zeros added before and after each side of an image.
+    """Returns the zeros (before, after) that are added to the rows and to the columns of an image.
 
-    They depend on the kernel alone, not on the stride, so that a stride only thins out the
-    positions that stride 1 would visit.
+    They depend on the kernel alone, not on the stride: a stride only skips some of the positions
+    that stride 1 visits.
 
     Args:
-      padding: `VALID` adds none; `SAME` keeps the size at stride 1 (an even kernel puts the odd
-        zero at the end); `FULL` adds zeros until every overlap with the image counts.
+      padding: `VALID` adds none. `SAME` keeps the size at stride 1; an even kernel needs an odd
+        number of zeros and puts the extra one at the end. `FULL` adds kernel_size - 1 on each side,
+        so that every position where kernel and image overlap gives an output.
       kernel_size: height and width of the kernel.
 
-    Returns:
-      The numbers of zeros (before, after).
+    Raises:
+      ValueError: for any other padding.
     """
     if padding == "VALID":
         return 0, 0
@@ -32,28 +33,37 @@ def padding_amounts(padding: str, kernel_size: int) -> tuple[int, int]:
         return (kernel_size - 1) // 2, kernel_size // 2
     if padding == "FULL":
         return kernel_size - 1, kernel_size - 1
-    raise ValueError(f"padding={padding!r}: allowed are VALID, SAME and FULL")
+    raise ValueError(f"padding={padding!r} is invalid: it must be VALID, SAME or FULL.")
 
 
 def output_size(size: int, window: int, padding: tuple[int, int], stride: int) -> int:
-    """(w - k + p_before + p_after) / s + 1, rounded down; 0 or less means nothing is left."""
+    """Returns (size - window + before + after) / stride + 1, rounded down.
+
+    The result is 0 or negative where the window does not fit into the padded input.
+
+    Args:
+      size: height or width of the input, in pixels.
+      window: height or width of the kernel or pooling window.
+      padding: zeros (before, after).
+      stride: step of the window.
+    """
     return (size - window + sum(padding)) // stride + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One row of the table of layers.
+    """One layer of the model, a row of the table that `--mode=describe` prints.
 
     Attributes:
-      name: as in the parameter tree where the layer has parameters.
+      name: key in the parameter tree for layers with parameters; unique in any case.
       output_shape: (height, width, channels) of a feature map, or (classes,).
-      arithmetic: how the output size follows from the input size, as text.
-      num_parameters: weights and biases.
-      multiply_adds: multiply-accumulate operations for one image, forward pass.
-      receptive_field: (height, width) in pixels of the image that one output value depends on.
-      field_start: the row, and the column, where the field of a map's first value begins; negative
-        where padding puts it outside the image.
-      jump: pixels between the fields of two neighbouring values.
+      arithmetic: the computation of the output size, as text.
+      num_parameters: number of weights and biases.
+      multiply_adds: multiply-accumulate operations of the forward pass for one image.
+      receptive_field: (height, width) in pixels of the image region that one output value sees.
+      field_start: row and column where the receptive field of the map's first value begins;
+        negative where it begins in the padding.
+      jump: distance in pixels between the receptive fields of two neighbouring values.
     """
 
     name: str
@@ -65,14 +75,57 @@ class Layer:
     field_start: int = 0
     jump: int = 1
 
-    def field_of(self, row: int, column: int) -> tuple[range, range]:
-        """The rows and the columns of the image that one value of a map depends on.
+    def receptive_field_at(self, row: int, column: int) -> tuple[range, range]:
+        """Returns the rows and columns of the image that the value at (row, column) sees.
 
-        Those outside the image are zeros of the padding.
+        Rows and columns outside the image are zeros of the padding.
         """
-        top, left = (self.field_start + place * self.jump for place in (row, column))
+        top, left = (self.field_start + index * self.jump for index in (row, column))
         height, width = self.receptive_field
         return range(top, top + height), range(left, left + width)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Geometry:
+    """Size of a feature map and receptive fields of its values, in pixels of the image.
+
+    Attributes:
+      size: (height, width) of the map.
+      field: side of the receptive field of one value.
+      start: row and column where the receptive field of the first value begins.
+      jump: distance between the receptive fields of two neighbouring values.
+    """
+
+    size: tuple[int, int]
+    field: int = 1
+    start: int = 0
+    jump: int = 1
+
+    def after(self, window: int, stride: int, pads: tuple[int, int]) -> "_Geometry":
+        """Returns the geometry behind a convolution or pooling with these window, stride, pads."""
+        height, width = (output_size(side, window, pads, stride) for side in self.size)
+        return _Geometry(
+            (height, width),
+            self.field + (window - 1) * self.jump,
+            self.start - pads[0] * self.jump,
+            self.jump * stride,
+        )
+
+    def layer(self, name: str, channels: int, arithmetic: str, weights: int = 0) -> Layer:
+        """Returns the layer whose output has this geometry.
+
+        Args:
+          name: name of the layer.
+          channels: channels of the output.
+          arithmetic: the computation of the output size, as text.
+          weights: number of weights, each used once per output position; 0 for none, and then the
+            layer has no biases either.
+        """
+        height, width = self.size
+        num_parameters = weights + channels if weights else 0
+        fields = (self.field, self.field), self.start, self.jump
+        shape = (height, width, channels)
+        return Layer(name, shape, arithmetic, num_parameters, weights * height * width, *fields)
 
 
 def walk_layers(
@@ -94,84 +147,71 @@ def walk_layers(
       features: number of filters of each convolution stage.
       kernel_size: height and width of each convolution kernel.
       strides: step of the convolutions in both directions.
-      padding: see `padding_amounts`.
-      activation: name of the activation, for the row's name.
+      padding: `VALID`, `SAME` or `FULL`, defined in `padding_amounts`.
+      activation: name of the activation; its layers are named after it.
       pool: `max`, `avg` or `none`.
 
     Raises:
-      UserError: at the first layer that leaves nothing of its input.
+      UserError: at the first layer whose window is larger than its input.
     """
     height, width, channels = image_shape
     pads = padding_amounts(padding, kernel_size)
-    # Receptive field of one value, where that of the first one begins, and pixels between two.
-    field, start, jump = 1, 0, 1
-    yield Layer("image", (height, width, channels), "", 0, 0, (1, 1))
+    geometry = _Geometry((height, width))
+    yield geometry.layer("image", channels, "")
     for stage, filters in enumerate(features, start=1):
-        given = (height, width)
-        height, width = (output_size(size, kernel_size, pads, strides) for size in given)
-        name = f"conv_{stage}"
-        if min(height, width) < 1:
-            # Only without padding: SAME and FULL add at least kernel_size - 1 zeros.
+        size = geometry.size
+        geometry = geometry.after(kernel_size, strides, pads)
+        if min(geometry.size) < 1:
+            # Only with VALID: SAME and FULL add at least kernel_size - 1 zeros.
             raise UserError(
-                f"model.kernel_size={kernel_size} leaves nothing after {name}: its input is "
-                f"{given[0]}x{given[1]} ({padding} padding). "
-                f"Use a kernel of at most {min(given)}, or model.padding=SAME."
+                f"model.kernel_size={kernel_size} is too large for conv_{stage}, whose input is "
+                f"{size[0]}x{size[1]} ({padding} padding): it must be at most {min(size)}. "
+                "Use a smaller kernel or model.padding=SAME."
             )
-        field += (kernel_size - 1) * jump
-        start -= pads[0] * jump
-        jump *= strides
-        fields = (field, field), start, jump
+        arithmetic = _size_arithmetic(size, geometry.size, kernel_size, pads, strides)
         weights = kernel_size * kernel_size * channels * filters
-        yield Layer(
-            name,
-            (height, width, filters),
-            _size_arithmetic(given, (height, width), kernel_size, pads, strides),
-            weights + filters,
-            weights * height * width,
-            *fields,
-        )
         channels = filters
-        yield Layer(f"{activation}_{stage}", (height, width, channels), "each value", 0, 0, *fields)
+        yield geometry.layer(f"conv_{stage}", channels, arithmetic, weights)
+        yield geometry.layer(f"{activation}_{stage}", channels, "each value")
         if pool == "none":
             continue
-        given = (height, width)
-        height, width = (output_size(size, POOL_SIZE, (0, 0), POOL_SIZE) for size in given)
-        name = f"pool_{stage}"
-        if min(height, width) < 1:
+        size = geometry.size
+        geometry = geometry.after(POOL_SIZE, POOL_SIZE, (0, 0))
+        if min(geometry.size) < 1:
             raise UserError(
-                f"model.pool={pool} leaves nothing after {name}: its input is "
-                f"{given[0]}x{given[1]} and its window 2x2. "
-                "Use fewer stages in model.features, smaller model.kernel_size or model.strides, "
-                "or model.pool=none."
+                f"model.pool={pool} is invalid for pool_{stage}, whose input is "
+                f"{size[0]}x{size[1]}: it must be at least {POOL_SIZE}x{POOL_SIZE}. Use fewer "
+                "stages in model.features, a smaller model.kernel_size or model.strides, or "
+                "model.pool=none."
             )
-        field += (POOL_SIZE - 1) * jump
-        jump *= POOL_SIZE
-        yield Layer(
-            name,
-            (height, width, channels),
-            _size_arithmetic(given, (height, width), POOL_SIZE, (0, 0), POOL_SIZE),
-            0,
-            0,
-            *((field, field), start, jump),
-        )
-    inputs = height * width * channels
-    yield Layer(
+        arithmetic = _size_arithmetic(size, geometry.size, POOL_SIZE, (0, 0), POOL_SIZE)
+        yield geometry.layer(f"pool_{stage}", channels, arithmetic)
+    yield _linear_layer((*geometry.size, channels), num_classes, (height, width))
+
+
+def _linear_layer(
+    shape: tuple[int, int, int], num_classes: int, image_size: tuple[int, int]
+) -> Layer:
+    """Returns the fully connected layer on a feature map of this shape; it sees the whole image."""
+    inputs = math.prod(shape)
+    return Layer(
         "linear_1",
         (num_classes,),
-        f"{height} * {width} * {channels} = {inputs} inputs",
+        f"{' * '.join(map(str, shape))} = {inputs} inputs",
         inputs * num_classes + num_classes,
         inputs * num_classes,
-        (image_shape[0], image_shape[1]),
+        image_size,
     )
 
 
 def _size_arithmetic(
-    given: tuple[int, int], result: tuple[int, int], window: int, pads: tuple[int, int], stride: int
+    size: tuple[int, int], result: tuple[int, int], window: int, pads: tuple[int, int], stride: int
 ) -> str:
-    """The size formula with its numbers, once for square maps, else for height and width."""
+    """Returns the size formula with its numbers, once when height and width have the same."""
     before, after = pads
     padding = f"2*{before}" if before == after else f"{before} + {after}"
-    sides = list(zip(given, result, strict=True))
+    sides = list(zip(size, result, strict=True))
     return ", ".join(
-        f"({w} - {window} + {padding})/{stride} + 1 = {out}" for w, out in dict.fromkeys(sides)
+        f"({side} - {window} + {padding})/{stride} + 1 = {out}"
+        for side, out in dict.fromkeys(sides)
     )

@@ -1,1 +1,1 @@
-"""One module for each kind of figure."""
+"""Matplotlib figures, one module for each kind. Every function returns the figure it draws."""

@@ -1,4 +1,4 @@
-"""The training curves: loss and accuracy as a run went."""
+"""Learning curves: loss and accuracy over the steps of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,40 +8,39 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from cnn_jax.plots import figure
 
-_SERIES = (
-    ("train", ".-", "the last batches, as trained on"),
-    ("train_eval", "o-", "training set, after each epoch"),
-    ("test", "*", "test set, at the end"),
+_SERIES = (  # Split in `metrics.jsonl`, line style, marker size, label.
+    ("train", ".-", 3.0, "training batches since the last point"),
+    ("train_eval", "o-", 4.0, "training set, after each epoch"),
+    ("test", "*", 12.0, "test set, at the end"),
 )
 
 
 @figure.styled
 def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draws both against the steps.
+    """Draws loss and accuracy against the step, side by side.
 
     Args:
-      rows: of `metrics.jsonl`.
-      title: above them.
+      rows: rows of `metrics.jsonl` with `split`, `step`, `loss` and `accuracy`; at least one.
+      title: title of the figure.
     """
-    drawn = figure.new(9, 4.4, title)
-    left, right = drawn.subplots(1, 2)
-    for split, style, label in _SERIES:
-        chosen = [row for row in rows if row["split"] == split]
-        steps = [row["step"] for row in chosen]
-        size = {".-": 3.0, "o-": 4.0, "*": 12.0}[style]
-        left.plot(steps, [r["loss"] for r in chosen], style, markersize=size, label=label)
-        right.plot(steps, [100 * r["accuracy"] for r in chosen], style, markersize=size)
+    fig = figure.new_figure(9, 4.4, title)
+    left, right = fig.subplots(1, 2)
+    for split, style, size, label in _SERIES:
+        points = [row for row in rows if row["split"] == split]
+        steps = [row["step"] for row in points]
+        left.plot(steps, [r["loss"] for r in points], style, markersize=size, label=label)
+        right.plot(steps, [100 * r["accuracy"] for r in points], style, markersize=size)
     left.set_ylabel("loss: mean cross-entropy (nats)")
     losses = [row["loss"] for row in rows]
-    if max(losses) > 5 * min(losses) > 0:  # A range so small would have no mark on such a scale.
+    if max(losses) > 5 * min(losses) > 0:  # On a smaller range a log scale would have no tick.
         left.set_yscale("log")
         left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         left.yaxis.set_major_formatter("{x:g}")
         left.yaxis.set_minor_formatter(NullFormatter())
     right.set_ylabel("accuracy (%)")
     for axes in (left, right):
-        axes.set_xlabel("steps (batches trained on)")
+        axes.set_xlabel("step (batches trained on)")
         axes.set_xlim(left=0)
         axes.grid(alpha=0.3)
-    drawn.legend(loc="outside lower center", ncols=3)
-    return drawn
+    fig.legend(loc="outside lower center", ncols=3)
+    return fig

@@ -1,4 +1,4 @@
-"""What all pictures have in common: how they look, and how they come onto the disk."""
+"""Parts common to all figures: style, images, and writing to disk."""
 
 import io
 import warnings
@@ -18,18 +18,18 @@ _STYLE: Mapping[str, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "figure.titlesize": 11,
-    "text.parse_math": False,  # Names of files and classes may hold dollar signs.
+    "text.parse_math": False,  # Names of files and classes may contain dollar signs.
 }
-styled = mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # Decorates what draws a figure.
+styled = mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # A decorator for functions that draw.
 
 
-def new(width: float, height: float, title: str) -> Figure:
-    """An empty figure.
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """Returns an empty figure.
 
     Args:
       width: in units of 100 pixels.
-      height: likewise.
-      title: one or two lines above everything.
+      height: in units of 100 pixels.
+      title: one or two lines above everything else.
     """
     figure = Figure((width, height), dpi=100, layout="constrained")
     figure.suptitle(title)
@@ -37,50 +37,50 @@ def new(width: float, height: float, title: str) -> Figure:
 
 
 def show_image(axes: Axes, image_u8: npt.NDArray[np.uint8], title: str = "") -> None:
-    """Draws an image pixel by pixel, as the data set has it: zero is black.
+    """Draws an image pixel by pixel, without axes. In grey images 0 is black and 255 white.
 
     Args:
-      axes: where.
+      axes: axes to draw on.
       image_u8: uint8 [H, W, C] with 1 or 3 channels.
-      title: above it.
+      title: text above the image.
     """
     axes.imshow(image_u8.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_title(title)
     axes.set_axis_off()
 
 
-def short(name: str, letters: int = 14) -> str:
-    """A name, cut where it would not fit."""
-    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+def truncate(name: str, max_length: int = 14) -> str:
+    """Returns a name of at most `max_length` characters; an ellipsis replaces a cut end."""
+    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
 
 
-@styled  # Labels of axes are made only now.
-def png(figure: Figure) -> bytes:
-    """The picture as a PNG file."""
+@styled  # Matplotlib creates tick labels only here.
+def to_png(figure: Figure) -> bytes:
+    """Renders a figure as a PNG file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # A file's or class's name may be written in letters that the font has not: boxes, then.
+        # Names of files and classes may contain letters that the font lacks. They become boxes.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes the picture, whole or not at all, and makes its folder if need be.
+    """Writes a figure as a PNG file, atomically. Creates the file's folder where needed.
 
     Raises:
-      UserError: when it cannot be written.
+      UserError: when the file or folder cannot be written.
     """
     with translate_errors(path.parent):
         path.parent.mkdir(exist_ok=True)
-    write_output(path, png(figure))
+    write_output(path, to_png(figure))
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Deletes pictures of before, such as those of other images.
+    """Deletes the files of outdated figures, such as those of other images.
 
     Raises:
-      UserError: when one cannot be deleted.
+      UserError: when a file cannot be deleted.
     """
     for path in paths:
         with translate_errors(path):

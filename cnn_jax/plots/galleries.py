@@ -1,4 +1,4 @@
-"""Galleries: the most confident mistakes, and people's pictures as the model saw them."""
+"""Galleries: the most confident mistakes, and people's pictures beside the model's images."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,55 +10,47 @@ from matplotlib.figure import Figure
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure
 
-MOST_MISTAKES = 40  # Images.
-
-
-_COLUMNS = 8
+MAX_MISTAKES = 40  # Images in a gallery of mistakes.
+MAX_PICTURES = 20  # Pictures in a gallery of predictions.
+_MISTAKES_PER_ROW = 8
+_PICTURES_PER_ROW = 4
+_MAX_FILE_NAME = 12  # Characters.
 
 
 @figure.styled
 def draw_mistakes(
-    scores: ClassificationReport,
+    report: ClassificationReport,
     image_u8: npt.NDArray[np.uint8],
     class_names: Sequence[str],
-    about: str,
+    model_label: str,
 ) -> Figure:
-    """Draws the most confident mistakes, row by row, each with what it is and was taken for.
+    """Draws the most confident mistakes, row by row, each with its true class and its prediction.
 
     Args:
-      scores: of N examples.
-      image_u8: uint8 [N, H, W, C], all of them.
-      class_names: of the K classes.
-      about: says which network it is.
+      report: of N test examples.
+      image_u8: uint8 [N, H, W, C], the images of all N examples.
+      class_names: names of the classes.
+      model_label: names the model, for the title.
     """
-    wrong = scores.mistakes()
-    shown = wrong[:MOST_MISTAKES]
-    rows = max(1, -(-len(shown) // _COLUMNS))
-    title = f"The {len(shown)} most confident of {len(wrong):,} mistakes"
-    drawn = figure.new(
-        1.2 * _COLUMNS,
+    mistakes = report.mistakes()
+    shown = mistakes[:MAX_MISTAKES]
+    rows = max(1, -(-len(shown) // _MISTAKES_PER_ROW))
+    title = f"The {len(shown)} most confident of {len(mistakes):,} mistakes"
+    fig = figure.new_figure(
+        1.2 * _MISTAKES_PER_ROW,
         1.5 * rows + 0.6,
-        f"{title if len(wrong) else 'No mistakes'} among {len(scores.label):,} test pictures\n"
-        f"{about}: true class, prediction and its probability",
+        f"{title if len(mistakes) else 'No mistakes'} on {len(report.label):,} test images\n"
+        f"{model_label}: true class, prediction and its probability",
     )
-    for axes in drawn.subplots(rows, _COLUMNS, squeeze=False).flat:
+    for axes in fig.subplots(rows, _MISTAKES_PER_ROW, squeeze=False).flat:
         axes.set_axis_off()
-    names = [figure.short(name, 10) for name in class_names]
-    for axes, example in zip(drawn.axes, shown, strict=False):
-        is_class, taken_for = names[scores.label[example]], names[scores.prediction[example]]
-        percent = f"{100 * scores.confidence[example]:.0f} %"
-        joint = " taken for\n" if len(is_class) < 3 else "\n"
-        figure.show_image(axes, image_u8[example], f"{is_class}{joint}{taken_for} ({percent})")
-    return drawn
-
-
-MOST_PICTURES = 20  # Pictures on a sheet.
-
-
-_PAIRS = 4  # In a row.
-
-
-_LONGEST = 12  # Characters of a file's name.
+    names = [figure.truncate(name, 10) for name in class_names]
+    for axes, example in zip(fig.axes, shown, strict=False):
+        true, predicted = names[report.label[example]], names[report.prediction[example]]
+        percent = f"{100 * report.confidence[example]:.0f} %"
+        separator = " predicted as\n" if len(true) < 3 else "\n"  # Longer names have no room.
+        figure.show_image(axes, image_u8[example], f"{true}{separator}{predicted} ({percent})")
+    return fig
 
 
 @figure.styled
@@ -66,31 +58,32 @@ def draw_predictions(
     originals: Sequence[Any],
     image_u8: npt.NDArray[np.uint8],
     names: Sequence[str],
-    answers: Sequence[str],
+    predictions: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draws pairs: the original with its name, and what the network saw with its answer.
+    """Draws pairs: a picture with its name, and the image the model takes with its prediction.
 
     Args:
-      originals: Pillow's pictures, at most `MOST`.
-      image_u8: uint8 [N, H, W, C], the same as the network saw them.
-      names: of the originals.
-      answers: of the network.
-      title: above all.
+      originals: N Pillow pictures, 1 to `MAX_PICTURES`.
+      image_u8: uint8 [N, H, W, C], the images that the model takes in their place.
+      names: file names of the pictures.
+      predictions: text for each image.
+      title: title of the figure.
     """
-    columns = min(_PAIRS, len(names))
+    columns = min(_PICTURES_PER_ROW, len(names))
     rows = -(-len(names) // columns)
-    drawn = figure.new(3 * columns + 0.3, 1.7 * rows + 0.6, title)
-    # A third, narrow column keeps pairs apart.
-    grid = drawn.subplots(
+    fig = figure.new_figure(3 * columns + 0.3, 1.7 * rows + 0.6, title)
+    # A third, narrow column separates the pairs.
+    grid = fig.subplots(
         rows, 3 * columns, squeeze=False, gridspec_kw={"width_ratios": (1, 1, 0.15) * columns}
     )
     for axes in grid.flat:
         axes.set_axis_off()
-    for index, (original, name, answer) in enumerate(zip(originals, names, answers, strict=True)):
-        left, right = drawn.axes[3 * index : 3 * index + 2]
+    pictures = zip(originals, names, predictions, strict=True)
+    for index, (original, name, prediction) in enumerate(pictures):
+        left, right = fig.axes[3 * index : 3 * index + 2]
         left.imshow(original)
-        # Names of files often differ in their end alone.
-        left.set_title(name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}")
-        figure.show_image(right, image_u8[index], answer)
-    return drawn
+        # File names often differ only at the end, so the beginning is cut.
+        left.set_title(name if len(name) <= _MAX_FILE_NAME else f"…{name[1 - _MAX_FILE_NAME :]}")
+        figure.show_image(right, image_u8[index], prediction)
+    return fig

@@ -1,4 +1,4 @@
-"""Which pixels an answer hangs on: the gradient of the winning logit."""
+"""Saliency: the gradient of the predicted class's logit with respect to the pixels."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from cnn_jax.plots import figure, tiles
 
-MOST = 10  # Images.
-_PERCENTILE = 99.8  # Where the colours end: a few huge values would leave all others dark.
+MAX_IMAGES = 10
+_PERCENTILE = 99.8  # End of the colour scale. A few huge values would leave all others dark.
 _HEAT = "inferno"
 
 
@@ -22,35 +22,37 @@ def draw(
     titles: Sequence[str],
     title: str,
 ) -> Figure:
-    """Draws a column for each image: itself, the gradient's magnitude, and both together.
+    """Draws a column for each image: the image, the gradient's magnitude, and both together.
 
     Args:
-      image_u8: uint8 [N, H, W, C] with 1 or 3 channels, at most `MOST` of them.
-      saliency: float32 [N, H, W], in logits for each unit of intensity.
-      titles: of each image.
-      title: above all.
+      image_u8: uint8 [N, H, W, C] with 1 or 3 channels, where N is at most `MAX_IMAGES`.
+      saliency: float32 [N, H, W], magnitude of the gradient in logits per unit of intensity.
+      titles: title of each image; it may have several lines.
+      title: title of the figure.
     """
     height, width = saliency.shape[1:]
-    drawn = tiles.new(
+    fig = tiles.new_figure(
         1.25 * max(5, len(titles)) + 1.6,
         1.25 * 3 * height / width + 1,
         title,
-        "The more a pixel glows, the more a small change of it changes the logit of what the "
-        "network says. Intensity: 0 is black, 1 is white.",
+        "The brighter a pixel glows, the more a small change of it changes the logit of the "
+        "predicted class. Intensity: 0 is black, 1 is white.",
     )
-    above, middle, below = rows = drawn.subplots(3, 1)
-    norm = Normalize(0, tiles.limit([saliency], _PERCENTILE), clip=True)
+    above, middle, below = rows = fig.subplots(3, 1)
+    norm = Normalize(0, tiles.color_limit([saliency], _PERCENTILE), clip=True)
     images = [image.squeeze() for image in image_u8]
-    tiles.show(above, [images], cmap="gray", vmin=0, vmax=255)
-    heat = tiles.show(middle, [saliency], cmap=_HEAT, norm=norm)
+    tiles.draw_rows(above, [images], cmap="gray", vmin=0, vmax=255)
+    heat = tiles.draw_rows(middle, [saliency], cmap=_HEAT, norm=norm)
     glow = colormaps[_HEAT](norm(saliency))
-    glow[..., 3] = norm(saliency)  # The stronger, the less of the image shines through.
-    tiles.show(below, [images], cmap="gray", vmin=0, vmax=255)
-    tiles.show(below, [glow])
-    for axes, words in zip(rows, ("image", "|gradient|", "both"), strict=True):
-        tiles.label(axes, ("", [words]))
-    cut = ["\n".join(figure.short(line, 17) for line in text.split("\n")) for text in titles]
-    tiles.label(above, ("", ["image"]), ("", cut))
-    words = "|gradient| (logits per unit of intensity)"
-    tiles.explain_colours(drawn, list(rows), heat, words, extend="max")
-    return drawn
+    glow[..., 3] = norm(saliency)  # The stronger the gradient, the less of the image shows.
+    tiles.draw_rows(below, [images], cmap="gray", vmin=0, vmax=255)
+    tiles.draw_rows(below, [glow])
+    for axes, label in zip(rows, ("image", "|gradient|", "both"), strict=True):
+        tiles.set_labels(axes, ("", [label]))
+    column_labels = [
+        "\n".join(figure.truncate(line, 17) for line in text.split("\n")) for text in titles
+    ]
+    tiles.set_labels(above, ("", ["image"]), ("", column_labels))
+    text = "|gradient| (logits per unit of intensity)"
+    tiles.add_colorbar(fig, list(rows), heat, text, extend="max")
+    return fig

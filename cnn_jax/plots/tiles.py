@@ -1,4 +1,4 @@
-"""Many small maps in one pair of axes; one pair for each would take seconds to draw."""
+"""Draws many small maps in one pair of axes. Axes for each map would take seconds to draw."""
 
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,82 +13,88 @@ from matplotlib.image import AxesImage
 
 from cnn_jax.plots import figure
 
-MOST = 16  # Tiles in a row; more would be too small.
-TEXT: Mapping[str, Any] = {"fontsize": 8}  # Of labels.
-WIDTH = 0.88  # Of a tile, in cells.
+MAX_TILES = 16  # Tiles in a row or column. More would be too small.
+TEXT: Mapping[str, Any] = {"fontsize": 8}  # Style of labels.
+WIDTH = 0.88  # Of a tile, in widths of a cell.
 DIVERGING = "RdBu_r"  # Blue below zero, white at zero, red above it.
 
-_GROUND = "0.88"  # Grey, so that a tile that is white stands out.
-_LETTERS = 11.5  # Of a title in 100 pixels.
+_BACKGROUND = "0.88"  # Grey, so that a white tile stands out.
+_LETTERS = 11.5  # Letters of a title per 100 pixels.
 
 
-def new(width: float, height: float, title: str, explanation: str) -> Figure:
-    """An empty figure with a title, and below it in words what there is to see.
+def new_figure(width: float, height: float, title: str, explanation: str) -> Figure:
+    """Returns an empty figure with a title and an explanation below it.
 
     Args:
       width: in units of 100 pixels.
-      height: likewise, without titles.
-      title: one line.
-      explanation: one sentence or two.
+      height: in units of 100 pixels, without title and explanation.
+      title: one line; wrapped where it is too long.
+      explanation: one or two sentences; wrapped likewise.
     """
     lines = textwrap.wrap(title, int(_LETTERS * width))
     lines += textwrap.wrap(explanation, int(_LETTERS * width))
-    drawn = figure.new(width, height + 0.2 * len(lines), "\n".join(lines))
-    drawn.set_layout_engine("compressed")  # Which leaves no gap beside axes of a fixed shape.
-    return drawn
+    fig = figure.new_figure(width, height + 0.2 * len(lines), "\n".join(lines))
+    fig.set_layout_engine("compressed")  # Leaves no gaps beside axes with a fixed aspect ratio.
+    return fig
 
 
-def limit(arrays: Iterable[npt.NDArray[Any]], percentile: float = 100) -> float:
-    """Where a colour scale ends: below it lie so many percent of the magnitudes of all arrays."""
+def color_limit(arrays: Iterable[npt.NDArray[Any]], percentile: float = 100) -> float:
+    """Returns the end of a colour scale: a percentile of the magnitudes of all arrays; positive."""
     magnitudes = np.concatenate([np.abs(array).ravel() for array in arrays])
     return float(np.percentile(magnitudes, percentile)) or float(magnitudes.max()) or 1.0
 
 
-def symmetric(arrays: Iterable[npt.NDArray[Any]], percentile: float = 100) -> Normalize:
-    """A colour scale with zero in its middle; arguments as in `limit`."""
-    end = limit(arrays, percentile)
-    return Normalize(-end, end)
+def symmetric_norm(arrays: Iterable[npt.NDArray[Any]], percentile: float = 100) -> Normalize:
+    """Returns a colour scale from -limit to limit, where limit is their `color_limit`."""
+    limit = color_limit(arrays, percentile)
+    return Normalize(-limit, limit)
 
 
-def show(
-    axes: Axes, rows: Iterable[Iterable[npt.NDArray[Any]]], pitch: float = 1, **how: Any
+def draw_rows(
+    axes: Axes, rows: Iterable[Iterable[npt.NDArray[Any]]], pitch: float = 1, **imshow_options: Any
 ) -> AxesImage:
-    """Draws rows of maps, of as many pixels as they like, in cells of one size.
+    """Draws rows of maps in cells of equal size, whatever the number of their pixels.
 
-    The tile of row r and column c has its middle at x = c, y = pitch * r, and is `WIDTH` wide.
+    The tile in row r and column c has its centre at x = c, y = pitch * r, and is `WIDTH` wide.
 
     Args:
-      axes: where.
-      rows: of [h, w], [h, w, 3] or [h, w, 4] each.
+      axes: axes to draw on.
+      rows: rows of [h, w], [h, w, 3] or [h, w, 4] arrays; at least one row and tile.
       pitch: from one row to the next, in heights of a cell.
-      how: goes to `imshow`.
+      **imshow_options: passed on to `Axes.imshow`.
 
     Returns:
-      One of the images drawn, for a colour bar.
+      One of the drawn images, for a colour bar.
     """
     half = WIDTH / 2
     columns = 0
-    for y, row in enumerate(rows):
+    for row_index, row in enumerate(rows):
         for x, tile in enumerate(row):
-            middle = pitch * y
-            extent = (x - half, x + half, middle + half, middle - half)
-            image = axes.imshow(tile, extent=extent, interpolation="nearest", **how)
+            y = pitch * row_index
+            extent = (x - half, x + half, y + half, y - half)
+            image = axes.imshow(tile, extent=extent, interpolation="nearest", **imshow_options)
             columns = max(columns, x + 1)
     height, width = tile.shape[:2]
     axes.set_aspect(height / width)
     axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(middle + 0.5, 0.5 - pitch)
-    axes.set_facecolor(_GROUND)
+    axes.set_ylim(y + 0.5, 0.5 - pitch)
+    axes.set_facecolor(_BACKGROUND)
     axes.spines[:].set_visible(False)
     axes.set_xticks([])
     axes.set_yticks([])
     return image
 
 
-def label(
+def set_labels(
     axes: Axes, rows: tuple[str, Sequence[str]], columns: tuple[str, Sequence[str]] = ("", ())
 ) -> None:
-    """Says what the rows, on the left, and the columns, above, are, and names each of them."""
+    """Labels the rows on the left and the columns above.
+
+    Args:
+      axes: axes that `draw_rows` has drawn on.
+      rows: label of the row axis, and the label of each row.
+      columns: label of the column axis, and the label of each column.
+    """
     axes.set_ylabel(rows[0], **TEXT)
     axes.set_yticks(range(len(rows[1])), rows[1], **TEXT)
     axes.set_xlabel(columns[0], **TEXT)
@@ -97,22 +103,30 @@ def label(
     axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
 
 
-def explain_colours(
-    drawn: FigureBase, axes: Sequence[Axes], image: AxesImage, text: str, **how: Any
+def add_colorbar(
+    fig: FigureBase, axes: Sequence[Axes], image: AxesImage, text: str, **colorbar_options: Any
 ) -> None:
-    """Puts a colour bar beside the axes; `how` goes to `colorbar`."""
-    bar = drawn.colorbar(image, ax=axes, shrink=0.9, aspect=25, **how)
+    """Adds a colour bar beside the axes.
+
+    Args:
+      fig: figure that holds the axes.
+      axes: axes that the colour bar belongs to.
+      image: image whose colours it explains.
+      text: label of the colour bar.
+      **colorbar_options: passed on to `Figure.colorbar`.
+    """
+    bar = fig.colorbar(image, ax=axes, shrink=0.9, aspect=25, **colorbar_options)
     bar.set_label(text, **TEXT)
     bar.ax.tick_params(labelsize=TEXT["fontsize"])
 
 
-def numbers(count: int) -> list[str]:
-    """1, 2, ... as labels."""
+def number_labels(count: int) -> list[str]:
+    """Returns the labels 1, 2, ..., count."""
     return [str(number) for number in range(1, count + 1)]
 
 
-def count(total: int, noun: str, most: int = MOST) -> str:
-    """`8 filters`, `1 filter` or, where not all are shown, `first 16 of 64 filters`."""
+def describe_count(total: int, noun: str, max_shown: int = MAX_TILES) -> str:
+    """Returns `8 filters`, `1 filter` or, where not all are shown, `first 16 of 64 filters`."""
     plural = "es" if noun.endswith("s") else "s"
     nouns = noun if total == 1 else noun + plural
-    return f"{total} {nouns}" if total <= most else f"first {most} of {total} {nouns}"
+    return f"{total} {nouns}" if total <= max_shown else f"first {max_shown} of {total} {nouns}"

@@ -1,1 +1,1 @@
-"""Any picture file -> an image framed as the training set's are. No JAX."""
+"""Turns picture files of any kind into images framed like those of a training set. No JAX."""

@@ -1,4 +1,4 @@
-"""Decodes any picture file to an upright RGB image of bounded size."""
+"""Decodes picture files of any format to upright RGB pictures of bounded size."""
 
 import contextlib
 import stat
@@ -8,34 +8,51 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 
-class PhotoError(Exception):
-    """A file does not serve as a picture: one short reason, to follow the file's name."""
+class PhotoError(ValueError):
+    """A file cannot be used as a picture.
+
+    From `read_photo` and `read_photos` the message is a reason to follow the file's name and "it":
+    `is empty`. From `read_picture` it is a full sentence with the file's name.
+    """
 
 
-_DECODED = 1200  # Pixels a side: a digit that fills a tenth of them still has plenty.
+_MAX_SIDE = 1200  # Pixels. A digit that fills a tenth of them still has plenty.
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """The picture in a file: upright RGB of at most `_DECODED` pixels a side."""
+    """Decodes the first picture in a file.
+
+    Args:
+      path: of a file in any format that Pillow decodes, except EPS.
+
+    Returns:
+      An upright RGB picture of at most 1200 pixels a side. Transparent pictures are put on white or
+      black, 16-bit and 32-bit ones are stretched to 8 bits.
+
+    Raises:
+      PhotoError: when the file is not a picture, is damaged, too large or cannot be read.
+    """
     try:
-        status = path.stat()  # Opening a FIFO would wait for its writer.
+        status = path.stat()  # Checked first, because opening a FIFO would wait for its writer.
         if stat.S_ISDIR(status.st_mode):
             raise PhotoError("is a folder")
         if not stat.S_ISREG(status.st_mode):
-            raise PhotoError("is no regular file")
+            raise PhotoError("is not a regular file")
         if status.st_size == 0:
             raise PhotoError("is empty")
-        # For EPS Pillow starts another program on what the file says, whatever the file's name.
-        with Image.open(path, formats=[kind for kind in Image.OPEN if kind != "EPS"]) as image:
-            return _upright_rgb(image)
+        # Not EPS: Pillow would run another program on the content, whatever the file's suffix.
+        with Image.open(path, formats=[name for name in Image.OPEN if name != "EPS"]) as picture:
+            return _upright_rgb(picture)
     except PhotoError:
         raise
     except UnidentifiedImageError as error:
-        raise PhotoError("holds no picture that Pillow knows; save it as JPEG or PNG") from error
+        raise PhotoError("has no format that Pillow decodes: save it as JPEG or PNG") from error
     except (Image.DecompressionBombError, MemoryError) as error:
-        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
-        raise PhotoError(f"is too large: allowed are {most:,} pixels, in memory") from error
-    except Exception as error:  # Pillow's decoders raise whatever they stumble over.
+        max_pixels = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise PhotoError(
+            f"is too large: it must have at most {max_pixels:,} pixels and fit in memory"
+        ) from error
+    except Exception as error:  # Pillow's decoders raise exceptions of every kind.
         if isinstance(error, OSError) and error.strerror:
             raise PhotoError(f"cannot be read: {error.strerror}") from error
         if "truncated" in str(error).lower():
@@ -44,32 +61,33 @@ def read_rgb(path: Path) -> Image.Image:
         raise PhotoError(f"is damaged: {reason}") from error
 
 
-def _upright_rgb(image: Image.Image) -> Image.Image:
-    image.draft(None, (_DECODED, _DECODED))  # JPEG decodes to a half, a quarter, an eighth at once.
-    if image.mode.startswith(("I", "F")):
-        plain = _stretched(image)
-    elif image.has_transparency_data:
-        plain = _on_ground(image.convert("RGBA"))
+def _upright_rgb(picture: Image.Image) -> Image.Image:
+    """Converts a picture to RGB, shrinks it to `_MAX_SIDE` and applies its EXIF orientation."""
+    picture.draft(None, (_MAX_SIDE, _MAX_SIDE))  # JPEG decodes straight to 1/2, 1/4 or 1/8.
+    if picture.mode.startswith(("I", "F")):
+        rgb = _stretch_to_8_bits(picture)
+    elif picture.has_transparency_data:
+        rgb = _add_background(picture.convert("RGBA"))
     else:
-        plain = image.convert("RGB")
-    plain.thumbnail((_DECODED, _DECODED), Image.Resampling.BOX, reducing_gap=1.0)
-    with contextlib.suppress(Exception):  # Damaged metadata: the picture is there all the same.
-        plain = ImageOps.exif_transpose(plain)
-    return plain
+        rgb = picture.convert("RGB")
+    rgb.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    with contextlib.suppress(Exception):  # Damaged metadata does not make the pixels useless.
+        rgb = ImageOps.exif_transpose(rgb)
+    return rgb
 
 
-def _stretched(image: Image.Image) -> Image.Image:
-    """Brings 16 or 32 bits to 8: of the range in use, as 12 bits of a scanner are few of 16."""
-    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+def _stretch_to_8_bits(picture: Image.Image) -> Image.Image:
+    """Scales the range in use to 0..255: a scanner's 12 bits fill only 1/16 of a 16-bit range."""
+    values = np.nan_to_num(np.asarray(picture, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = np.min(values), np.max(values)
     pixels_u8 = np.rint((values - low) * (255 / (high - low or 1.0))).astype(np.uint8)
     return Image.fromarray(pixels_u8).convert("RGB")
 
 
-def _on_ground(image: Image.Image) -> Image.Image:
-    """Puts an RGBA picture on white or black, whichever its opaque part stands out from."""
-    light = np.asarray(image.convert("L"), np.float32)
-    opaque = np.asarray(image.getchannel("A"), np.float32)
-    is_light = np.sum(light * opaque) > 127.5 * np.sum(opaque)
-    ground = Image.new("RGBA", image.size, "black" if is_light else "white")
-    return Image.alpha_composite(ground, image).convert("RGB")
+def _add_background(picture: Image.Image) -> Image.Image:
+    """Puts an RGBA picture on white or black, whichever contrasts with its opaque part."""
+    luma = np.asarray(picture.convert("L"), np.float32)
+    alpha = np.asarray(picture.getchannel("A"), np.float32)
+    is_light = np.sum(luma * alpha) > 127.5 * np.sum(alpha)
+    background = Image.new("RGBA", picture.size, "black" if is_light else "white")
+    return Image.alpha_composite(background, picture).convert("RGB")

@@ -1,4 +1,4 @@
-"""Frames ink as the makers of a data set framed theirs: size, centre, width of strokes."""
+"""Frames ink like the images of a data set: size, centre and stroke width."""
 
 import dataclasses
 
@@ -13,42 +13,42 @@ from cnn_jax.preprocessing.segment import Floats, Ink, bounding_box
 
 @dataclasses.dataclass(frozen=True)
 class Conventions:
-    """How the makers of a data set framed what is drawn: light on black, and
+    """Framing conventions of a data set, whose images show light ink on black.
 
     Attributes:
-      box: the longer side of the ink, in pixels.
-      by_mass: whether the centre of mass, or else of the box, is in the middle of the image.
-      stroke: the least width of strokes, in pixels, in all but the thinnest twentieth of images.
+      box_size: longer side of the ink's bounding box, in pixels.
+      centre_by_mass: whether the centre of mass of the ink is in the middle of the image; otherwise
+        the centre of its bounding box is.
+      min_stroke_width: width of strokes in pixels that all but the thinnest 5 % of images exceed.
     """
 
-    box: int
-    by_mass: bool
-    stroke: float
+    box_size: int
+    centre_by_mass: bool
+    min_stroke_width: float
 
 
-# For images of 28x28. MNIST: a box of 20, the centre of mass in the middle, says its page
-# (http://yann.lecun.com/exdb/mnist/); measured over the first 3,000 training images, it is at pixel
-# 14.0 in the mean, with the spread of rounding, 0.29. Widths by `ink.stroke_width`, first 2,000
-# images: 2.0 in the thinnest twentieth, 2.6 in the median; scikit-learn's digits 3.4 and 4.0.
-_MNIST = Conventions(box=20, by_mass=True, stroke=2.0)
-
-
-_OTHERS = {
-    "digits": Conventions(box=20, by_mass=False, stroke=3.4),
-    "fashion_mnist": Conventions(box=28, by_mass=False, stroke=0.0),
-    "kmnist": Conventions(box=28, by_mass=False, stroke=0.0),
+# For images of 28x28. MNIST's page (http://yann.lecun.com/exdb/mnist/) states a box of 20 and the
+# centre of mass in the middle. Measured over the first 3,000 training images the centre of mass is
+# at pixel 14.0 on average, and its standard deviation is that of rounding, 0.29. Stroke widths, by
+# `stroke_width` over the first 2,000 images: 2.0 at the 5th percentile and 2.6 in the median for
+# MNIST, 3.4 and 4.0 for scikit-learn's digits.
+_MNIST = Conventions(box_size=20, centre_by_mass=True, min_stroke_width=2.0)
+_CONVENTIONS = {
+    "digits": Conventions(box_size=20, centre_by_mass=False, min_stroke_width=3.4),
+    "fashion_mnist": Conventions(box_size=28, centre_by_mass=False, min_stroke_width=0.0),
+    "kmnist": Conventions(box_size=28, centre_by_mass=False, min_stroke_width=0.0),
 }
 
 
 def conventions_of(dataset_name: str, image_shape: tuple[int, int, int]) -> Conventions | None:
-    """The conventions of a data set; MNIST's where they are not known.
+    """Returns the framing conventions of a data set, scaled to the size of its images.
 
     Args:
-      dataset_name: as in `dataset.name`.
-      image_shape: (height, width, channels) of its images.
+      dataset_name: value of `dataset.name`. Any other name has the conventions of MNIST.
+      image_shape: (height, width, channels) of the data set's images.
 
     Returns:
-      None for images with colours, which show more than ink.
+      The conventions, or None for RGB images, which show more than ink and are only resized.
 
     Raises:
       UserError: when images have neither one channel nor three.
@@ -56,70 +56,88 @@ def conventions_of(dataset_name: str, image_shape: tuple[int, int, int]) -> Conv
     height, width, channels = image_shape
     if channels not in (1, 3):
         raise UserError(
-            f"{dataset_name} has images of {channels} channels: allowed are 1 and 3, which a "
-            "picture can be brought to. Choose a network of another data set."
+            f"images of {dataset_name} have {channels} channels: to read pictures like them, they "
+            "must have 1 (grey) or 3 (RGB). Use a model of another data set."
         )
     if channels == 3:
         return None
-    known = _OTHERS.get(dataset_name, _MNIST)
+    conventions = _CONVENTIONS.get(dataset_name, _MNIST)
     scale = min(height, width) / 28
-    return Conventions(max(1, round(known.box * scale)), known.by_mass, known.stroke * scale)
+    return Conventions(
+        max(1, round(conventions.box_size * scale)),
+        conventions.centre_by_mass,
+        conventions.min_stroke_width * scale,
+    )
 
 
-def frame_ink(
-    ink: Ink, shape: tuple[int, int], *, box: int, by_mass: bool, stroke: float
-) -> npt.NDArray[np.uint8]:
-    """Draws ink again, light on black, as large as asked and in the middle.
+def frame_ink(ink: Ink, size: tuple[int, int], conventions: Conventions) -> npt.NDArray[np.uint8]:
+    """Draws ink as an image by the conventions of a data set: light on black, scaled and centred.
 
     Args:
-      ink: what to draw.
-      shape: (height, width) of the result, both at least `box`.
-      box: length of the longer side of the ink in the result, in pixels.
-      by_mass: whether the centre of mass, or else of the box, comes to the middle.
-      stroke: in pixels of the result: thinner strokes become that wide.
+      ink: ink to draw.
+      size: (height, width) of the image, both at least `conventions.box_size`.
+      conventions: box, centre and stroke width of the result, from `conventions_of`. Thinner
+        strokes are thickened.
 
     Returns:
-      uint8 [H, W].
+      uint8 [H, W], 0..255.
     """
-    strength = _thickened(ink.strength, stroke / box)
-    left, upper, right, lower = ends = bounding_box(strength)
-    scale = box / max(right - left, lower - upper)
+    box_size = conventions.box_size
+    strength = _thicken(ink.strength, conventions.min_stroke_width / box_size)
+    left, upper, right, lower = box = bounding_box(strength)
+    scale = box_size / max(right - left, lower - upper)
     width, height = (max(1, round(scale * side)) for side in (right - left, lower - upper))
-    # BOX is the area's average where it shrinks, and changes nothing where the size is right.
-    small = Image.fromarray(strength).resize((width, height), Image.Resampling.BOX, box=ends)
-    drawn = np.asarray(small)
-    drawn = drawn / np.max(drawn)
-    middle = ndimage.center_of_mass(drawn) if by_mass else (height / 2, width / 2)
+    # BOX averages areas when it shrinks, and changes nothing when the size is already right.
+    resized = Image.fromarray(strength).resize((width, height), Image.Resampling.BOX, box=box)
+    scaled = np.asarray(resized)
+    scaled = scaled / np.max(scaled)
+    if conventions.centre_by_mass:
+        middle = ndimage.center_of_mass(scaled)
+    else:
+        middle = (height / 2, width / 2)
     top, start = (
-        min(max(round(side / 2 - centre), 0), side - length)  # A skewed mass must not cut the ink.
-        for side, centre, length in zip(shape, middle, drawn.shape, strict=True)
+        # Clamped to the image: a skewed centre of mass must not cut off ink.
+        min(max(round(side / 2 - centre), 0), side - length)
+        for side, centre, length in zip(size, middle, scaled.shape, strict=True)
     )
-    image_u8 = np.zeros(shape, np.uint8)
-    image_u8[top : top + height, start : start + width] = np.rint(255 * drawn)
+    image_u8 = np.zeros(size, np.uint8)
+    image_u8[top : top + height, start : start + width] = np.rint(255 * scaled)
     return image_u8
 
 
-def _thickened(strength: Floats, least: float) -> Floats:
-    """Ink whose strokes are at least that wide, as a part of its longer side; maybe a larger array.
+def _thicken(strength: Floats, min_width: float) -> Floats:
+    """Thickens strokes to a minimum width.
 
-    With the strokes' radius, r more pixels, the side grows too: w + 2r = least * (side + 2r).
+    Strokes that grow by a radius r on either side also make the ink's longer side grow, so the
+    radius solves w + 2 r = min_width * (side + 2 r).
+
+    Args:
+      strength: float32 [H, W], 0..1.
+      min_width: minimum width of strokes, as a fraction of the longer side of the result's ink.
+
+    Returns:
+      float32 [H, W], 0..1, with a margin added when strokes were thickened.
     """
     left, upper, right, lower = bounding_box(strength)
     side = max(right - left, lower - upper)
-    radius = (least * side - stroke_width(strength)) / (2 * (1 - least))
+    radius = (min_width * side - stroke_width(strength)) / (2 * (1 - min_width))
     if radius <= 0:
         return strength
     padded = np.pad(strength, int(radius) + 2)
     distance = ndimage.distance_transform_edt(padded < 0.5)
-    # A pixel's middle is 1 away from the first one of the ink: half of it is beyond the outline.
-    thick: Floats = np.maximum(padded, np.clip(radius + 1 - distance, 0, 1)).astype(np.float32)
-    return thick
+    # The distance is between pixel centres. The outline is half a pixel from the ink's last pixel,
+    # and a pixel is covered half when its centre is on the new outline.
+    return np.maximum(padded, np.clip(radius + 1 - distance, 0, 1)).astype(np.float32)
 
 
 def stroke_width(strength: Floats) -> float:
-    """The mean width of strokes in pixels: twice their area by the length of their outline.
+    """Computes the mean width of strokes in pixels: twice their area over the outline's length.
 
-    The outline's length is the total variation (the coarea formula), which needs no threshold.
+    The length of the outline is the total variation of the strength (the coarea formula), which
+    needs no threshold.
+
+    Args:
+      strength: float32 [H, W], 0..1.
     """
     y, x = np.gradient(np.pad(strength, 1))
     return float(2 * np.sum(strength) / np.sum(np.hypot(x, y)))

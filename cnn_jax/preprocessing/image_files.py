@@ -1,4 +1,4 @@
-"""Which files `--images` names: files, folders and patterns."""
+"""Lists the picture files that `--images` names: files, folders and patterns."""
 
 import glob
 import os
@@ -11,46 +11,48 @@ from cnn_jax.errors import UserError
 
 
 def find_pictures(images: Sequence[str]) -> list[Path]:
-    """The files that `--images` names, each once.
+    """Returns the files that `--images` names, without duplicates.
 
     Args:
-      images: files, folders, of which those files are taken whose suffix Pillow reads, and
-        patterns. What is not there, or has no picture in it, is taken for a file, so that reading
-        it says so.
+      images: names of files; of folders, for all files in them whose suffix Pillow decodes; and
+        patterns such as `*.jpg`. A name that matches no file is returned as it is, so that the
+        error of reading it names it.
 
     Raises:
-      UserError: when no name is given.
+      UserError: when no name is given, or a folder cannot be listed.
     """
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for name in filter(None, images):
-        for path in _files(os.path.expanduser(name)):
-            found.setdefault(os.path.realpath(path), path)  # A link may lead to the same file.
-    if not found:
+        for path in _expand(os.path.expanduser(name)):
+            paths.setdefault(os.path.realpath(path), path)  # Links may lead to the same file.
+    if not paths:
         raise UserError(
-            f"--images={','.join(images)} names no picture: allowed are files that Pillow opens, "
-            "folders of them, and patterns. Use --images=FILE,FOLDER,'*.jpg'."
+            f"--images={','.join(images)} is invalid: it must name pictures, folders or patterns. "
+            "Use --images=FILE,FOLDER,'*.jpg'."
         )
-    return list(found.values())
+    return list(paths.values())
 
 
-def _files(name: str) -> Iterator[Path]:
+def _expand(name: str) -> Iterator[Path]:
+    """Yields the files that one name stands for, or the name itself where there are none."""
     matches: list[str] = []
-    if os.path.isdir(name):  # pathlib's form raises where a path is too long.
-        matches = list(map(str, _pictures(Path(name))))
+    if os.path.isdir(name):  # pathlib raises where a path is too long.
+        matches = list(map(str, _list_pictures(Path(name))))
     elif not os.path.lexists(name):
         matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - May be absolute.
     yield from [Path(match) for match in matches if not os.path.isdir(match)] or [Path(name)]
 
 
-def _pictures(folder: Path) -> list[Path]:
+def _list_pictures(folder: Path) -> list[Path]:
+    """Returns the files of a folder whose suffix Pillow decodes, sorted by name."""
     Image.init()
-    readable = {s for s, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
         raise UserError(
-            f"--images={folder} cannot be listed ({error.strerror}): allowed is a folder that can "
-            "be read. Change its permissions, or name another one."
+            f"cannot list --images={folder} ({error.strerror}): it must be a readable folder. "
+            "Change its permissions or name another folder."
         ) from error
-    # Hidden files are none: macOS puts one beside every picture on foreign disks.
-    return [p for p in entries if p.suffix.lower() in readable and not p.name.startswith(".")]
+    # Hidden files are skipped: macOS puts one beside every picture on a foreign disk.
+    return [p for p in entries if p.suffix.lower() in suffixes and not p.name.startswith(".")]

@@ -1,37 +1,36 @@
-"""Brings any picture that people have to the conventions of a data set, for a network to read.
+"""Reads people's pictures as images that a model takes.
 
-A digit is photographed, scanned or drawn, dark on light or light on dark, somewhere on a picture of
-any size; a network knows only digits as the makers of its training set framed them.
+People photograph, scan or draw a digit dark on light or light on dark, anywhere on a picture of any
+size. A model only knows digits framed like those of its training set.
 """
 
-import dataclasses
 import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from cnn_jax.preprocessing import frame
 from cnn_jax.preprocessing.decode import PhotoError, read_rgb
-from cnn_jax.preprocessing.frame import Conventions
+from cnn_jax.preprocessing.frame import Conventions, conventions_of, frame_ink
 from cnn_jax.preprocessing.segment import find_ink, shrink_to
 
 _THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
-_SHOWN = 400  # Pixels a side for people.
+_DISPLAY_SIDE = 400  # Pixels of the longer side of the original that figures show.
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Photo:
-    """A picture, and what a network gets to see of it.
+    """A picture and the image that a model takes in its place.
 
     Attributes:
-      original: upright RGB, for people: its longer side is at most 400 pixels.
-      image_u8: uint8 [H, W, C], 0..255.
-      polarity: `dark on light` or `light on dark`, as found; None for networks that see colours.
+      original: upright RGB picture for display, at most 400 pixels a side.
+      image_u8: uint8 [H, W, C], 0..255, the image.
+      polarity: `dark on light` or `light on dark`, as detected; None for RGB images.
     """
 
     original: Image.Image
@@ -39,13 +38,48 @@ class Photo:
     polarity: str | None
 
 
+def read_picture(
+    path: str | os.PathLike[str], image_shape: tuple[int, int, int] = (28, 28, 1)
+) -> npt.NDArray[np.uint8]:
+    """Reads one picture as an image framed by MNIST's conventions.
+
+    The ink is found on any background, drawn light on black, scaled and centred as in MNIST.
+
+    Args:
+      path: of a picture in any format that Pillow decodes; the first picture where it has several.
+      image_shape: (height, width, channels) of the image. With 3 channels the picture is not
+        segmented, but cropped to the shape's aspect ratio and resized.
+
+    Returns:
+      uint8 [H, W, C], 0..255, what a model takes as one of its images.
+
+    Raises:
+      PhotoError: a ValueError, when the file is not a picture, is damaged, or shows nothing.
+      UserError: when the shape has neither one channel nor three.
+    """
+    conventions = conventions_of("mnist", image_shape)
+    try:
+        return read_photo(Path(path), image_shape, conventions).image_u8
+    except PhotoError as error:
+        raise PhotoError(
+            f"cannot read {os.fspath(path)} (it {error}): it must be a picture that Pillow decodes "
+            "and that shows something. Choose another file."
+        ) from error
+
+
 def read_photo(
     path: Path, image_shape: tuple[int, int, int], conventions: Conventions | None
 ) -> Photo:
-    """Reads one picture; see `read_photos`.
+    """Reads one picture.
+
+    Args:
+      path: of a file in any format that Pillow decodes; the first picture where it has several.
+      image_shape: (height, width, channels) of the images that the model takes.
+      conventions: from `conventions_of` for the same shape; None for RGB images.
 
     Raises:
-      PhotoError: when the file is no picture, is damaged, or shows nothing.
+      PhotoError: when the file is not a picture, is damaged, or shows nothing. The message is the
+        reason without the file's name.
     """
     (photo,) = read_photos([path], image_shape, conventions)
     if isinstance(photo, PhotoError):
@@ -56,37 +90,37 @@ def read_photo(
 def read_photos(
     paths: Sequence[Path], image_shape: tuple[int, int, int], conventions: Conventions | None
 ) -> list[Photo | PhotoError]:
-    """Reads pictures, the first where a file has several; the same file gives the same result.
+    """Reads pictures in parallel. The result for a file depends on that file alone.
 
     Args:
-      paths: of files in any format that Pillow knows.
-      image_shape: (height, width, channels) of what the network sees.
-      conventions: of `conventions_of`, for the same shape.
+      paths: of files in any format that Pillow decodes; the first picture where a file has several.
+      image_shape: (height, width, channels) of the images that the model takes.
+      conventions: from `conventions_of` for the same shape; None for RGB images.
 
     Returns:
-      A photo for each, or why there is none.
+      For each path its photo, or the PhotoError that says why it could not be read.
     """
 
     def read(path: Path) -> Photo | PhotoError:
         try:
-            return _photo(path, image_shape, conventions)
+            return _read(path, image_shape, conventions)
         except PhotoError as error:
             return error
 
-    Image.init()  # Pillow learns of its formats: here, since it is not made for threads.
+    Image.init()  # Here, because Pillow does not load its formats thread-safely.
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
-        warnings.simplefilter("ignore")  # Of odd metadata, and of sizes below Pillow's limit.
+        warnings.simplefilter("ignore")  # About odd metadata, and sizes below Pillow's limit.
         return list(threads.map(read, paths))
 
 
-def _photo(path: Path, image_shape: tuple[int, int, int], conventions: Conventions | None) -> Photo:
+def _read(path: Path, image_shape: tuple[int, int, int], conventions: Conventions | None) -> Photo:
     picture = read_rgb(path)
     height, width, _ = image_shape
-    original = shrink_to(picture, _SHOWN)
+    original = shrink_to(picture, _DISPLAY_SIDE)
     if conventions is None:
         image_u8 = np.array(ImageOps.fit(picture, (width, height)))
         return Photo(original, image_u8, None)
-    found = find_ink(picture)
-    image_u8 = frame.frame_ink(found, (height, width), **dataclasses.asdict(conventions))
-    polarity = "dark on light" if found.is_dark else "light on dark"
+    ink = find_ink(picture)
+    image_u8 = frame_ink(ink, (height, width), conventions)
+    polarity = "dark on light" if ink.is_dark else "light on dark"
     return Photo(original, image_u8[..., np.newaxis], polarity)

@@ -1,8 +1,8 @@
-"""Finds what is drawn on a picture, whatever its colours and its light, and draws it as asked.
+"""Segments the ink of a drawing from its background, whatever its colours and lighting.
 
-What is found rests on three traits of ink. It has one colour, which differs from its background in
-one direction. It is narrow: what goes on for longer than a stroke is wide, such as a shadow, a
-vignette or the edge of the table, is background. And it ends where the picture is steepest.
+The method rests on three traits of ink. It has one colour, which differs from the background in one
+direction of colour space. It is narrow: anything wider than a stroke, such as a shadow, a vignette
+or the edge of a table, is background. And its outline is where the picture is steepest.
 """
 
 import contextlib
@@ -13,28 +13,29 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from cnn_jax.preprocessing import segment
 from cnn_jax.preprocessing.decode import PhotoError
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
-_LEAST_CONTRAST = 6.0  # Of 255: compression alone draws as much on an even picture.
+_SEARCH_SIDE = 240  # Pixels of the longer side of a view. More take longer and find no more ink.
+_MAX_NESTED = 3  # Sheets and frames around a digit: a form on a desk, a box on the form.
+_MIN_CONTRAST = 6.0  # Of 255. Compression alone leaves as much on an even picture.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's mode L.
-_NEIGHBOURS = np.ones((3, 3), bool)  # Pixels that touch at a corner are of one stroke.
-_LEAST_STRENGTH = 0.1  # What is fainter is paper: the box of the ink must not depend on its noise.
-_RECTANGULAR = 0.88  # Of the tightest rectangle: an ellipse fills 0.79, a sheet seen askew 0.9.
-_SHEET = 0.7  # Its paper is at least that much of it, beside the ink.
-_FRAME = 0.5  # Its lines and what it holds are at most that much; a square 0 or 8 is in between.
+_CONNECTIVITY = np.ones((3, 3), bool)  # Pixels that touch at a corner belong to one stroke.
+_MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
+_MIN_RECTANGULARITY = 0.88  # An ellipse fills 0.79 of its rectangle, a sheet seen askew 0.9.
+_MIN_SHEET_FILL = 0.7  # Part of a sheet that is paper, not ink.
+_MAX_FRAME_FILL = 0.5  # Part of a frame that is line or content. A square 0 or 8 is in between.
 
 
 @dataclasses.dataclass(frozen=True)
 class Ink:
-    """What is drawn on a picture.
+    """The ink of a drawing.
 
     Attributes:
-      strength: float32 [H, W], 0 (background) to 1 (the middle of a stroke); 1 somewhere.
-      is_dark: whether it is darker than its background.
+      strength: float32 [H, W], from 0 (background) to 1 (middle of a stroke); its maximum is 1.
+      is_dark: whether the ink is darker than its background.
     """
 
     strength: Floats
@@ -42,263 +43,258 @@ class Ink:
 
     @property
     def box(self) -> tuple[int, int, int, int]:
-        """Its left, upper, right and lower end in pixels, the last two exclusive."""
+        """Bounding box (left, upper, right, lower) in pixels; right and lower are exclusive."""
         return bounding_box(self.strength)
 
 
-def segment_ink(pixels_u8: npt.NDArray[np.uint8], widest: float) -> Ink | None:
-    """Tells ink from background.
+def find_ink(picture: Image.Image) -> Ink:
+    """Finds the ink on an RGB picture.
 
-    Args:
-      pixels_u8: uint8 [H, W, 3]: red, green and blue. 240 pixels a side are enough, and fast.
-      widest: in pixels: no stroke is wider.
+    A first search of the whole picture tells where the ink is, a second one of that region its
+    strength. Where a sheet or a frame surrounds the ink, only its inside is searched.
 
-    Returns:
-      Ink of at least one pixel, or None where everything is of one colour.
-    """
-    grain = max(pixels_u8.shape) / 300  # Sensor noise is finer than strokes, on any large picture.
-    pixels = ndimage.gaussian_filter(pixels_u8.astype(np.float32), (grain, grain, 0))
-    size = max(3, round(widest))
-    off = pixels - _background(pixels)
-    direction = _direction(off)
-    # Both polarities are tried. The paper within an 0 is as narrow as the ink around it, but lies
-    # on the background, so that it has no edges left once that is cut off.
-    lighter, darker = (
-        _narrow(np.maximum(tone, 0.0), size) for tone in (off @ direction, -off @ direction)
-    )
-    is_dark = bool(np.sum(_steepness(darker)) > np.sum(_steepness(lighter)))
-    # The surface has served: it passes midway between a sheet and its table, which is no ink.
-    depth = _narrow(pixels @ (-direction if is_dark else direction), size)
-    if np.max(depth) < _LEAST_CONTRAST:
-        return None
-    # Half-way into the ink, however little there is of it: a histogram would not show it. The
-    # square again: noise is everywhere, and faint ink is hardly steeper.
-    edge = np.average(depth, weights=_steepness(depth) ** 2)
-    mask = _without_specks(depth > edge)
-    paper = np.median(depth[depth <= edge])
-    full = np.percentile(depth[mask], 75)
-    strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
-    strength[~ndimage.binary_dilation(mask, _NEIGHBOURS)] = 0.0  # Soft edges are of the stroke.
-    strength[strength < _LEAST_STRENGTH] = 0.0
-    return Ink(strength.astype(np.float32), is_dark)
-
-
-def find_sheet_or_frame(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
-    """Where to look again: on a sheet that lies on a table, or within a frame.
-
-    Args:
-      pixels_u8: uint8 [H, W, 3].
-      ink: what was found on them: often the sheet, as far as it is narrow, or the frame.
-
-    Returns:
-      bool [H, W], or None where there is neither.
-    """
-    grain = max(pixels_u8.shape) / 300
-    tone = ndimage.gaussian_filter((pixels_u8 @ _LUMA).astype(np.float32), grain)
-    # As in `find`; colours that are equally light have no edge.
-    edge = np.average(tone, weights=_steepness(tone) ** 2 + 1e-9)
-    # A sheet need not be narrow, so that its tone shows all of it; uneven light hides a frame's.
-    for mask in (tone > edge, tone < edge, ink.strength > 0.5):
-        place = _within_rectangle(mask)
-        if place is not None and _holds_ink(tone, place):
-            return place
-    return None
-
-
-def _within_rectangle(mask: Mask) -> Mask | None:
-    """What its largest part covers, if that is a sheet, or encloses, if it is a frame."""
-    labels, _ = ndimage.label(mask, _NEIGHBOURS)
-    sizes = [
-        mask[place].size if _is_whole(place, mask.shape) else 0
-        for place in ndimage.find_objects(labels)
-    ]
-    if not any(sizes):
-        return None
-    part = labels == 1 + np.argmax(sizes)
-    filled = ndimage.binary_fill_holes(part)
-    if _rectangularity(filled) < _RECTANGULAR:
-        return None
-    solid = np.mean(mask[filled])
-    if _FRAME < solid < _SHEET:
-        return None
-    place = filled if solid >= _SHEET else filled & ~part
-    # Clear of the soft edge, with what the blur has spread.
-    found: Mask = ndimage.binary_erosion(place, iterations=3)
-    return found
-
-
-def _holds_ink(tone: Floats, place: Mask) -> bool:
-    """Whether something there stands out that is no speck: a 1 of a fat pen is a rectangle too."""
-    if not place.any():
-        return False
-    off = np.abs(tone - np.median(tone[place])) * place
-    if np.max(off) < 0.2 * np.ptp(tone):
-        return False
-    labels, _ = ndimage.label(off > np.max(off) / 2, _NEIGHBOURS)
-    longest = max(map(_side, ndimage.find_objects(labels)), default=0)
-    return longest >= 0.1 * _side(ndimage.find_objects(place.astype(np.int8))[0])
-
-
-def _is_whole(place: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    """Whether the border does not cut it."""
-    return all(s.start > 0 and s.stop < side for s, side in zip(place, shape, strict=True))
-
-
-def _side(place: tuple[slice, ...]) -> int:
-    longer: int = max(s.stop - s.start for s in place)
-    return longer
-
-
-def _rectangularity(filled: Mask) -> float:
-    """Which part it is of the tightest rectangle around it, of any direction."""
-    y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
-    angles = np.deg2rad(np.arange(0, 90, 3))[:, np.newaxis]
-    sides = [
-        np.ptp(x * np.cos(turned) + y * np.sin(turned), axis=1) + 1
-        for turned in (angles, angles + np.pi / 2)
-    ]
-    return float(np.sum(filled) / np.min(sides[0] * sides[1]))
-
-
-def _background(pixels: Floats) -> Floats:
-    """The smooth surface that most pixels lie near: of second order in x and y, as light is.
-
-    Args:
-      pixels: float32 [H, W, 3].
-
-    Returns:
-      float32 [H, W, 3].
-    """
-    height, width, _ = pixels.shape
-    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).astype(np.float32)
-    stride = max(1, max(height, width) // 64)  # Six numbers need no more than 64x64 pixels.
-    sample = pixels[::stride, ::stride].reshape(-1, 3)
-    sample_terms = terms[::stride, ::stride].reshape(-1, 6)
-    surface = np.zeros((6, 3), np.float32)
-    surface[0] = np.median(sample, axis=0)
-    # Least squares, reweighted (Cauchy's weights). From the constant over the plane to the curved
-    # surface: curved at once, it would begin by following the ink.
-    for order in (1, 1, 3, 3, 3, 6, 6, 6, 6):
-        distance = np.linalg.norm(sample - sample_terms @ surface, axis=1)
-        scale = max(1.5 * float(np.median(distance)), 1.0)  # Most pixels weigh more than a half.
-        weights = 1 / (1 + (distance / scale) ** 2)[:, np.newaxis]
-        some = sample_terms[:, :order]
-        surface[:order] = np.linalg.lstsq(some.T @ (weights * some), some.T @ (weights * sample))[0]
-    found: Floats = terms @ surface
-    return found
-
-
-def _direction(off: Floats) -> Floats:
-    """The colour, as a unit vector towards light, along which a picture leaves its background."""
-    flat = off.reshape(-1, 3)
-    _, directions = np.linalg.eigh(flat.T @ flat)
-    direction: Floats = directions[:, -1]
-    return direction if direction @ _LUMA > 0 else -direction
-
-
-def _narrow(tone: Floats, size: int) -> Floats:
-    """What of it rises above its surroundings and holds no square of `size` pixels; [H, W]."""
-    found: Floats = ndimage.white_tophat(tone, size=size, mode="nearest")
-    return found
-
-
-def _steepness(tone: Floats) -> Floats:
-    """The squared gradient, [H, W]: strong edges count, noise hardly."""
-    found: Floats = ndimage.gaussian_gradient_magnitude(tone, 0.5) ** 2
-    return found
-
-
-def _without_specks(mask: Mask) -> Mask:
-    """Without what is small, or cut by the border, unless there is nothing else."""
-    labels, _ = ndimage.label(mask, _NEIGHBOURS)
-    least = max(2, 0.04 * max(mask.shape))
-    wanted = np.array(
-        [
-            _is_whole(place, mask.shape) and _side(place) >= least
-            for place in ndimage.find_objects(labels)
-        ]
-    )
-    areas = np.bincount(labels.ravel())[1:] * (wanted if wanted.any() else ~wanted)
-    # The smallest part of a digit, the stroke on top of a 5, is larger than that.
-    found: Mask = np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
-    return found
-
-
-def bounding_box(strength: Floats) -> tuple[int, int, int, int]:
-    rows, columns = ndimage.find_objects((strength > 0.0).astype(np.int8))[0]
-    return columns.start, rows.start, columns.stop, rows.stop
-
-
-_SEARCHED = 240  # Pixels a side in which ink is looked for: more costs time, and finds no more.
-
-
-_NESTED = 3  # Most sheets and frames around a digit: a form on a desk, a box on the form.
-
-
-def find_ink(picture: Image.Image) -> segment.Ink:
-    """Looks twice: at everything, for where the ink is, and at that place, for what it is.
-
-    Where a sheet or a frame was found for ink, everything is what it holds.
+    Raises:
+      PhotoError: when the picture shows no ink.
     """
     rough, scale = _segment_view(picture, max(picture.size) / 2)
-    with contextlib.suppress(PhotoError):  # It holds nothing: it is the drawing after all.
-        for _ in range(_NESTED):
-            find_sheet_or_frame = segment.find_sheet_or_frame(
-                np.asarray(shrink_to(picture, _SEARCHED)), rough
-            )
-            if find_sheet_or_frame is None:
+    with contextlib.suppress(PhotoError):  # No ink inside: the sheet or frame is the drawing.
+        for _ in range(_MAX_NESTED):
+            region = find_sheet_or_frame(np.asarray(shrink_to(picture, _SEARCH_SIDE)), rough)
+            if region is None:
                 break
-            held = _crop_to_region(picture, find_sheet_or_frame)
-            rough, scale = _segment_view(held, max(held.size) / 2)
-            picture = held
+            inside = _crop_to_region(picture, region)
+            rough, scale = _segment_view(inside, max(inside.size) / 2)
+            picture = inside
     left, upper, right, lower = (scale * end for end in rough.box)
     longest = max(right - left, lower - upper)
     margin = longest / 2
-    place = (
+    box = (
         round(max(left - margin, 0)),
         round(max(upper - margin, 0)),
         round(min(right + margin, picture.width)),
         round(min(lower + margin, picture.height)),
     )
-    found, _ = _segment_view(picture.crop(place), longest)
-    return found
+    ink, _ = _segment_view(picture.crop(box), longest)
+    return ink
 
 
-def _segment_view(picture: Image.Image, longest: float) -> tuple[segment.Ink, float]:
-    """The ink on a reduced view, and how many pixels of the picture one of the view stands for.
+def _segment_view(picture: Image.Image, longest: float) -> tuple[Ink, float]:
+    """Segments a reduced view of a picture.
 
     Args:
       picture: RGB.
-      longest: about the longer side of what is drawn, in pixels; no stroke is half as wide.
+      longest: approximate longer side of the drawing, in pixels. No stroke is half as wide.
+
+    Returns:
+      The ink on the view, and the number of pixels of the picture per pixel of the view.
 
     Raises:
       PhotoError: when there is no ink.
     """
-    view = shrink_to(picture, _SEARCHED)
+    view = shrink_to(picture, _SEARCH_SIDE)
     scale = max(picture.size) / max(view.size)
-    found = segment.segment_ink(np.asarray(view), widest=longest / 2 / scale)
-    if found is None:
-        raise PhotoError("shows nothing: it is of one colour")
-    return found, scale
+    ink = segment_ink(np.asarray(view), max_stroke_width=longest / 2 / scale)
+    if ink is None:
+        raise PhotoError("shows nothing: all its pixels have one colour")
+    return ink, scale
 
 
-def _crop_to_region(picture: Image.Image, place: segment.Mask) -> Image.Image:
-    """That place of a picture, in a box whose rest continues it.
+def _crop_to_region(picture: Image.Image, region: Mask) -> Image.Image:
+    """Crops a picture to the bounding box of a region and extends the region over the rest of it.
 
     Args:
       picture: RGB.
-      place: bool [H, W], of a reduced view.
+      region: bool [H, W], of a reduced view.
     """
-    view = np.asarray(picture.resize(place.shape[::-1], Image.Resampling.BOX))
-    nearest = ndimage.distance_transform_edt(~place, return_distances=False, return_indices=True)
-    ground = Image.fromarray(view[tuple(nearest)]).resize(picture.size)
-    mask = Image.fromarray(place).resize(picture.size)
-    return Image.composite(picture, ground, mask).crop(mask.getbbox())
+    view = np.asarray(picture.resize(region.shape[::-1], Image.Resampling.BOX))
+    nearest = ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True)
+    background = Image.fromarray(view[tuple(nearest)]).resize(picture.size)
+    mask = Image.fromarray(region).resize(picture.size)
+    return Image.composite(picture, background, mask).crop(mask.getbbox())
 
 
 def shrink_to(picture: Image.Image, side: int) -> Image.Image:
-    """A copy whose longer side is at most that many pixels, each the average of an area."""
+    """Returns a copy whose longer side is at most `side` pixels, each the average of an area."""
     small = picture.copy()
     small.thumbnail((side, side), Image.Resampling.BOX)
     return small
+
+
+def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> Ink | None:
+    """Separates ink from background.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3], RGB. 240 pixels a side are enough, and fast.
+      max_stroke_width: in pixels. Anything wider is background.
+
+    Returns:
+      Ink of at least one pixel, or None where all pixels have one colour.
+    """
+    sigma = max(pixels_u8.shape) / 300  # In any large picture noise is finer than strokes.
+    pixels = ndimage.gaussian_filter(pixels_u8.astype(np.float32), (sigma, sigma, 0))
+    size = max(3, round(max_stroke_width))
+    difference = pixels - _fit_background(pixels)
+    direction = _ink_direction(difference)
+    # Both polarities are tried. The paper inside a 0 is as narrow as the ink around it, but it is
+    # level with the background, so that cutting off the background leaves it no edges.
+    lighter, darker = (
+        _remove_wide(np.maximum(tone, 0.0), size)
+        for tone in (difference @ direction, -difference @ direction)
+    )
+    is_dark = bool(np.sum(_squared_gradient(darker)) > np.sum(_squared_gradient(lighter)))
+    # From the pixels, not from `difference`: the fitted surface lies midway between a sheet and its
+    # table, which would pass for ink.
+    depth = _remove_wide(pixels @ (-direction if is_dark else direction), size)
+    if np.max(depth) < _MIN_CONTRAST:
+        return None
+    # The threshold is the mean depth of the edges, half-way into the ink. A histogram would not
+    # show a small amount of ink. The weight is squared again because noise is everywhere and faint
+    # ink is hardly steeper.
+    threshold = np.average(depth, weights=_squared_gradient(depth) ** 2)
+    mask = _remove_specks(depth > threshold)
+    paper = np.median(depth[depth <= threshold])
+    full = np.percentile(depth[mask], 75)
+    strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
+    strength[~ndimage.binary_dilation(mask, _CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
+    strength[strength < _MIN_STRENGTH] = 0.0
+    return Ink(strength.astype(np.float32), is_dark)
+
+
+def find_sheet_or_frame(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
+    """Finds a sheet that lies on a table, or the inside of a frame, if it contains ink.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3], RGB.
+      ink: ink segmented from these pixels. Often it is the frame, or the narrow part of the sheet.
+
+    Returns:
+      bool [H, W], the region to search again, or None where there is neither.
+    """
+    sigma = max(pixels_u8.shape) / 300
+    tone = ndimage.gaussian_filter((pixels_u8 @ _LUMA).astype(np.float32), sigma)
+    # The threshold is the mean tone of the edges. Without 1e-9 colours of equal luma, which have no
+    # edge, would leave weights of sum zero.
+    threshold = np.average(tone, weights=_squared_gradient(tone) ** 2 + 1e-9)
+    # A sheet may be wide, which only its tone shows. A frame in uneven light only its ink shows.
+    for mask in (tone > threshold, tone < threshold, ink.strength > 0.5):
+        region = _rectangle_interior(mask)
+        if region is not None and _contains_ink(tone, region):
+            return region
+    return None
+
+
+def _rectangle_interior(mask: Mask) -> Mask | None:
+    """Returns the area of the largest component if it is a sheet, its holes if it is a frame."""
+    labels, _ = ndimage.label(mask, _CONNECTIVITY)
+    sizes = [
+        mask[box].size if _is_clear_of_border(box, mask.shape) else 0
+        for box in ndimage.find_objects(labels)
+    ]
+    if not any(sizes):
+        return None
+    component = labels == 1 + np.argmax(sizes)
+    filled = ndimage.binary_fill_holes(component)
+    if _rectangularity(filled) < _MIN_RECTANGULARITY:
+        return None
+    fill = np.mean(mask[filled])
+    if _MAX_FRAME_FILL < fill < _MIN_SHEET_FILL:
+        return None
+    region = filled if fill >= _MIN_SHEET_FILL else filled & ~component
+    return ndimage.binary_erosion(region, iterations=3)  # Clear of the soft, blurred edge.
+
+
+def _contains_ink(tone: Floats, region: Mask) -> bool:
+    """Returns whether more than a speck stands out in it: a 1 of a thick pen is a rectangle too."""
+    if not region.any():
+        return False
+    difference = np.abs(tone - np.median(tone[region])) * region
+    if np.max(difference) < 0.2 * np.ptp(tone):
+        return False
+    labels, _ = ndimage.label(difference > np.max(difference) / 2, _CONNECTIVITY)
+    longest = max(map(_longer_side, ndimage.find_objects(labels)), default=0)
+    return longest >= 0.1 * _longer_side(ndimage.find_objects(region.astype(np.int8))[0])
+
+
+def _is_clear_of_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    return all(s.start > 0 and s.stop < side for s, side in zip(box, shape, strict=True))
+
+
+def _longer_side(box: tuple[slice, ...]) -> int:
+    return max(s.stop - s.start for s in box)
+
+
+def _rectangularity(filled: Mask) -> float:
+    """Returns the ratio of an area to its smallest enclosing rectangle, at any angle; at most 1."""
+    y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
+    angles = np.deg2rad(np.arange(0, 90, 3))[:, np.newaxis]
+    sides = [
+        np.ptp(x * np.cos(angle) + y * np.sin(angle), axis=1) + 1
+        for angle in (angles, angles + np.pi / 2)
+    ]
+    return float(np.sum(filled) / np.min(sides[0] * sides[1]))
+
+
+def _fit_background(pixels: Floats) -> Floats:
+    """Fits a smooth surface to most pixels: a quadratic in x and y, as lighting is smooth.
+
+    Args:
+      pixels: float32 [H, W, 3].
+
+    Returns:
+      float32 [H, W, 3], the surface.
+    """
+    height, width, _ = pixels.shape
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    terms = np.stack([np.ones_like(x), x, y, x * y, x * x, y * y], axis=-1).astype(np.float32)
+    stride = max(1, max(height, width) // 64)  # Six coefficients need no more than 64x64 pixels.
+    sample = pixels[::stride, ::stride].reshape(-1, 3)
+    sample_terms = terms[::stride, ::stride].reshape(-1, 6)
+    surface = np.zeros((6, 3), np.float32)
+    surface[0] = np.median(sample, axis=0)
+    # Iteratively reweighted least squares with Cauchy weights. The number of terms grows from
+    # constant to plane to quadratic: a quadratic from the start would follow the ink.
+    for num_terms in (1, 1, 3, 3, 3, 6, 6, 6, 6):
+        distance = np.linalg.norm(sample - sample_terms @ surface, axis=1)
+        scale = max(1.5 * float(np.median(distance)), 1.0)  # Most weights are more than a half.
+        weights = 1 / (1 + (distance / scale) ** 2)[:, np.newaxis]
+        used = sample_terms[:, :num_terms]
+        normal, moment = used.T @ (weights * used), used.T @ (weights * sample)
+        surface[:num_terms] = np.linalg.lstsq(normal, moment)[0]
+    return terms @ surface
+
+
+def _ink_direction(difference: Floats) -> Floats:
+    """Returns the main direction of [H, W, 3] differences: a unit colour, towards lighter."""
+    flat = difference.reshape(-1, 3)
+    _, directions = np.linalg.eigh(flat.T @ flat)
+    direction = directions[:, -1]
+    return direction if direction @ _LUMA > 0 else -direction
+
+
+def _remove_wide(tone: Floats, size: int) -> Floats:
+    """Keeps of a [H, W] tone what rises above its surroundings and holds no square of `size`."""
+    return ndimage.white_tophat(tone, size=size, mode="nearest")
+
+
+def _squared_gradient(tone: Floats) -> Floats:
+    """Returns the squared gradient magnitude, [H, W]: large at strong edges, small for noise."""
+    return ndimage.gaussian_gradient_magnitude(tone, 0.5) ** 2
+
+
+def _remove_specks(mask: Mask) -> Mask:
+    """Removes components that are small or touch the border, unless no others exist."""
+    labels, _ = ndimage.label(mask, _CONNECTIVITY)
+    min_side = max(2, 0.04 * max(mask.shape))
+    boxes = ndimage.find_objects(labels)
+    is_stroke = np.array(
+        [_is_clear_of_border(box, mask.shape) and _longer_side(box) >= min_side for box in boxes]
+    )
+    areas = np.bincount(labels.ravel())[1:] * (is_stroke if is_stroke.any() else ~is_stroke)
+    # The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.
+    return np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
+
+
+def bounding_box(strength: Floats) -> tuple[int, int, int, int]:
+    """Returns (left, upper, right, lower) of the positive values; the last two are exclusive."""
+    rows, columns = ndimage.find_objects((strength > 0.0).astype(np.int8))[0]
+    return columns.start, rows.start, columns.stop, rows.stop

@@ -1,1 +1,1 @@
-"""What a run tells."""
+"""Reports a run: console lines, metrics, TensorBoard files and the result."""

@@ -1,4 +1,4 @@
-"""What a run has come to, and on what."""
+"""The result of a run, and its file `result.json`."""
 
 import dataclasses
 import hashlib
@@ -10,34 +10,40 @@ import jax
 
 from cnn_jax.engine.sharding import device_names
 from cnn_jax.io.environment import versions
+from cnn_jax.io.workdir import Workdir
 from cnn_jax.nn.metrics import MetricValues, mean_of_finite
 
-_OF_SEVERAL = {"networks", "comparison"}  # What the result of a single network has not.
+_SWEEP_FIELDS = {"models", "comparison"}  # Absent from the result of a single model.
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run has come to; all but `params` is in `result.json`.
+    """The result of a run; `result.json` has all attributes but `params`.
 
-    Seconds are those of all processes together, where one went on with the run of another.
+    Where a run was resumed, seconds are summed over all of its processes. Where it trained several
+    models, the accuracies and the loss are means over the models.
 
     Attributes:
-      test_accuracy: fraction, 0..1; of several networks their mean, as are the next two.
-      test_loss: mean cross-entropy in nats; None where one of several has none any more.
-      train_accuracy: fraction, over the whole training set with the final parameters.
-      num_parameters: of a network.
-      steps: steps taken.
-      epoch_seconds: of each epoch, training alone.
-      eval_seconds: of all evaluations together.
-      compile_seconds: for the compiled programs, part of them while the data are read.
-      total_seconds: from the call of `run` to its end.
-      params_sha256: over the parameters' bytes in tree order.
-      versions: of Python and of the packages.
+      test_accuracy: fraction of the test set, 0..1; of several models, the mean over those whose
+        loss is finite.
+      test_loss: mean cross-entropy on the test set, in nats; None where the loss of one of several
+        models is not finite.
+      train_accuracy: fraction of the training set, 0..1, with the final parameters; of several
+        models, the mean over those whose loss is finite.
+      num_parameters: number of parameters of one model.
+      steps: number of training steps.
+      epoch_seconds: seconds of each epoch, training alone.
+      eval_seconds: seconds of all evaluations together.
+      compile_seconds: seconds of compilation, part of which overlaps with reading the data.
+      total_seconds: seconds from the call of `run` to its end.
+      params_sha256: SHA-256 of the parameters, from `params_sha256`.
+      versions: versions of Python and of the packages.
       devices: names of the devices that trained.
-      params: the trained parameters; of several networks with a first axis for these.
-      networks: of several networks each one's seed, swept numbers, accuracies and loss.
-      comparison: of several networks `comparison.Comparison.to_json` of those that differ in
-        their seed alone.
+      params: the trained parameter tree; of M models, float32 arrays [M, ...].
+      models: for each of several models, the row of `sweep_summary.model_rows`; None for a single
+        model.
+      comparison: for each combination of swept hyperparameters, `SweepSummary.to_json` of the
+        models that differ only in their seed; None for a single model.
     """
 
     test_accuracy: float
@@ -53,53 +59,77 @@ class Result:
     versions: dict[str, str]
     devices: list[str]
     params: Any = dataclasses.field(repr=False)
-    networks: list[dict[str, Any]] | None = None
+    models: list[dict[str, Any]] | None = None
     comparison: list[dict[str, Any]] | None = None
+
+    def write(self, workdir: Workdir) -> None:
+        """Writes `result.json` atomically.
+
+        Args:
+          workdir: open workdir of the run.
+
+        Raises:
+          UserError: when the file cannot be written.
+        """
+        workdir.write_json("result.json", self.to_json())
 
     @classmethod
     def from_json(cls, content: dict[str, Any] | None, params: Any) -> "Result | None":
-        """The result that `content` of a `result.json` stands for, or None where it is none."""
+        """Returns the result that `to_json` turned into `content`.
+
+        Args:
+          content: content of a `result.json`, or None.
+          params: the trained parameter tree.
+
+        Returns:
+          The result; None where there is no content or its keys are not those of a result.
+        """
         names = {field.name for field in dataclasses.fields(cls)} - {"params"}
-        if content is None or content.keys() | _OF_SEVERAL != names:
+        if content is None or content.keys() | _SWEEP_FIELDS != names:
             return None
         return cls(**content, params=params)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of `result.json`."""
-        fields = (f.name for f in dataclasses.fields(self) if f.name != "params")
-        found = {name: getattr(self, name) for name in fields}
-        return {k: v for k, v in found.items() if v is not None or k not in _OF_SEVERAL}
+        """Returns the content of `result.json`."""
+        names = (field.name for field in dataclasses.fields(self) if field.name != "params")
+        content = {name: getattr(self, name) for name in names}
+        return {
+            name: value
+            for name, value in content.items()
+            if value is not None or name not in _SWEEP_FIELDS
+        }
 
 
 def make_result(
     params: Any,
-    test: Sequence[MetricValues],
-    trained: Sequence[MetricValues],
-    **others: Any,
+    test_metrics: Sequence[MetricValues],
+    train_metrics: Sequence[MetricValues],
+    **known: Any,
 ) -> Result:
-    """Sums up.
+    """Builds the result of a run from the metrics of its models.
 
     Args:
-      params: as in `Result`.
-      test: `loss` and `accuracy` of each network on the test set.
-      trained: those on the training set.
-      others: attributes of `Result` that are known already.
+      params: the trained parameter tree; of M models, float32 arrays [M, ...].
+      test_metrics: `loss` and `accuracy` of each model on the test set.
+      train_metrics: `loss` and `accuracy` of each model on the training set.
+      known: the attributes of `Result` that are not computed here, such as `steps`.
     """
-    losses = [float(values["loss"]) for values in test]
+    losses = [float(values["loss"]) for values in test_metrics]
+    test_loss = mean_of_finite(test_metrics, "loss") if all(map(math.isfinite, losses)) else None
     return Result(
-        test_accuracy=mean_of_finite(test, "accuracy"),
-        test_loss=mean_of_finite(test, "loss") if all(map(math.isfinite, losses)) else None,
-        train_accuracy=mean_of_finite(trained, "accuracy"),
-        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)) // len(test),
+        test_accuracy=mean_of_finite(test_metrics, "accuracy"),
+        test_loss=test_loss,
+        train_accuracy=mean_of_finite(train_metrics, "accuracy"),
+        num_parameters=sum(leaf.size for leaf in jax.tree.leaves(params)) // len(test_metrics),
         params_sha256=params_sha256(params),
         versions=versions(),
         devices=device_names(),
         params=params,
-        **others,
+        **known,
     )
 
 
 def params_sha256(params: Any) -> str:
-    """SHA-256 over the parameters' bytes in tree order, in hexadecimal digits."""
+    """Computes the SHA-256 of the parameters' bytes, in tree order, as hexadecimal digits."""
     leaves = jax.tree.leaves(jax.device_get(params))
     return hashlib.sha256(b"".join(leaf.tobytes() for leaf in leaves)).hexdigest()

@@ -1,4 +1,4 @@
-"""What networks that were trained at once have come to: each, their spread, as ensembles."""
+"""The test results of models trained together: rows, mean and spread over seeds, ensembles."""
 
 import dataclasses
 import math
@@ -14,18 +14,18 @@ from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.io.console import format_table
 from cnn_jax.nn.metrics import MetricValues, finite_values
 
-_PER_LINE = 10  # Accuracies.
+_PER_LINE = 10  # Accuracies on a console line.
 
 
 @dataclasses.dataclass(frozen=True)
 class SweepSummary:
-    """Networks that differ in nothing but their seed.
+    """Test results of models that differ only in their seed.
 
     Attributes:
-      swept: what they have in common and others have not, see `networks.Network`.
-      seeds: of each.
-      test: `accuracy` and `loss` of each on the test set.
-      ensemble: those of the mean of their probabilities.
+      swept: value of each swept hyperparameter, the same for all of these models.
+      seeds: seed of each model.
+      test: `accuracy` and `loss` of each model on the test set.
+      ensemble: `accuracy` and `loss` of the mean of the models' probabilities on the test set.
     """
 
     swept: Mapping[str, float]
@@ -35,37 +35,41 @@ class SweepSummary:
 
     @property
     def accuracies(self) -> list[float]:
-        """On the test set, 0..1; without those of networks whose loss is no number any more."""
-        found = finite_values(self.test, "accuracy")
-        return [float(accuracy) for accuracy in found if accuracy is not None]
+        """Test accuracies, 0..1, of the models whose loss is finite."""
+        values = finite_values(self.test, "accuracy")
+        return [float(accuracy) for accuracy in values if accuracy is not None]
 
     @property
     def mean(self) -> float | None:
-        """Of the accuracies."""
+        """Mean of the accuracies; None where there are none."""
         return statistics.fmean(self.accuracies) if self.accuracies else None
 
     @property
     def stddev(self) -> float | None:
-        """Standard deviation of the accuracies of all seeds, as these let one guess (n - 1)."""
+        """Sample standard deviation of the accuracies (divisor n - 1); None where n < 2."""
         return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % confidence interval of the mean over all seeds, by Student's t distribution.
+        """95 % confidence interval of the mean accuracy over all seeds, clipped to 0..1.
 
-        mean -+ t(97.5 %, n - 1) * stddev / sqrt(n), which takes the accuracies for normally
-        distributed, cut to 0..1. It says nothing of how other test images would be read.
+        mean -+ t(97.5 %, n - 1) * stddev / sqrt(n), with Student's t distribution, which assumes
+        normally distributed accuracies. It covers the choice of the seed, not that of the test set.
+        None where n < 2.
         """
         if self.mean is None or self.stddev is None:
             return None
-        from scipy import stats  # 0.2 s, for those who train several.
+        from scipy import stats  # Imported here: it takes 0.2 s, and only sweeps need it.
 
         count = len(self.accuracies)
-        reach = float(stats.t.ppf(0.975, count - 1)) * self.stddev / math.sqrt(count)
-        return max(0.0, self.mean - reach), min(1.0, self.mean + reach)
+        margin = float(stats.t.ppf(0.975, count - 1)) * self.stddev / math.sqrt(count)
+        return max(0.0, self.mean - margin), min(1.0, self.mean + margin)
 
     def to_json(self) -> dict[str, Any]:
-        """As it goes into `result.json`: fractions, losses in nats, null for what is unknown."""
+        """Returns one entry of `comparison` in `result.json`.
+
+        Accuracies are fractions, losses are in nats; null stands for an undefined value.
+        """
         interval = self.interval
         ensemble = {name: finite_values([self.ensemble], name)[0] for name in ("accuracy", "loss")}
         return {
@@ -80,13 +84,17 @@ class SweepSummary:
 
 
 def summarize(config: ConfigDict, scores: EvalMetrics) -> list[SweepSummary]:
-    """The networks of a config, those together that differ in their seed alone.
+    """Groups the models of a config by their swept hyperparameters.
 
     Args:
-      config: of the run.
-      scores: of its networks and ensembles on the test set.
+      config: config of the run.
+      scores: metrics of its models and ensembles on the test set.
+
+    Returns:
+      One summary for each combination of swept hyperparameters, in the order of the models.
     """
     test = scores.models.compute_each()
+    # An ensemble of one model is that model.
     ensembles = scores.ensembles.compute_each() if scores.ensembles else test
     size = config.num_models
     seeds = range(config.seed, config.seed + size)
@@ -97,67 +105,80 @@ def summarize(config: ConfigDict, scores: EvalMetrics) -> list[SweepSummary]:
 
 
 def model_rows(
-    found: Sequence[SweptModel], test: Sequence[MetricValues], trained: Sequence[MetricValues]
+    models: Sequence[SweptModel],
+    test_metrics: Sequence[MetricValues],
+    train_metrics: Sequence[MetricValues],
 ) -> list[dict[str, Any]]:
-    """Each network as it goes into `result.json`; what has no loss any more has null.
+    """Returns one row for each model, the content of `models` in `result.json`.
 
     Args:
-      found: the networks.
-      test: `accuracy` and `loss` of each on the test set.
-      trained: those on the training set.
+      models: seed and swept hyperparameters of each model.
+      test_metrics: `accuracy` and `loss` of each model on the test set.
+      train_metrics: `accuracy` and `loss` of each model on the training set.
+
+    Returns:
+      `seed`, the swept hyperparameters, `test_accuracy`, `test_loss` and `train_accuracy` of each
+      model; the last three are None where the loss is not finite.
     """
     columns = (
-        finite_values(test, "accuracy"),
-        finite_values(test, "loss"),
-        finite_values(trained, "accuracy"),
+        finite_values(test_metrics, "accuracy"),
+        finite_values(test_metrics, "loss"),
+        finite_values(train_metrics, "accuracy"),
     )
     return [
         {
-            "seed": network.seed,
-            **network.swept,
+            "seed": model.seed,
+            **model.swept,
             "test_accuracy": test_accuracy,
             "test_loss": test_loss,
             "train_accuracy": train_accuracy,
         }
-        for network, test_accuracy, test_loss, train_accuracy in zip(found, *columns, strict=True)
+        for model, test_accuracy, test_loss, train_accuracy in zip(models, *columns, strict=True)
     ]
 
 
-def format_summaries(comparisons: Sequence[SweepSummary]) -> list[str]:
-    """Each network's accuracy, and the table of what they have come to."""
-    shown = []
-    for compared in comparisons:
-        common = ", ".join(f"{name} {value}" for name, value in compared.swept.items())
-        shown.append(f"Test accuracy in %{', ' + common if common else ''}:")
-        for start in range(0, len(compared.seeds), _PER_LINE):
-            part = compared.seeds[start : start + _PER_LINE]
-            numbers = finite_values(compared.test[start : start + _PER_LINE], "accuracy")
-            label = f"seed {part[0]}" + (f" to {part[-1]}" if len(part) > 1 else "")
-            shown.append(f"  {label}: " + " ".join(map(_two_digits, numbers)))
+def format_summaries(summaries: Sequence[SweepSummary]) -> list[str]:
+    """Formats summaries for the console.
+
+    Args:
+      summaries: at least one, all with the same swept hyperparameters.
+
+    Returns:
+      Lines with the test accuracy of every model, then a table with one row for each summary.
+    """
+    lines = []
+    for summary in summaries:
+        swept = ", ".join(f"{name} {value}" for name, value in summary.swept.items())
+        lines.append(f"Test accuracy in %{', ' + swept if swept else ''}:")
+        for start in range(0, len(summary.seeds), _PER_LINE):
+            seeds = summary.seeds[start : start + _PER_LINE]
+            accuracies = finite_values(summary.test[start : start + _PER_LINE], "accuracy")
+            label = f"seed {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else "")
+            lines.append(f"  {label}: " + " ".join(map(_format_accuracy, accuracies)))
     header = [
-        *comparisons[0].swept,
-        *("networks", "mean", "std. dev.", "95 % interval of the mean", "best", "ensemble"),
+        *summaries[0].swept,
+        *("models", "mean", "std. dev.", "95 % interval of the mean", "best", "ensemble"),
     ]
-    table = format_table(header, [_row(compared) for compared in comparisons], left=())
-    return ["", *shown, "", *table.splitlines(), ""]
+    table = format_table(header, [_table_row(summary) for summary in summaries], left=())
+    return ["", *lines, "", *table.splitlines(), ""]
 
 
-def _two_digits(accuracy: float | None) -> str:
+def _format_accuracy(accuracy: float | None) -> str:
     return "-" if accuracy is None else f"{100 * accuracy:.2f}"
 
 
-def _row(compared: SweepSummary) -> list[str]:
-    def percent(number: float | None) -> str:
-        return "-" if number is None else f"{100 * number:.2f} %"
+def _table_row(summary: SweepSummary) -> list[str]:
+    def percent(fraction: float | None) -> str:
+        return "-" if fraction is None else f"{100 * fraction:.2f} %"
 
-    interval = compared.interval
-    lost = len(compared.seeds) - len(compared.accuracies)
+    interval = summary.interval
+    num_diverged = len(summary.seeds) - len(summary.accuracies)
     return [
-        *(f"{value:g}" for value in compared.swept.values()),
-        f"{len(compared.seeds)}{f', {lost} lost' if lost else ''}",
-        percent(compared.mean),
-        percent(compared.stddev),
+        *(f"{value:g}" for value in summary.swept.values()),
+        f"{len(summary.seeds)}{f', {num_diverged} diverged' if num_diverged else ''}",
+        percent(summary.mean),
+        percent(summary.stddev),
         " to ".join(map(percent, interval)) if interval else "-",
-        percent(max(compared.accuracies, default=None)),
-        percent(finite_values([compared.ensemble], "accuracy")[0]),
+        percent(max(summary.accuracies, default=None)),
+        percent(finite_values([summary.ensemble], "accuracy")[0]),
     ]

@@ -1,7 +1,8 @@
-"""TensorBoard's files of a run, where the extra `tensorboard` is installed.
+"""Writes TensorBoard event files, where the extra `tensorboard` is installed.
 
-They are written by tensorboardX's functions for events, at once: its usual writer has a thread that
-ends without a word where the disk is full, and the program then waits for it for ever.
+It writes each event synchronously, with tensorboardX's lower-level functions. The usual
+`SummaryWriter` has a thread that ends silently when the disk is full, after which the program would
+wait for it forever.
 """
 
 import contextlib
@@ -20,68 +21,71 @@ from cnn_jax.errors import UserError
 from cnn_jax.io.files import translate_errors
 
 
-def installed() -> bool:
-    """Whether tensorboardX is there."""
+def is_installed() -> bool:
+    """Returns whether tensorboardX is installed."""
     return find_spec("tensorboardX") is not None
 
 
 class TensorBoard:
-    """What TensorBoard shows of one run: the events of this process, in a file of its own."""
+    """Writes the events of one process of a run, into a file of its own."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        """Begins a file.
+        """Opens a new event file.
 
         Args:
-          folder: for the files of all processes of the run; made if need be.
-          step: from which the run goes on; what an earlier process wrote of later ones is hidden.
+          folder: folder with the event files of all processes of the run; created if missing.
+          step: last step before this process. TensorBoard hides the later steps that an earlier,
+            interrupted process wrote.
 
         Raises:
-          UserError: when it cannot be written, as by all other functions here, or tensorboardX
-            is damaged.
+          UserError: when tensorboardX cannot be imported, or the file cannot be written. All other
+            methods raise it as well when the file cannot be written.
         """
         try:
-            from tensorboardX import event_file_writer, summary  # 0.3 s, and torch where it is.
+            # Imported here: it takes 0.3 s, and imports torch where that is installed.
+            from tensorboardX import event_file_writer, summary
             from tensorboardX.proto import event_pb2, summary_pb2
-        except Exception as error:  # Such as another version of protobuf than its own.
+        except Exception as error:  # For example, an incompatible version of protobuf.
             raise UserError(
-                f"tensorboardX is installed and cannot be imported ({error}): allowed is one that "
-                "can be, or none. Use pip install -e '.[tensorboard]', or uninstall it."
+                f"tensorboardX is installed but cannot be imported ({error}): it must be a working "
+                "installation or absent. Use pip install -e '.[tensorboard]', or uninstall it."
             ) from error
         self._summary, self._event, self._message = summary, event_pb2, summary_pb2
         self._folder = folder
-        with self._said():
+        with self._translate_errors():
             folder.mkdir(parents=True, exist_ok=True)
-            # Two processes may begin within a second, which is all that its own name tells.
+            # tensorboardX's file names differ by the second only; two processes may start within
+            # one.
             self._writer = event_file_writer.EventsWriter(
                 str(folder / "events"), f".{os.getpid()}.{step}"
             )
         log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._write(step + 1, session_log=log)
 
-    def config(self, config: Mapping[str, Any]) -> None:
-        """Shows the config, as JSON in Markdown."""
+    def add_config(self, config: Mapping[str, Any]) -> None:
+        """Adds the config, as JSON in Markdown."""
         text = "".join(f"    {line}\n" for line in json.dumps(config, indent=2).splitlines())
         self._write(0, summary=self._summary.text("config", text))
 
-    def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds a point to each of some curves."""
+    def add_scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds one point to each named curve."""
         for name, value in values.items():
             self._write(step, summary=self._summary.scalar(name, value))
 
-    def histograms(self, step: int, params: Any) -> None:
-        """Shows how the values of every array of a tree are spread."""
+    def add_histograms(self, step: int, params: Any) -> None:
+        """Adds a histogram of each array in a parameter tree."""
         for path, array in flatten(params).items():
-            finite = array[np.isfinite(array)]  # One of several networks may have diverged.
+            finite = array[np.isfinite(array)]  # One of several models may have diverged.
             histogram = self._summary.histogram(path.replace(".", "/"), finite, "auto")
             self._write(step, summary=histogram)
 
-    def image(self, step: int, name: str, png: bytes, size: tuple[int, int]) -> None:
-        """Shows a picture.
+    def add_image(self, step: int, name: str, png: bytes, size: tuple[int, int]) -> None:
+        """Adds a figure.
 
         Args:
-          step: after which it was made.
-          name: of the picture.
-          png: its file.
+          step: number of steps after which it was drawn.
+          name: name of the figure.
+          png: content of a PNG file.
           size: (width, height) in pixels.
         """
         image = self._message.Summary.Image(
@@ -91,19 +95,19 @@ class TensorBoard:
         self._write(step, summary=self._message.Summary(value=[value]))
 
     def flush(self) -> None:
-        """Brings all of it onto the disk."""
-        with self._said():
+        """Flushes all events to the disk."""
+        with self._translate_errors():
             self._writer.flush()
 
     def close(self) -> None:
-        """Ends the file."""
-        with self._said():
+        """Flushes and closes the file."""
+        with self._translate_errors():
             self._writer.close()
 
     def _write(self, step: int, **content: Any) -> None:
         event = self._event.Event(step=step, wall_time=time.time(), **content)
-        with self._said():
+        with self._translate_errors():
             self._writer.write_event(event)
 
-    def _said(self) -> contextlib.AbstractContextManager[None]:
+    def _translate_errors(self) -> contextlib.AbstractContextManager[None]:
         return translate_errors(self._folder)

@@ -1,4 +1,4 @@
-"""What a run shows and writes: console lines, a progress bar, and the files of a workdir."""
+"""Reports the progress of a run: console lines, progress bar, `metrics.jsonl`, TensorBoard."""
 
 import collections
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,17 @@ from cnn_jax.nn.metrics import MetricValues, finite_values, mean_of_finite
 from cnn_jax.reporting import tensorboard
 from cnn_jax.reporting.tensorboard import TensorBoard
 
-_NAMED = 8  # Devices; more of them are counted.
+_MAX_DEVICE_NAMES = 8  # A line with more devices has their counts instead of their names.
 
 
 class TrainLogger:
-    """Console and files of one run. The lines are those of the reference program.
+    """Writes the console lines and the files of one run. The lines are the reference program's.
 
-    Without a workdir no file is written.
+    Without a workdir it writes no file.
 
     Attributes:
-      board: TensorBoard's files, where there is a workdir and the extra is installed.
+      board: TensorBoard writer; None without a workdir, without the extra `tensorboard`, and before
+        `start`.
     """
 
     def __init__(
@@ -32,25 +33,20 @@ class TrainLogger:
         num_epochs: int,
         num_batches: int,
     ) -> None:
-        """Shows and writes nothing yet.
+        """Stores its arguments; prints and writes nothing.
 
         Args:
-          workdir: takes the files, or None.
-          console: takes the lines and, where it is a terminal, the progress bar.
-          num_epochs: of the run.
-          num_batches: of an epoch.
+          workdir: open workdir that receives the files, or None.
+          console: receives the lines and, where it is a terminal, the progress bar.
+          num_epochs: number of epochs of the run.
+          num_batches: number of batches of an epoch.
         """
         self._console = console
         self._num_epochs = num_epochs
         self._num_batches = num_batches
         self._workdir = workdir
-        self._bar = tqdm(disable=True)  # Until the training begins.
+        self._bar = tqdm(disable=True)  # Stands in for the bar that `start` shows.
         self.board: TensorBoard | None = None
-
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Writes `name` into the workdir, whole or not at all."""
-        if self._workdir:
-            self._workdir.write_json(name, content)
 
     def line(self, text: str) -> None:
         """Prints a line above the progress bar."""
@@ -58,7 +54,7 @@ class TrainLogger:
         self._console.line(text)
         self._bar.refresh()
 
-    def begin(
+    def start(
         self,
         devices: list[str],
         compile_seconds: float,
@@ -66,24 +62,24 @@ class TrainLogger:
         step: int,
         config: Mapping[str, Any],
     ) -> None:
-        """Says what the training runs on and from where it goes on, and starts the progress bar.
+        """Prints the devices and the first step, and shows the progress bar.
 
         Args:
-          devices: their names.
-          compile_seconds: how long XLA compiled.
-          image_shape: of a batch: (examples, height, width, channels).
-          step: steps taken by earlier processes.
-          config: of the run.
+          devices: names of the devices that train.
+          compile_seconds: seconds of compilation.
+          image_shape: shape of a batch of images, (batch, height, width, channels).
+          step: number of steps that earlier processes of this run took.
+          config: config of the run.
         """
-        if self._workdir and tensorboard.installed():
+        if self._workdir and tensorboard.is_installed():
             self.board = TensorBoard(self._workdir.path / "tensorboard", step)
-            self.board.config(config)
+            self.board.add_config(config)
         num_steps = self._num_epochs * self._num_batches
-        self.line(f"Device: {_in_short(devices)} | Compiled in {compile_seconds:.1f} s")
+        self.line(f"Device: {_format_devices(devices)} | Compiled in {compile_seconds:.1f} s")
         self.line(f"Image batch dimensions: {image_shape}")
         self.line(f"Image label dimensions: {image_shape[:1]}")
         if step:
-            self.line(f"Going on after step {step} of {num_steps}")
+            self.line(f"Resuming after step {step} of {num_steps}")
         self._bar = tqdm(
             total=num_steps,
             initial=step,
@@ -93,15 +89,17 @@ class TrainLogger:
             disable=not self._console.err.isatty(),
         )
 
-    def batches(self, epoch: int, batch: int, cost: float, *, show: bool, advance: int) -> None:
-        """Says how far an epoch has come.
+    def log_progress(
+        self, epoch: int, batch: int, cost: float, *, show: bool, advance: int
+    ) -> None:
+        """Advances the progress bar and, on demand, prints the loss.
 
         Args:
           epoch: number of the epoch, from 1.
-          batch: how many batches of it are done.
-          cost: mean cross-entropy of the last of them.
+          batch: index in the epoch, from 0, of the first batch since the last call.
+          cost: mean cross-entropy of that batch, in nats.
           show: whether to print the line.
-          advance: batches since the last call.
+          advance: number of batches since the last call.
         """
         self._bar.set_description(f"Epoch {epoch}/{self._num_epochs}", refresh=False)
         self._bar.update(advance)
@@ -111,36 +109,46 @@ class TrainLogger:
                 f"Batch {batch:03d}/{self._num_batches:03d} | Cost: {cost:.4f}"
             )
 
-    def epoch_accuracy(self, epoch: int, accuracy: float, seconds: float) -> None:
-        """Says how well the training set is known, after `seconds` of the run."""
+    def log_epoch_accuracy(self, epoch: int, accuracy: float, seconds: float) -> None:
+        """Prints the training accuracy after an epoch, and the seconds since training began."""
         self.line(
             f"Epoch: {epoch:03d}/{self._num_epochs:03d} training accuracy: {100 * accuracy:.2f}%"
         )
         self.line(f"Time elapsed: {seconds / 60:.2f} min")
 
-    def training_time(self, seconds: float) -> None:
-        """Says how long the training took."""
+    def log_training_time(self, seconds: float) -> None:
+        """Prints how long the training took."""
         self.line(f"Total Training Time: {seconds / 60:.2f} min")
 
-    def test_accuracy(self, accuracy: float) -> None:
-        """Says the result."""
+    def log_test_accuracy(self, accuracy: float) -> None:
+        """Prints the test accuracy, given as a fraction."""
         self.line(f"Test accuracy: {100 * accuracy:.2f}%")
 
-    def metrics(
-        self, *, step: int, epoch: int, split: str, each: Sequence[MetricValues], seconds: float
+    def log_metrics(
+        self,
+        *,
+        step: int,
+        epoch: int,
+        split: str,
+        per_model: Sequence[MetricValues],
+        seconds: float,
     ) -> None:
-        """Appends one line to `metrics.jsonl`.
+        """Appends one line to `metrics.jsonl` and one point to each curve of TensorBoard.
 
         Args:
-          step: steps taken so far.
+          step: number of steps taken.
           epoch: number of the epoch, from 1.
-          split: `train`: the batches since the line before, each with the parameters of its
-            moment; `train_eval`: the whole training set with the parameters as they are; `test`.
-          each: `loss` and `accuracy` of each network; where there are several, the line has their
-            means over those that are finite, and all of them.
-          seconds: since the training began.
+          split: `train`: the batches since the previous `train` line, each with the parameters of
+            its own step; `train_eval`: the entire training set with the current parameters;
+            `test`: the test set with the current parameters.
+          per_model: `loss` and `accuracy` of each model. Of several models the line has the mean
+            over those whose loss is finite and, as `models`, the values of each.
+          seconds: seconds since the training began.
+
+        Raises:
+          UserError: when a file cannot be written.
         """
-        means = {name: mean_of_finite(each, name) for name in ("loss", "accuracy")}
+        means = {name: mean_of_finite(per_model, name) for name in ("loss", "accuracy")}
         if self._workdir:
             row: dict[str, Any] = {
                 "step": step,
@@ -149,26 +157,28 @@ class TrainLogger:
                 **means,
                 "seconds": round(seconds, 3),
             }
-            if len(each) > 1:
-                row["networks"] = {name: finite_values(each, name) for name in means}
-            self._workdir.add_metrics(row)
+            if len(per_model) > 1:
+                row["models"] = {name: finite_values(per_model, name) for name in means}
+            self._workdir.append_metrics(row)
         if self.board:
-            self.board.scalars(step, {f"{name}/{split}": value for name, value in means.items()})
+            self.board.add_scalars(
+                step, {f"{name}/{split}": value for name, value in means.items()}
+            )
 
     def metrics_size(self) -> int:
-        """Bytes of `metrics.jsonl`, all of which are on the disk when this returns."""
+        """Flushes `metrics.jsonl` to the disk, and returns its size in bytes; 0 without a file."""
         return self._workdir.metrics_size() if self._workdir else 0
 
     def close(self) -> None:
-        """Removes the progress bar, and ends TensorBoard's file."""
+        """Removes the progress bar, and closes TensorBoard's file."""
         self._bar.close()
         if self.board:
             self.board.close()
 
 
-def _in_short(devices: Sequence[str]) -> str:
-    """The names of some devices, or how many there are of each kind."""
-    if len(devices) <= _NAMED:
+def _format_devices(devices: Sequence[str]) -> str:
+    """Returns the names of a few devices, or the number of each kind of many."""
+    if len(devices) <= _MAX_DEVICE_NAMES:
         return ", ".join(devices)
     kinds = collections.Counter(name.partition(" ")[2] for name in devices)
     return ", ".join(f"{count} x {kind}" for kind, count in kinds.items())

@@ -1,4 +1,4 @@
-"""Cuts long work into calls of about a second, so that a request to end is soon seen."""
+"""Splits long work into chunks of about a second, so that a stop request is seen soon."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,30 +6,30 @@ SECONDS = 1.0
 
 
 class ChunkTimer:
-    """How much work a call may be given, learnt from the calls before."""
+    """Chooses the size of each chunk from the measured time of the chunk before."""
 
     def __init__(
         self, clock: Callable[[], float], agree: Callable[[int], int] = lambda size: size
     ) -> None:
-        """Begins with the smallest piece.
+        """Starts with the smallest chunk.
 
         Args:
-          clock: seconds as a function of nothing.
-          agree: a size -> the one to take, the same in all processes that work together.
+          clock: returns the time in seconds.
+          agree: proposed size -> size to use, the same in all processes that work together.
         """
         self._clock, self._agree = clock, agree
-        self._size = 1  # Units a call. The first one finds out how long a unit takes.
+        self._size = 1  # Units per chunk. The first chunk measures how long a unit takes.
 
     def chunks(self, start: int, stop: int, unit: int = 1) -> Iterator[tuple[int, int]]:
-        """Cuts a range into pieces, and takes the time until the next one is asked for.
+        """Splits a range into chunks, and measures the time until the next one is requested.
 
         Args:
-          start: of the range.
-          stop: one after its last.
-          unit: the smallest piece; all but the last are multiples of it.
+          start: start of the range.
+          stop: end of the range, exclusive.
+          unit: all chunks but the last are a multiple of it.
 
         Yields:
-          The start of each piece, and one after its last.
+          (start, stop) of each chunk.
         """
         while start < stop:
             end = min(stop, start + self._size * unit)

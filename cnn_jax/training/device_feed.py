@@ -1,6 +1,7 @@
-"""How the examples come to the devices: all at once, before the first step, or as they are needed.
+"""The interface of a feed, and the feed that keeps all examples in device memory.
 
-Both feeds give the same batches to the same arithmetic, so the same bits.
+`stream_feed.py` has the other one. Both give the same batches to the same arithmetic, and so the
+same bits.
 """
 
 import os
@@ -22,32 +23,32 @@ from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
 from cnn_jax.training.chunking import ChunkTimer
 
-_SHARE = 0.5  # Of a device's free memory that the examples may take: a step needs some as well.
-_COPIES_ON_HOST = 3  # As read, joined into one array, and as JAX holds it.
+_SHARE = 0.5  # Part of a device's free memory that the examples may use; a step needs the rest.
+_COPIES_ON_HOST = 3  # As read, concatenated, and as JAX's array.
 
 
 class Feed(Protocol):
-    """Takes pieces of an epoch or of a scoring, of as many steps as it likes."""
+    """Brings the examples to the devices, and splits epochs and evaluations into chunks."""
 
     def train_chunks(self, done: int, end: int) -> Iterator[tuple[int, int]]:
-        """Cuts the batches done .. end - 1 of an epoch into pieces, and takes the time of each."""
+        """Yields (first, end) of chunks of the batches done .. end - 1 of an epoch."""
 
     def train(
         self, state: TrainState, total: Metrics, epoch: int, first: int, end: int
     ) -> tuple[TrainState, Metrics, Metrics]:
-        """The steps first .. end - 1 of an epoch; see `loops.Loops.train_steps`."""
+        """Takes the steps first .. end - 1 of an epoch; returns what `loops.train_steps` does."""
 
     def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Cuts the examples start .. stop - 1 into pieces, and takes the time of each."""
+        """Yields (first, end) of chunks of the examples start .. stop - 1 of an evaluation."""
 
-    def score(
+    def evaluate(
         self, state: TrainState, total: loops.EvalMetrics, first: int, end: int
     ) -> loops.EvalMetrics:
-        """Scores the examples first .. end - 1; see `loops.Loops.evaluate`."""
+        """Adds the metrics of the examples first .. end - 1, as `loops.evaluate` does."""
 
 
 class DeviceFeed:
-    """All examples lie in the memory of every device."""
+    """A feed of examples that lie in the memory of every device."""
 
     def __init__(
         self,
@@ -56,103 +57,102 @@ class DeviceFeed:
         mesh: Mesh,
         programs: Programs,
         examples: tuple[Array, Array],
-        pace: Callable[[], ChunkTimer],
+        make_timer: Callable[[], ChunkTimer],
     ) -> None:
-        """Takes no time.
+        """Stores its arguments.
 
         Args:
-          config: as checked by `config.check`.
-          info: of the data set.
-          mesh: of `parallel.make_mesh`.
-          programs: for them.
+          config: config checked by `schema.check`.
+          info: its data set.
+          mesh: from `sharding.make_mesh`.
+          programs: programs for config, info and mesh.
           examples: images and labels on the devices, the training examples first.
-          pace: makes one, for pieces of about a second.
+          make_timer: returns a new timer, for chunks of about a second.
         """
         self._programs, self._examples = programs, examples
         self._seeds, _ = sweep.seeds_and_hyperparameters(config)
         self._num_train = info.num_train
         self._eval_batch_size = loops.eval_batch_size(mesh)
-        self._train_pace, self._score_pace = pace(), pace()
-        self._order: tuple[int, Array] | None = None  # Of which epoch, and the order.
+        self._train_timer, self._eval_timer = make_timer(), make_timer()
+        self._permutation: tuple[int, Array] | None = None  # The epoch, and its permutation.
 
     def train_chunks(self, done: int, end: int) -> Iterator[tuple[int, int]]:
-        """See `Feed`."""
-        return self._train_pace.chunks(done, end)
+        """Yields chunks of about a second."""
+        return self._train_timer.chunks(done, end)
 
     def train(
         self, state: TrainState, total: Metrics, epoch: int, first: int, end: int
     ) -> tuple[TrainState, Metrics, Metrics]:
-        """See `Feed`."""
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, self._programs.epoch_permutations(self._seeds, epoch)
-        found: tuple[TrainState, Metrics, Metrics] = self._programs.train_steps(
-            state, total, *self._examples, self._order[1], first, end - first
+        """Takes the steps first .. end - 1 of an epoch; returns what `loops.train_steps` does."""
+        if self._permutation is None or self._permutation[0] != epoch:
+            self._permutation = epoch, self._programs.epoch_permutations(self._seeds, epoch)
+        return self._programs.train_steps(
+            state, total, *self._examples, self._permutation[1], first, end - first
         )
-        return found
 
     def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """See `Feed`."""
-        return self._score_pace.chunks(start, stop, self._eval_batch_size)
+        """Yields chunks of about a second."""
+        return self._eval_timer.chunks(start, stop, self._eval_batch_size)
 
-    def score(
+    def evaluate(
         self, state: TrainState, total: loops.EvalMetrics, first: int, end: int
     ) -> loops.EvalMetrics:
-        """See `Feed`."""
-        found: loops.EvalMetrics = self._programs.evaluate(
-            state, total, *self._examples, first, end
-        )
-        return found
+        """Adds the metrics of the examples first .. end - 1, as `loops.evaluate` does."""
+        return self._programs.evaluate(state, total, *self._examples, first, end)
 
 
 def load_to_devices(dataset: data.Dataset, mesh: Mesh) -> tuple[Array, Array]:
-    """All examples, training first, on every device of this process alone."""
-    parts = (dataset.train, dataset.test)
-    image = np.concatenate([part.image for part in parts])
-    label = np.concatenate([part.label for part in parts])
-    found: tuple[Array, Array] = jax.device_put((image, label), sharding.replicated(mesh))
-    return found
+    """Copies all examples, the training examples first, to every device of a single process."""
+    splits = (dataset.train, dataset.test)
+    image = np.concatenate([split.image for split in splits])
+    label = np.concatenate([split.label for split in splits])
+    return jax.device_put((image, label), sharding.replicated(mesh))
 
 
 def load_sharded(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
-    """The same, where each process reads a share for its devices, which then give it to the others.
+    """Copies all examples to every device of several processes.
+
+    Each process reads a part for its devices, which then send it to the others.
 
     Args:
-      source: of all examples.
-      mesh: over all processes.
+      source: all examples.
+      mesh: mesh of all processes.
+
+    Returns:
+      Images, uint8 [N, H, W, C], and labels, int32 [N], replicated.
     """
-    rows = -(-len(source) // mesh.size)  # Of a device; the last one may have fewer.
-    along = NamedSharding(mesh, PartitionSpec((sharding.MODEL, sharding.DATA)))
+    rows = -(-len(source) // mesh.size)  # Per device; the last one may have fewer.
+    split = NamedSharding(mesh, PartitionSpec((sharding.MODEL, sharding.DATA)))
     shape = (rows * mesh.size, *source.image_shape)
     image, label = [], []
-    whole_shape = jax.ShapeDtypeStruct(shape, np.uint8, sharding=along)
-    for device, (index, *_) in sharding.device_indices(whole_shape).items():
-        wanted = np.arange(shape[0])[index]
-        found = source.read(wanted[wanted < len(source)])
-        missing = rows - len(found.label)
-        padded = np.pad(found.image, ((0, missing), (0, 0), (0, 0), (0, 0)))
+    padded_shape = jax.ShapeDtypeStruct(shape, np.uint8, sharding=split)
+    for device, (index, *_) in sharding.device_indices(padded_shape).items():
+        indices = np.arange(shape[0])[index]
+        examples = source.read(indices[indices < len(source)])
+        missing = rows - len(examples.label)
+        padded = np.pad(examples.image, ((0, missing), (0, 0), (0, 0), (0, 0)))
         image.append(jax.device_put(padded, device))
-        label.append(jax.device_put(np.pad(found.label, (0, missing)), device))
-    whole = (
-        jax.make_array_from_single_device_arrays(shape, along, image),
-        jax.make_array_from_single_device_arrays(shape[:1], along, label),
+        label.append(jax.device_put(np.pad(examples.label, (0, missing)), device))
+    parts = (
+        jax.make_array_from_single_device_arrays(shape, split, image),
+        jax.make_array_from_single_device_arrays(shape[:1], split, label),
     )
     everywhere = sharding.replicated(mesh)
     join = jax.jit(
         lambda *arrays: tuple(a[: len(source)] for a in arrays), out_shardings=everywhere
     )
     with compilation_cache.enabled():
-        joined: tuple[Array, Array] = join(*whole)
-    return joined
+        return join(*parts)
 
 
 def fits_in_memory(info: data.Info) -> bool:
-    """Whether all examples fit into the memory of each device of this process."""
+    """Returns whether all examples fit into the memory of each device of this process."""
     needed = (info.num_train + info.num_test) * (int(np.prod(info.image_shape)) + 4)
     for device in jax.local_devices():
         stats = device.memory_stats() or {}
         if limit := stats.get("bytes_limit"):
             free = limit - stats.get("bytes_in_use", 0)
-        else:  # A CPU: its memory is the host's, which has copies of its own.
+        else:  # A CPU's memory is the host's, which also holds other copies.
             free = _host_memory() / _COPIES_ON_HOST / jax.local_device_count()
         if needed > _SHARE * free:
             return False
@@ -160,22 +160,22 @@ def fits_in_memory(info: data.Info) -> bool:
 
 
 def check_fits(info: data.Info) -> None:
-    """Refuses `dataset.feed=device` where that cannot go well.
+    """Checks that `dataset.feed=device` is possible.
 
     Raises:
-      UserError: when the examples do not fit.
+      UserError: when the examples do not fit into device memory.
     """
     if not fits_in_memory(info):
         size = (info.num_train + info.num_test) * int(np.prod(info.image_shape))
         raise UserError(
-            f"dataset.feed=device needs {size:.1e} bytes for the images on each device, more than "
-            f"{100 * _SHARE:.0f} % of what is free there: allowed is what fits. Use "
+            f"dataset.feed=device needs {size:.1e} bytes for the images on each device, "
+            f"which must be at most {100 * _SHARE:.0f} % of the free memory there. Use "
             "dataset.feed=stream."
         )
 
 
 def _host_memory() -> int:
-    """Bytes of main memory that are free, or can be made so."""
+    """Returns the bytes of main memory that are free or can be freed."""
     try:
         with open("/proc/meminfo") as file:  # noqa: PTH123
             lines = dict(line.split(":", 1) for line in file)

@@ -1,4 +1,4 @@
-"""What a checkpoint of a run holds, and whether a run goes on with one."""
+"""Chooses the checkpoint to resume from, and prepares a workdir for the resumed run."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -18,7 +18,8 @@ from cnn_jax.errors import UserError
 from cnn_jax.io.workdir import Workdir
 
 if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.
-    from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint.manager import Checkpoints
+    from cnn_jax.checkpoint.restore import Checkpoint
 
 
 def find_start(
@@ -28,17 +29,17 @@ def find_start(
     checkpoints: "Checkpoints",
     warn: Callable[[str], None],
 ) -> "Checkpoint | None":
-    """The checkpoint to go on from, or None to begin; nothing is changed.
+    """Returns the checkpoint to resume from, or None to start at step 0; changes nothing.
 
     Args:
-      config: as checked by `config.check`.
-      info: of its data set.
-      workdir: of the run.
-      checkpoints: of that workdir.
-      warn: takes a warning.
+      config: config checked by `schema.check`.
+      info: its data set.
+      workdir: workdir of the run.
+      checkpoints: checkpoints of that workdir.
+      warn: prints a warning.
 
     Raises:
-      UserError: when the workdir holds another run, or nothing that is whole.
+      UserError: when the workdir holds another run, or no intact checkpoint.
     """
     checkpoint = checkpoints.newest(warn)
     if checkpoint is None:
@@ -49,7 +50,7 @@ def find_start(
         changes.append(f"the array {array}")
     if changes:
         raise _another_run(workdir, changes)
-    Progress.of(checkpoint)  # Raises, before anything is changed, where it is none.
+    Progress.from_checkpoint(checkpoint)  # Raises where it is invalid.
     return checkpoint
 
 
@@ -59,31 +60,35 @@ def prepare_workdir(
     checkpoints: "Checkpoints",
     warn: Callable[[str], None],
 ) -> None:
-    """Clears the way for what the run will make anew: later checkpoints, later rows of metrics.
+    """Removes what the resumed run will produce again: later checkpoints, later metrics rows.
 
-    Arguments are as for `find_start`, which found the checkpoint.
+    Args:
+      checkpoint: checkpoint from `find_start`.
+      workdir: workdir of the run.
+      checkpoints: checkpoints of that workdir, open for writing.
+      warn: prints a warning.
     """
     size = 0
     if checkpoint:
-        size = Progress.of(checkpoint).metrics_size
+        size = Progress.from_checkpoint(checkpoint).metrics_bytes
         checkpoints.rename_damaged_after(checkpoint.step)
-        then, now = describe_numerics(checkpoint.record), describe_numerics(environment())
+        then, now = describe_numerics(checkpoint.metadata), describe_numerics(environment())
         if then != now:
-            warn(f"this run was saved with {then} and goes on with {now}: its bits may differ")
-    if not workdir.cut_metrics(size):
-        warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run goes on without them")
+            warn(f"this run was saved with {then} and resumes with {now}: its bits may differ")
+    if not workdir.truncate_metrics(size):
+        warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run resumes without them")
 
 
 def _check_unused(config: ConfigDict, workdir: Workdir) -> None:
-    """A run begins in an empty folder, or where it came to no checkpoint."""
+    """Checks that a run may start here: in an empty folder, or over its own aborted start."""
     result = workdir.read_json("result.json")
     if not workdir.metrics_size() and result is None:
-        return  # What came to nothing, for want of data say, is nobody's loss.
+        return  # An aborted start, without data for example, left nothing of value.
     before = (workdir.read_json("config.json") or {}).get("config")
     if result is not None or not isinstance(before, dict):
         raise UserError(
-            f"workdir {workdir.path} holds a run already, and no checkpoint to go on from: allowed "
-            "is a new or empty folder, or one with checkpoints. Choose another --workdir, or "
+            f"workdir {workdir.path} holds a run without a checkpoint to resume from: --workdir "
+            "must be a new or empty folder, or one with checkpoints. Choose another --workdir, or "
             "delete that one."
         )
     if changes := describe_changes(config, before):
@@ -92,7 +97,7 @@ def _check_unused(config: ConfigDict, workdir: Workdir) -> None:
 
 def _another_run(workdir: Workdir, changes: list[str]) -> UserError:
     return UserError(
-        f"workdir {workdir.path} holds another run: {'; '.join(changes)}: allowed are the same "
-        "values, or a larger num_epochs where schedule=constant. Use those values, or choose "
+        f"workdir {workdir.path} holds another run: {'; '.join(changes)}. The values must be the "
+        "same; num_epochs may be larger where schedule=constant. Use the old values, or choose "
         "another --workdir."
     )

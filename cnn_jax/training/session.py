@@ -1,4 +1,4 @@
-"""One run in this process: its workdir opened, its data and programs prepared, its feed made."""
+"""Opens and prepares what a run needs in this process: checkpoints, data, programs, the feed."""
 
 import contextlib
 import dataclasses
@@ -29,119 +29,133 @@ from cnn_jax.training.chunking import ChunkTimer
 from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
-    from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint.manager import Checkpoints
+    from cnn_jax.checkpoint.restore import Checkpoint
 
 
-_SHARED_SECONDS = 10.0  # Until a file that one host has written must be seen by the others.
+_SHARED_SECONDS = 10.0  # After which all hosts must see a file that one of them has written.
 
 
 @dataclasses.dataclass
 class Session:
-    """A run in this process; what is to be closed at its end goes onto the stack."""
+    """A run in this process.
+
+    Attributes:
+      config: config checked by `schema.check`.
+      info: its data set.
+      cluster: the processes that train together.
+      console: standard output and standard error; silent in all but the first process.
+      workdir: the open workdir; None without one, and in all but the first process.
+      logger: reports the training.
+      clock: returns the time in seconds.
+      started: time at which the run was started.
+      stack: closes what is opened here at the end of the run.
+    """
 
     config: ConfigDict
     info: data.Info
     cluster: Cluster
     console: Console
-    folder: Workdir | None  # Of the first process alone.
-    report: TrainLogger
+    workdir: Workdir | None
+    logger: TrainLogger
     clock: Callable[[], float]
     started: float
     stack: contextlib.ExitStack
 
     @functools.cached_property
     def mesh(self) -> Mesh:
-        """Of all devices of all processes."""
+        """Mesh of all devices of all processes."""
         return sharding.make_mesh(sweep.count_models(self.config))
 
     def find_start(self, path: Path) -> "Checkpoint | None":
-        """The checkpoint to go on from; the first process chooses, the others take the same one."""
+        """Returns the checkpoint to resume from, the same in all processes, or None to start."""
         from cnn_jax.checkpoint.manager import Checkpoints
 
         self._check_shared(path)
-        found = None
-        if self.folder:
+        checkpoint = None
+        if self.workdir:
             with Checkpoints(path, read_only=True) as checkpoints:
-                found = resume.find_start(
-                    self.config, self.info, self.folder, checkpoints, self.console.warn
+                checkpoint = resume.find_start(
+                    self.config, self.info, self.workdir, checkpoints, self.console.warn
                 )
-        step = self.cluster.broadcast_from_first(str(found.step) if found else "")
-        if step and not self.folder:
+        step = self.cluster.broadcast_from_first(str(checkpoint.step) if checkpoint else "")
+        if step and not self.workdir:
             with Checkpoints(path, read_only=True) as checkpoints:
-                found = checkpoints.at(int(step))
-        return found
+                checkpoint = checkpoints.at(int(step))
+        return checkpoint
 
     def _check_shared(self, path: Path) -> None:
-        """Makes sure that all processes see one folder, or the first checkpoint would never end.
+        """Checks that all processes see the same folder; else the first save would never end.
 
         Raises:
-          UserError: in a process that sees another one.
+          UserError: in a process that sees another folder.
         """
-        if self.cluster.count == 1:
+        if self.cluster.process_count == 1:
             return
-        mark = path / ".cluster"
+        marker = path / ".cluster"
         token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
-        if self.folder:
-            write_output(mark, token.encode())
+        if self.workdir:
+            write_output(marker, token.encode())
         token = self.cluster.broadcast_from_first(token)
-        until = time.monotonic() + _SHARED_SECONDS
-        while not mark.is_file() or mark.read_text() != token:
-            if time.monotonic() > until:
+        deadline = time.monotonic() + _SHARED_SECONDS
+        while not marker.is_file() or marker.read_text() != token:
+            if time.monotonic() > deadline:
                 raise UserError(
-                    f"process {self.cluster.index} on {socket.gethostname()} does not find in "
-                    f"--workdir={path} what process 0 has written there: allowed is one folder on "
-                    "a file system that all hosts share, by its absolute path. Change --workdir."
+                    f"process {self.cluster.process_index} on {socket.gethostname()} does not see "
+                    f"what process 0 wrote to --workdir={path}: it must be a folder on a file "
+                    "system that all hosts share. Use the absolute path of such a folder."
                 )
             time.sleep(0.1)
 
     def open_checkpoints(self, path: Path, checkpoint: "Checkpoint | None") -> "Checkpoints":
-        """Clears the way for the checkpoints to come, which all processes write together."""
+        """Opens the checkpoints, which all processes write together, and prepares the workdir."""
         from cnn_jax.checkpoint.manager import Checkpoints
 
-        together = self.mesh if self.cluster.count > 1 else None
-        checkpoints = Checkpoints(path, read_only=False, mesh=together)
+        mesh = self.mesh if self.cluster.process_count > 1 else None
+        checkpoints = Checkpoints(path, read_only=False, mesh=mesh)
         self.stack.enter_context(checkpoints)
-        if self.folder:
-            resume.prepare_workdir(checkpoint, self.folder, checkpoints, self.console.warn)
+        if self.workdir:
+            resume.prepare_workdir(checkpoint, self.workdir, checkpoints, self.console.warn)
         self.cluster.barrier("the workdir is ready")
         return checkpoints
 
     def prepare(self) -> tuple[Programs, data.RandomAccess]:
-        """Compiles while the data are read: all of them, or where they are to be read from."""
+        """Compiles the programs while a thread reads the data, or opens them for a stream."""
         config, info, cluster = self.config, self.info, self.cluster
         streams = self._streams()
-        chunk = chunk_sizes(config, info, self.mesh) if streams else None
+        sizes = chunk_sizes(config, info, self.mesh) if streams else None
         if data.needs_tfds(**config.dataset):
             import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
         progress = self.console.err.isatty()
         examples: data.RandomAccess
         with ThreadPoolExecutor() as pool:
-            compiled = pool.submit(compile_programs, config, info, self.mesh, chunk, self.clock)
-            if cluster.count == 1 and not streams:
+            compiled = pool.submit(compile_programs, config, info, self.mesh, sizes, self.clock)
+            if cluster.process_count == 1 and not streams:
                 examples = data.load(**config.dataset, show_progress=progress)
             else:
-                with cluster.first_then_others():  # One prepares what the others may see as well.
+                with cluster.first_then_others():  # The others may see what the first one prepares.
                     examples = data.open_source(**config.dataset, show_progress=progress)
         return compiled.result(), examples
 
     def _streams(self) -> bool:
-        """Whether the examples come as they are needed; the same in all processes.
+        """Returns whether the examples are streamed; the same in all processes.
 
         Raises:
-          UserError: when they are to lie in the devices' memory, and do not fit.
+          UserError: when `dataset.feed=device` and the examples do not fit into device memory.
         """
-        wanted = self.config.dataset.feed
-        if wanted == "device":
+        feed = self.config.dataset.feed
+        if feed == "device":
             device_feed.check_fits(self.info)
-        if wanted == "auto":
-            return bool(self.cluster.largest(int(not device_feed.fits_in_memory(self.info))))
-        return bool(wanted == "stream")
+        if feed == "auto":
+            return bool(self.cluster.all_reduce_max(int(not device_feed.fits_in_memory(self.info))))
+        return bool(feed == "stream")
 
     def make_feed(
         self, programs: Programs, examples: data.RandomAccess, step: int
     ) -> device_feed.Feed:
+        """Returns the feed of a run that starts after `step` steps."""
         arguments = self.config, self.info, self.mesh, programs
-        if programs.chunk:
+        if programs.chunk_sizes:
             assert isinstance(examples, data.Source)
             stream = StreamFeed(*arguments, examples, step)
             return self.stack.enter_context(contextlib.closing(stream))
@@ -149,5 +163,5 @@ class Session:
             arrays = device_feed.load_sharded(examples, self.mesh)
         else:
             arrays = device_feed.load_to_devices(examples, self.mesh)
-        pace = functools.partial(ChunkTimer, self.clock, self.cluster.smallest)
-        return device_feed.DeviceFeed(*arguments, arrays, pace)
+        make_timer = functools.partial(ChunkTimer, self.clock, self.cluster.all_reduce_min)
+        return device_feed.DeviceFeed(*arguments, arrays, make_timer)

@@ -1,4 +1,4 @@
-"""The loop over epochs, steps and scorings: from any step on, to the end or to a request to end."""
+"""The loop over epochs: trains, evaluates and saves, from any step to the end or a stop request."""
 
 import contextlib
 import dataclasses
@@ -16,9 +16,8 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.checkpoint.metadata import (
     Progress,
-    data_info,
-    environment,
-    restore,
+    restore_state,
+    run_metadata,
     squeeze_model_axis,
     state_tree,
 )
@@ -27,7 +26,6 @@ from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs
 from cnn_jax.engine.loops import EvalMetrics
-from cnn_jax.errors import UserError
 from cnn_jax.io.signals import StopRequest
 from cnn_jax.nn.metrics import Metrics, MetricValues, mean_of_finite
 from cnn_jax.nn.optimizer import learning_rate_schedule
@@ -35,13 +33,15 @@ from cnn_jax.reporting import result, sweep_summary
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training.device_feed import Feed
+from cnn_jax.training.divergence import DivergenceCheck
 
 if TYPE_CHECKING:
-    from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+    from cnn_jax.checkpoint.manager import Checkpoints
+    from cnn_jax.checkpoint.restore import Checkpoint
 
 
 class Trainer:
-    """The state of a run, and what brings it forward."""
+    """The state of a run between two calls of a compiled loop, and the calls."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class Trainer:
         mesh: Mesh,
         programs: Programs,
         feed: Feed,
-        report: TrainLogger,
+        logger: TrainLogger,
         checkpoints: "Checkpoints | None",
         request: StopRequest,
         cluster: Cluster,
@@ -60,259 +60,229 @@ class Trainer:
         checkpoint: "Checkpoint | None",
         profile_folder: Path | None = None,
     ) -> None:
-        """Draws the initial parameters or takes the saved ones.
+        """Draws the initial parameters, or restores a checkpoint.
 
         Args:
-          config: as checked by `config.check`.
-          info: of the data set.
-          mesh: of `parallel.make_mesh`.
-          programs: for these three.
-          feed: of its examples.
-          report: takes what happens.
-          checkpoints: take the state, or None.
-          request: to end, if one comes.
+          config: config checked by `schema.check`.
+          info: its data set.
+          mesh: from `sharding.make_mesh`.
+          programs: programs for config, info and mesh.
+          feed: its examples.
+          logger: reports the training.
+          checkpoints: where the state is saved, or None.
+          request: tells of a stop request.
           cluster: the processes that train together.
-          clock: seconds as a function of nothing.
-          started: when the run was called for.
-          checkpoint: where to go on from; None: from the beginning.
-          profile_folder: for a profile of some steps, if one is wanted.
+          clock: returns the time in seconds.
+          started: time at which the run was started.
+          checkpoint: checkpoint to resume from; None: start at step 0.
+          profile_folder: where a profile of some steps is written, or None.
         """
         self._config, self._info, self._feed = config, info, feed
-        self._report, self._checkpoints = report, checkpoints
+        self._logger, self._checkpoints = logger, checkpoints
         self._request, self._cluster = request, cluster
-        self._clock = clock
         self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        self._networks = sweep.list_models(config)
-        nothing = (
-            Metrics.empty(len(self._networks)),
-            EvalMetrics.empty(len(self._networks), config.num_models),
+        self._num_steps = config.num_epochs * self._num_batches
+        self._models = sweep.list_models(config)
+        empty = (
+            Metrics.empty(len(self._models)),
+            EvalMetrics.empty(len(self._models), config.num_models),
         )
-        self._no_metrics, self._no_scores = sharding.to_devices(nothing, sharding.replicated(mesh))
-        # The sum is that of the batches since the last row of metrics.jsonl.
+        self._empty, self._empty_eval = sharding.to_devices(empty, sharding.replicated(mesh))
+        # `_total` sums the metrics of the batches since the last line of metrics.jsonl.
         if checkpoint:
-            self._state, self._total = restore(config, info, mesh, checkpoint)
-            self._before = Progress.of(checkpoint)
+            self._state, self._total = restore_state(config, info, mesh, checkpoint)
+            self._before = Progress.from_checkpoint(checkpoint)
             self._step = checkpoint.step
         else:
             self._state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
-            self._total = self._no_metrics
+            self._total = self._empty
             self._before = Progress()
             self._step = 0
         self._first_step, self._profile_folder = self._step, profile_folder
         self._saved_step = checkpoint.step if checkpoint else None
-        self._lost: set[int] = set()  # Networks whose loss is no number any more.
+        has_workdir = checkpoints is not None
+        self._divergence = DivergenceCheck(self._models, logger.line, has_workdir=has_workdir)
         self._progress = dataclasses.replace(
             self._before,
             epoch_seconds=list(self._before.epoch_seconds),
             compile_seconds=self._before.compile_seconds + programs.seconds,
         )
-        self._started = started
-        self._training_started = clock()
+        self._clock, self._started, self._training_started = clock, started, clock()
 
     def run(self) -> Result:
-        """Trains to the end, saving as it goes, and scores the test set.
+        """Trains to the end, saving checkpoints, and scores the test set.
 
         Raises:
-          Stopped: as soon as the state is saved, if that was asked for.
-          UserError: when the loss is no number any more, or something cannot be written.
+          Stopped: after a stop request, when the state is saved.
+          UserError: when the loss is not finite, or something cannot be written.
         """
-        # An epoch whose steps are done is still to be scored.
+        # After the last step of an epoch its evaluation is still to come.
         first_epoch = max(1, -(-self._step // self._num_batches))
         for epoch in range(first_epoch, self._config.num_epochs + 1):
             self._train_epoch(epoch)
-            last = epoch == self._config.num_epochs
-            saves = last or epoch % self._config.checkpoint_every_epochs == 0
-            # Scoring shows whether the parameters are good, and so comes before the saving; but a
-            # process that goes on from here scores them anew.
+            every = self._config.checkpoint_every_epochs
+            saves = epoch % every == 0 or epoch == self._config.num_epochs
+            # The evaluation comes before the save, since it shows whether the parameters are
+            # finite; but the saved progress excludes it: a resumed run evaluates again.
             progress = self._progress_now() if saves else None
-            train_each = self._score_epoch(epoch)
+            train_metrics = self._evaluate_epoch(epoch)
             if progress:
                 self._save(progress)
-        self._report.training_time(self._elapsed())
+        self._logger.log_training_time(self._elapsed())
         if self._profile_folder:
-            self._report.line("No profile: the compiled loop was called less than twice")
+            self._logger.line("No profile: the compiled loop was called less than twice")
         if self._checkpoints:
             self._checkpoints.wait()
-        return self._finish(train_each)
+        return self._finish(train_metrics)
 
     def _train_epoch(self, epoch: int) -> None:
-        """Takes the steps of an epoch that are not taken yet; `epoch` counts from 1."""
+        """Takes the remaining steps of an epoch; `epoch` counts from 1."""
         if len(self._progress.epoch_seconds) < epoch:
             self._progress.epoch_seconds.append(0.0)
-        steps_before = (epoch - 1) * self._num_batches
+        before = (epoch - 1) * self._num_batches
         every = self._config.log_every_steps
-        while (done := self._step - steps_before) < self._num_batches:
-            row_end = min(done - done % every + every, self._num_batches)
+        while (done := self._step - before) < self._num_batches:
+            # A stretch of log_every_steps batches makes a console line and a line of metrics.jsonl.
+            stretch_end = min(done - done % every + every, self._num_batches)
             seconds_before = self._progress.epoch_seconds[-1]
-            for first, end in self._feed.train_chunks(done, row_end):
+            for first, end in self._feed.train_chunks(done, stretch_end):
                 began = self._clock()
-                with self._profile(steps_before + first, steps_before + end):
-                    self._state, self._total, last = self._feed.train(
+                with self._profile(before + first, before + end):
+                    self._state, self._total, first_batch = self._feed.train(
                         self._state, self._total, epoch, first, end
                     )
-                    each = self._total.compute_each()
-                self._step = steps_before + end
-                self._check_finite(each, steps_before + first)
+                    per_model = self._total.compute_each()
+                self._step = before + end
+                self._check_finite(per_model, before + first)
                 self._progress.epoch_seconds[-1] += self._clock() - began
-                self._report.batches(
+                self._logger.log_progress(
                     epoch,
-                    end,
-                    mean_of_finite(last.compute_each(), "loss"),
-                    show=end == row_end and end % every == 0,
+                    first,
+                    mean_of_finite(first_batch.compute_each(), "loss"),
+                    show=first % every == 0,
                     advance=end - first,
                 )
-                if end == row_end:
-                    self._metrics(epoch, "train", each)
+                if end == stretch_end:
+                    self._log_metrics(epoch, "train", per_model)
                     seconds = self._progress.epoch_seconds[-1] - seconds_before
-                    self._pace_to_board(seconds / (row_end - done))
-                    self._total = self._no_metrics
-                self._pause()
+                    self._log_speed(seconds / (stretch_end - done))
+                    self._total = self._empty
+                self._stop_if_requested()
 
     def _profile(self, first: int, end: int) -> contextlib.AbstractContextManager[Any]:
-        """While it lasts, the second call's steps are profiled, if that is wanted.
+        """Returns a context manager that profiles the second call of the compiled loop.
 
-        Its length is about a second's, and in the first one the devices wake up.
+        The second call takes about a second; during the first one the devices warm up.
 
         Args:
-          first: steps taken before the call.
-          end: steps taken after it.
+          first: number of steps taken before the call.
+          end: number of steps taken after it.
         """
         if self._profile_folder is None or first == self._first_step:
             return contextlib.nullcontext()
         folder, self._profile_folder = self._profile_folder, None
-        self._report.line(f"Profile of steps {first + 1} to {end}: {folder}/plugins/profile")
-        trace: contextlib.AbstractContextManager[Any] = jax.profiler.trace(
-            str(folder), create_perfetto_trace=True
-        )
-        return trace
+        self._logger.line(f"Profile of steps {first + 1} to {end}: {folder}/plugins/profile")
+        return jax.profiler.trace(str(folder), create_perfetto_trace=True)
 
-    def _pace_to_board(self, seconds_per_step: float) -> None:
-        if board := self._report.board:
+    def _log_speed(self, seconds_per_step: float) -> None:
+        if board := self._logger.board:
             values = {"seconds_per_step": seconds_per_step}
             if not isinstance(self._config.learning_rate, tuple | list):
-                values["learning_rate"] = self._learning_rate()
-            board.scalars(self._step, values)
-
-    def _learning_rate(self) -> float:
-        """Of the last step taken; Optax counts from 0."""
-        return float(self._schedule(self._step - 1))
+                values["learning_rate"] = float(self._schedule(self._step - 1))  # From 0, in Optax.
+            board.add_scalars(self._step, values)
 
     @functools.cached_property
     def _schedule(self) -> Callable[[int], Any]:
-        config, num_steps = self._config, self._config.num_epochs * self._num_batches
-        # Step by step it would take half a second at first.
-        return jax.jit(learning_rate_schedule(config.schedule, config.learning_rate, num_steps))
+        config = self._config
+        # Not jitted, its first call would take half a second.
+        return jax.jit(
+            learning_rate_schedule(config.schedule, config.learning_rate, self._num_steps)
+        )
 
-    def _score_epoch(self, epoch: int) -> list[MetricValues]:
-        each = self._score(0, self._info.num_train).models.compute_each()
-        self._check_finite(each, self._step - 1)
-        self._metrics(epoch, "train_eval", each)
-        self._report.epoch_accuracy(epoch, mean_of_finite(each, "accuracy"), self._elapsed())
-        params = self._params() if self._cluster.count > 1 or self._report.board else None
-        if board := self._report.board:
-            board.histograms(self._step, params)
+    def _evaluate_epoch(self, epoch: int) -> list[MetricValues]:
+        """Computes and logs the metrics of the training set, for each model."""
+        per_model = self._evaluate(0, self._info.num_train).models.compute_each()
+        self._check_finite(per_model, self._step - 1)
+        self._log_metrics(epoch, "train_eval", per_model)
+        accuracy = mean_of_finite(per_model, "accuracy")
+        self._logger.log_epoch_accuracy(epoch, accuracy, self._elapsed())
+        # With several processes all must call `_params`, and only the first one has a board.
+        params = self._params() if self._cluster.process_count > 1 or self._logger.board else None
+        if board := self._logger.board:
+            board.add_histograms(self._step, params)
             board.flush()
-        return each
+        return per_model
 
-    def _finish(self, train_each: Sequence[MetricValues]) -> Result:
-        """Scores the test set and sums up."""
+    def _finish(self, train_metrics: Sequence[MetricValues]) -> Result:
+        """Scores the test set, and returns the result of the run."""
         info, config = self._info, self._config
-        scores = self._score(info.num_train, info.num_train + info.num_test)
-        test = scores.models.compute_each()
-        self._check_finite(test, self._step - 1)
-        self._metrics(config.num_epochs, "test", test)
-        others: dict[str, Any] = {}
-        if len(self._networks) > 1:
-            compared = sweep_summary.summarize(config, scores)
-            for line in sweep_summary.format_summaries(compared):
-                self._report.line(line)
-            others = {
-                "networks": sweep_summary.model_rows(self._networks, test, train_each),
-                "comparison": [c.to_json() for c in compared],
+        test_metrics = self._evaluate(info.num_train, info.num_train + info.num_test)
+        per_model = test_metrics.models.compute_each()
+        self._check_finite(per_model, self._step - 1)
+        self._log_metrics(config.num_epochs, "test", per_model)
+        fields: dict[str, Any] = {}
+        if len(self._models) > 1:
+            summaries = sweep_summary.summarize(config, test_metrics)
+            for line in sweep_summary.format_summaries(summaries):
+                self._logger.line(line)
+            fields = {
+                "models": sweep_summary.model_rows(self._models, per_model, train_metrics),
+                "comparison": [summary.to_json() for summary in summaries],
             }
-        self._report.test_accuracy(mean_of_finite(test, "accuracy"))
+        self._logger.log_test_accuracy(mean_of_finite(per_model, "accuracy"))
         params, progress = self._params(), self._progress_now()
         for name in ("epoch_seconds", "eval_seconds", "compile_seconds", "total_seconds"):
-            others[name] = getattr(progress, name)
-        return result.make_result(params, test, train_each, steps=self._step, **others)
+            fields[name] = getattr(progress, name)
+        return result.make_result(params, per_model, train_metrics, steps=self._step, **fields)
 
     def _params(self) -> Any:
-        """The parameters in this process; all processes must ask for them."""
+        """Copies the parameters to this process; all processes must call it."""
         params = sharding.to_host(self._state.params)
-        return squeeze_model_axis(params) if len(self._networks) == 1 else params
+        return squeeze_model_axis(params) if len(self._models) == 1 else params
 
-    def _score(self, start: int, stop: int) -> EvalMetrics:
-        """Metrics of examples start .. stop - 1 with the parameters as they are."""
+    def _evaluate(self, start: int, stop: int) -> EvalMetrics:
+        """Computes the metrics of the examples start .. stop - 1 with the present parameters."""
         began = self._clock()
-        total: EvalMetrics = self._no_scores
+        total: EvalMetrics = self._empty_eval
         for first, end in self._feed.eval_chunks(start, stop):
-            total = jax.block_until_ready(self._feed.score(self._state, total, first, end))
-            self._pause()
+            total = jax.block_until_ready(self._feed.evaluate(self._state, total, first, end))
+            self._stop_if_requested()
         self._progress.eval_seconds += self._clock() - began
         return total
 
-    def _pause(self) -> None:
-        """The moment between two calls, when the state is whole: ends the run if that is asked."""
-        # A request to one process is one to all, or the others would wait for it.
-        number = self._cluster.agreed_signal(self._request.number)
+    def _stop_if_requested(self) -> None:
+        """Saves the state and stops the run after a stop request; called between two chunks."""
+        # A request to one process stops all, or the others would wait for it.
+        number = self._cluster.agree_on_signal(self._request.signal_number)
         if number is None:
             return
-        self._request.number = number
-        where = f"after step {self._step} of {self._config.num_epochs * self._num_batches}"
-        if self._checkpoints is None:
-            self._request.raise_if_requested(f"{where}, and nothing is saved without a --workdir")
-        else:
+        self._request.signal_number = number
+        where = f"after step {self._step} of {self._num_steps}"
+        message = f"{where}; nothing is saved without a --workdir"
+        if self._checkpoints:
             self._save(self._progress_now())
             self._checkpoints.wait()
             folder = self._checkpoints.folder
-            self._request.raise_if_requested(
-                f"{where}, saved in {folder}; the same command goes on from there"
-            )
+            message = f"{where}; saved in {folder}. The same command resumes from there"
+        self._request.raise_if_requested(message)
 
     def _save(self, progress: Progress) -> None:
-        """Begins to save the state, unless that is done already."""
+        """Starts to save the state, unless the step is saved already."""
         if self._checkpoints is None or self._saved_step == self._step:
             return
         tree = state_tree(*sharding.to_host((self._state, self._total)))
-        # The loss of the last step is that of the parameters before it.
-        if len(self._networks) == 1 and not _all_finite(tree["params"]):
-            self._stop_at(math.nan, self._step - 1)
-        record = {
-            "config": self._config.to_dict(),
-            **environment(),
-            "data": data_info(self._info),
-            "progress": dataclasses.asdict(progress),
-        }
-        self._checkpoints.save(self._step, tree, record)
+        # The loss of the last step is that of the parameters before it: check those after it.
+        finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree["params"]))
+        if len(self._models) == 1 and not finite:
+            self._divergence.stop(math.nan, self._step - 1, self._step, self._saved_step)
+        self._checkpoints.save(self._step, tree, run_metadata(self._config, self._info, progress))
         self._saved_step = self._step
 
-    def _check_finite(self, each: Sequence[MetricValues], first_step: int) -> None:
-        """Stops a run whose loss is no number any more; of several networks, all of them.
-
-        Args:
-          each: metrics of the steps up to this one, of each network.
-          first_step: the step before them.
-
-        Raises:
-          UserError: naming the steps between which it happened.
-        """
-        lost = {k for k, values in enumerate(each) if not math.isfinite(values["loss"])}
-        if len(lost) == len(each):
-            self._stop_at(each[0]["loss"], first_step)
-        for number in sorted(lost - self._lost):
-            name = self._networks[number].name
-            self._report.line(f"The loss of {name} is no number any more, by step {self._step}")
-        self._lost |= lost
-
-    def _stop_at(self, loss: float, first_step: int) -> None:
-        kept = f"; the checkpoint of step {self._saved_step} stays" if self._saved_step else ""
-        where = " and another --workdir" if self._checkpoints else ""
-        raise UserError(
-            f"the loss became {loss} between step {first_step} and step {self._step}"
-            f"{kept}: allowed is a finite number. Use a smaller learning_rate{where}."
-        )
+    def _check_finite(self, per_model: Sequence[MetricValues], first_step: int) -> None:
+        self._divergence.check(per_model, first_step, self._step, self._saved_step)
 
     def _elapsed(self) -> float:
+        """Returns the seconds of training, over all processes of the run."""
         return self._before.training_seconds + self._clock() - self._training_started
 
     def _progress_now(self) -> Progress:
@@ -321,14 +291,10 @@ class Trainer:
             epoch_seconds=list(self._progress.epoch_seconds),
             training_seconds=self._elapsed(),
             total_seconds=self._before.total_seconds + self._clock() - self._started,
-            metrics_size=self._report.metrics_size(),
+            metrics_bytes=self._logger.metrics_size(),
         )
 
-    def _metrics(self, epoch: int, split: str, each: Sequence[MetricValues]) -> None:
-        self._report.metrics(
-            step=self._step, epoch=epoch, split=split, each=each, seconds=self._elapsed()
+    def _log_metrics(self, epoch: int, split: str, per_model: Sequence[MetricValues]) -> None:
+        self._logger.log_metrics(
+            step=self._step, epoch=epoch, split=split, per_model=per_model, seconds=self._elapsed()
         )
-
-
-def _all_finite(tree: Any) -> bool:
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))

@@ -1,4 +1,4 @@
-"""A workdir with two checkpoints."""
+"""Saves and restores small checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -6,29 +6,33 @@ from typing import Any
 import numpy as np
 import optax
 
-from cnn_jax.checkpoint.manager import Checkpoint, Checkpoints
+from cnn_jax.checkpoint.manager import Checkpoints
+from cnn_jax.checkpoint.restore import Checkpoint
 
 
-def tree_of(step: int) -> dict[str, Any]:
-    """Parameters, and an optimizer's state with empty parts; every array depends on the step."""
-    # Noise, which no compression makes shorter, and so much that it stands in a file of its own.
+def make_tree(step: int) -> dict[str, Any]:
+    """Returns parameters, an optimizer state with empty parts, and a step; all depend on `step`."""
+    # Noise cannot be compressed, and this much of it gets a file of its own.
     kernel = np.random.default_rng(step).normal(size=(20, 30)).astype(np.float32)
     params = {"conv": {"kernel": kernel}}
     return {"params": params, "opt_state": optax.adamw(0.1).init(params), "step": np.int32(step)}
 
 
-def save(workdir: Path, *steps: int) -> None:
+def save_checkpoints(workdir: Path, *steps: int) -> None:
+    """Saves a checkpoint for each step, with the arrays of `make_tree`."""
     with Checkpoints(workdir, read_only=False) as checkpoints:
         for step in steps:
-            checkpoints.save(step, tree_of(step), {"config": {"seed": step, "rate": 0.1 + 0.2}})
+            checkpoints.save(step, make_tree(step), {"config": {"seed": step, "rate": 0.1 + 0.2}})
 
 
-def newest(workdir: Path) -> tuple[Checkpoint | None, list[str]]:
+def restore_newest(workdir: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Restores the newest intact checkpoint; returns it, and the warnings."""
     warnings: list[str] = []
     with Checkpoints(workdir, read_only=True) as checkpoints:
         return checkpoints.newest(warnings.append), warnings
 
 
-def files_of(workdir: Path, step: int) -> list[Path]:
+def checkpoint_files(workdir: Path, step: int) -> list[Path]:
+    """Returns all files of a checkpoint, sorted."""
     folder = workdir / "checkpoints" / str(step)
     return sorted(path for path in folder.rglob("*") if path.is_file())

@@ -1,4 +1,4 @@
-"""Checkpoints and results that somebody has changed, with and without a right digest."""
+"""Checkpoints and results that were damaged or edited, with and without a valid SHA-256."""
 
 import contextlib
 import hashlib
@@ -10,79 +10,78 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import experiment
 from cnn_jax.checkpoint.manager import Checkpoints
-from cnn_jax.commands import evaluate as evaluate_mode
+from cnn_jax.commands import evaluate
 from cnn_jax.errors import UserError
-from tests.support.hostile import JSON, hostile, spoilt
+from tests.support.hostile import JSON, damaged_bytes, fraction_of_examples, hostile
 from tests.support.small import small_config
-
-pytestmark = pytest.mark.durability
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workdir of a finished run of one epoch, 5 steps."""
     workdir = tmp_path_factory.mktemp("finished")
     experiment.run(small_config(num_epochs=1), str(workdir), out=io.StringIO())
     return workdir
 
 
 @pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is drawn takes longer than all else, and does not depend on what a record says."""
-    monkeypatch.setattr(evaluate_mode, "_draw", lambda *_: [])
+def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips the figures, which take longer than the rest and do not depend on the metadata."""
+    monkeypatch.setattr(evaluate, "_write_figures", lambda *_: [])
     monkeypatch.setattr(experiment, "_draw", lambda *_: None)
 
 
-def go_on(workdir: Path) -> None:
+def resume_run(workdir: Path) -> None:
     experiment.run(small_config(num_epochs=1), str(workdir), out=io.StringIO(), err=io.StringIO())
 
 
-def evaluate(workdir: Path) -> None:
-    evaluate_mode.evaluate(str(workdir), out=io.StringIO(), err=io.StringIO())
+def evaluate_run(workdir: Path) -> None:
+    evaluate.evaluate(str(workdir), out=io.StringIO(), err=io.StringIO())
 
 
-def test_a_checkpoint_can_be_forged(finished: Path, tmp_path: Path) -> None:
-    # Or the tests below would try nothing but damaged ones.
-    workdir = Path(shutil.copytree(finished, tmp_path / "w"))
-    forge(workdir, lambda record: record["progress"].update(eval_seconds=7))
-    evaluate(workdir)
-
-
-def forge(workdir: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Changes the record of the newest checkpoint, and makes its digest right."""
+def edit_metadata(workdir: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Edits the metadata of the newest checkpoint, and updates its SHA-256."""
     with Checkpoints(workdir, read_only=True) as checkpoints:
         checkpoint = checkpoints.newest(lambda _: None)
     assert checkpoint is not None
-    path = workdir / "checkpoints" / str(checkpoint.step) / "record" / "metadata"
-    record = json.loads(path.read_text())
-    del record["sha256"]
-    change(record)
-    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    path = workdir / "checkpoints" / str(checkpoint.step) / "metadata" / "metadata"
+    metadata = json.loads(path.read_text())
+    del metadata["sha256"]
+    edit(metadata)
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
     for name in sorted(checkpoint.arrays):
         digest.update(checkpoint.arrays[name].tobytes())
-    path.write_text(json.dumps(record | {"sha256": digest.hexdigest()}))
+    path.write_text(json.dumps(metadata | {"sha256": digest.hexdigest()}))
 
 
-# Each example restores from a disk, twice.
-@settings(hostile, max_examples=25)
-@given(content=st.data())
-def test_checkpoints_records(finished: Path, tmp_path: Path, content: Any) -> None:
-    workdir = Path(shutil.copytree(finished, tmp_path / "w", dirs_exist_ok=True))
-    path = workdir / "checkpoints" / "5" / "record" / "metadata"
-    whole = path.read_bytes()
-    path.write_bytes(
-        content.draw(spoilt(whole) | JSON.map(lambda value: json.dumps(value).encode()))
-    )
-    for use in (go_on, evaluate):
-        with pytest.raises(UserError, match="no checkpoint that is whole"):
+def test_edit_metadata_keeps_the_checkpoint_valid(finished_workdir: Path, tmp_path: Path) -> None:
+    # Otherwise the tests below would only try checkpoints with a wrong SHA-256.
+    workdir = Path(shutil.copytree(finished_workdir, tmp_path / "w"))
+    edit_metadata(workdir, lambda metadata: metadata["progress"].update(eval_seconds=7))
+    evaluate_run(workdir)
+
+
+# Each example restores from the disk twice.
+@settings(hostile, max_examples=fraction_of_examples(12))
+@given(data=st.data())
+def test_damaged_metadata_are_detected(finished_workdir: Path, tmp_path: Path, data: Any) -> None:
+    workdir = Path(shutil.copytree(finished_workdir, tmp_path / "w", dirs_exist_ok=True))
+    path = workdir / "checkpoints" / "5" / "metadata" / "metadata"
+    intact = path.read_bytes()
+    content = data.draw(damaged_bytes(intact) | JSON.map(lambda value: json.dumps(value).encode()))
+    assume(content != intact)
+    path.write_bytes(content)
+    for use in (resume_run, evaluate_run):
+        with pytest.raises(UserError, match="no intact checkpoint: checkpoint 5 is damaged"):
             use(workdir)
 
 
-PLACES = [
+METADATA_KEYS = [
     "config",
     "progress",
     "format",
@@ -94,62 +93,64 @@ PLACES = [
         "config.seed",
         "config.num_epochs",
     ),
-    *("progress.metrics_size", "progress.epoch_seconds", "progress.total_seconds"),
+    *("progress.metrics_bytes", "progress.epoch_seconds", "progress.total_seconds"),
 ]
 
 
-@settings(hostile, max_examples=40)
-@given(place=st.sampled_from(PLACES), value=JSON)
-def test_checkpoints_records_with_a_right_digest(
-    finished: Path, tmp_path: Path, place: str, value: Any
+@settings(hostile, max_examples=fraction_of_examples(7))
+@given(path=st.sampled_from(METADATA_KEYS), value=JSON)
+def test_edited_metadata_with_a_valid_sha256_are_refused_unless_valid(
+    finished_workdir: Path, tmp_path: Path, path: str, value: Any
 ) -> None:
-    workdir = Path(shutil.copytree(finished, tmp_path / "w", dirs_exist_ok=True))
+    workdir = Path(shutil.copytree(finished_workdir, tmp_path / "w", dirs_exist_ok=True))
     (workdir / "result.json").unlink()
-    *groups, key = place.split(".")
+    *groups, key = path.split(".")
 
-    def change(record: dict[str, Any]) -> None:
+    def edit(metadata: dict[str, Any]) -> None:
         for group in groups:
-            record = record[group]
-        record[key] = value
+            metadata = metadata[group]
+        metadata[key] = value
 
-    forge(workdir, change)
+    edit_metadata(workdir, edit)
     with contextlib.suppress(UserError):
-        evaluate(workdir)
-    if place.startswith("progress.") and is_progress(key, value):
-        go_on(workdir)
+        evaluate_run(workdir)
+    if path.startswith("progress.") and is_valid_progress(key, value):
+        resume_run(workdir)
     else:
         with pytest.raises(UserError):
-            go_on(workdir)
+            resume_run(workdir)
 
 
-def is_progress(key: str, value: Any) -> bool:
-    """Whether a value may stand in a record: seconds or bytes, of which there are not too many."""
+def is_valid_progress(key: str, value: Any) -> bool:
+    """Returns whether a value is valid in a checkpoint's progress: seconds or bytes below 2**53."""
     if key == "epoch_seconds":
-        return isinstance(value, list) and all(is_progress("seconds", v) for v in value)
-    kinds = (int,) if key == "metrics_size" else (int, float)
-    return type(value) in kinds and 0 <= value < 2**53
+        return isinstance(value, list) and all(is_valid_progress("seconds", v) for v in value)
+    types = (int,) if key == "metrics_bytes" else (int, float)
+    return type(value) in types and 0 <= value < 2**53
 
 
-@settings(hostile, max_examples=15)
+@settings(hostile, max_examples=fraction_of_examples(20))
 @given(content=st.binary(max_size=50) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_results(finished: Path, tmp_path: Path, content: bytes) -> None:
-    workdir = Path(shutil.copytree(finished, tmp_path / "w", dirs_exist_ok=True))
+def test_damaged_result_is_written_again(
+    finished_workdir: Path, tmp_path: Path, content: bytes
+) -> None:
+    workdir = Path(shutil.copytree(finished_workdir, tmp_path / "w", dirs_exist_ok=True))
     (workdir / "result.json").write_bytes(content)
-    go_on(workdir)
+    resume_run(workdir)
     assert json.loads((workdir / "result.json").read_text())["steps"] == 5
 
 
-def test_nothing_that_is_read_is_a_pickle(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_pickle_is_read(finished_workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a pickle can run code")
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(f"pickle.{name}", refuse)
-    for use in (go_on, evaluate):
-        use(finished)
-    # A stream's workers are handed one in a file that only this user can read, as Python itself
-    # would hand it to them through a pipe.
+    for use in (resume_run, evaluate_run):
+        use(finished_workdir)
+    # A stream's workers read a pickle from a file that only this user can read, just as Python
+    # itself would send it to them through a pipe.
     paths = Path(experiment.__file__).parent.rglob("*.py")
     sources = [path.read_text() for path in paths if path.name != "prefetch.py"]
     dangerous = ("import pickle", "from pickle", "np.load(", "eval(")
-    assert not any(words in text for text in sources for words in dangerous)
+    assert not any(call in source for source in sources for call in dangerous)

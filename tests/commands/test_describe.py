@@ -1,3 +1,5 @@
+"""`--mode=describe`: the table of the layers, and the errors of an invalid config."""
+
 from importlib import import_module
 
 import pytest
@@ -8,7 +10,7 @@ from cnn_jax.errors import UserError
 mnist = import_module("configs.mnist")
 
 
-def test_the_table_has_a_row_for_each_layer_and_the_sums() -> None:
+def test_table_has_a_row_per_layer_and_a_total() -> None:
     (table,) = describe(mnist.get_config())
     rows = {line.split()[0]: line.split() for line in table.splitlines()}
     expected = "conv_2 14x14x16 (14 - 3 + 2*1)/1 + 1 = 14 1,168 225,792 8x8"
@@ -20,23 +22,26 @@ def test_the_table_has_a_row_for_each_layer_and_the_sums() -> None:
 def test_columns_are_aligned() -> None:
     (table,) = describe(mnist.get_config())
     header, rule, *rows = table.splitlines()
-    end = header.index("parameters") + len("parameters")
+    right_edge = header.index("parameters") + len("parameters")
     assert set(rule) == {"-"}
-    assert all(row[end - 1].isdigit() for row in rows)
+    assert all(row[right_edge - 1].isdigit() for row in rows)
     assert all(len(row) <= len(rule) for row in rows)
 
 
-def test_what_leaves_nothing_is_shown_up_to_there_and_then_said() -> None:
+def test_layers_before_the_invalid_one_are_shown_before_the_error() -> None:
     config = mnist.get_config()
     config.model.features = (1,) * 5
-    texts = describe(config)
-    assert next(texts).splitlines()[-2].startswith("relu_5")
-    with pytest.raises(UserError, match="pool_5"):
-        next(texts)
+    tables = describe(config)
+    assert next(tables).splitlines()[-2].startswith("relu_5")
+    message = (
+        r"model\.pool=max is invalid for pool_5, whose input is 1x1: it must be at least 2x2\."
+    )
+    with pytest.raises(UserError, match=message):
+        next(tables)
 
 
-def test_a_config_that_is_not_allowed_is_refused() -> None:
+def test_invalid_config_is_refused() -> None:
     config = mnist.get_config()
     config.batch_size = 0
-    with pytest.raises(UserError, match="batch_size=0"):
+    with pytest.raises(UserError, match="batch_size=0 is invalid: it must be an integer >= 1"):
         next(describe(config))

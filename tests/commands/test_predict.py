@@ -1,4 +1,4 @@
-"""`--mode=predict`: which files are meant, and what is said about each."""
+"""`--mode=predict`: the files that `--images` names, and the line printed for each."""
 
 import io
 import json
@@ -22,13 +22,13 @@ from tests.support.small import small_config
 
 
 @pytest.fixture
-def workdir(straight: tuple[Path, Result], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(straight[0], tmp_path / "w"))
+def workdir(straight_run: tuple[Path, Result], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(straight_run[0], tmp_path / "w"))
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[Path]:
-    """Three digits as pictures, the second one dark on light."""
+    """Writes three digits as picture files, the second one dark on light."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     paths = [folder / f"{name}.png" for name in "abc"]
@@ -38,13 +38,13 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def say(workdir: Path, *images: Path | str, **options: Any) -> list[str]:
+def predict_lines(workdir: Path, *images: Path | str, **options: Any) -> list[str]:
     out = io.StringIO()
     predict.predict(str(workdir), [str(i) for i in images], out=out, err=io.StringIO(), **options)
     return out.getvalue().splitlines()
 
 
-def test_files_folders_and_patterns_are_found_once_each(
+def test_files_folders_and_patterns_are_expanded_without_duplicates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,37 +54,45 @@ def test_files_folders_and_patterns_are_found_once_each(
     for name in ("c.png", "x[1].png", "no.py"):
         Path(name).touch()
     Path("same.png").symlink_to("c.png")
-    found = find_pictures(["c.png", "folder", "*.png", "gone.png", "*.gone"])
-    assert [str(path) for path in found] == [
+    paths = find_pictures(["c.png", "folder", "*.png", "gone.png", "*.gone"])
+    assert [str(path) for path in paths] == [
         *("c.png", "folder/a.JPG", "folder/b.png"),
-        "x[1].png",  # c.png is there already.
-        *("gone.png", "*.gone"),  # Reading them will say that they are not there.
+        "x[1].png",  # c.png, and same.png that links to it, are listed already.
+        *("gone.png", "*.gone"),  # Reading them reports that they do not exist.
     ]
-    assert find_pictures(["x[1].png"]) == [Path("x[1].png")]  # A name, although a pattern too.
-    assert find_pictures(["no.py"]) == [Path("no.py")]  # Who names a file means it.
+    assert find_pictures(["x[1].png"]) == [Path("x[1].png")]  # An existing file is not a pattern.
+    assert find_pictures(["no.py"]) == [Path("no.py")]  # A named file may have any suffix.
 
 
-def test_where_no_picture_is_meant_it_is_said(
+def test_images_that_name_nothing_are_refused() -> None:
+    message = "^--images= is invalid: it must name pictures, folders or patterns"
+    with pytest.raises(UserError, match=message):
+        find_pictures([""])
+
+
+def test_folder_that_cannot_be_listed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match="--images= names no picture: allowed are"):
-        find_pictures([""])
-    # A folder without pictures is like a file that is none: the others go on.
+    # A folder without pictures is returned, so that reading it fails and the other files are read.
     assert find_pictures([str(tmp_path)]) == [tmp_path]
 
     def refuse(_: Path) -> list[Path]:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(UserError, match=r"cannot be listed \(Permission denied\): allowed is"):
+    message = (
+        r"^cannot list --images=.* \(Permission denied\): it must be a readable folder\. Change"
+    )
+    with pytest.raises(UserError, match=message):
         find_pictures([str(tmp_path)])
 
 
-def test_a_line_has_path_label_probability_and_the_next_two(
+def test_line_has_path_label_probability_and_runners_up(
     workdir: Path, pictures: list[Path]
 ) -> None:
-    lines = say(workdir, pictures[0].parent)
-    objects = [json.loads(line) for line in say(workdir, pictures[0].parent, as_json=True)]
+    folder = pictures[0].parent
+    lines = predict_lines(workdir, folder)
+    objects = [json.loads(line) for line in predict_lines(workdir, folder, as_json=True)]
     for path, line, content in zip(pictures, lines, objects, strict=True):
         ranking = sorted(content["probabilities"].items(), key=lambda item: -item[1])
         assert sum(content["probabilities"].values()) == pytest.approx(1)
@@ -101,10 +109,15 @@ def test_a_line_has_path_label_probability_and_the_next_two(
     assert "dark on light" in lines[1]
 
 
-def test_a_damaged_file_is_named_and_the_others_go_on(workdir: Path, pictures: list[Path]) -> None:
+def test_damaged_file_is_named_and_the_other_files_are_read(
+    workdir: Path, pictures: list[Path]
+) -> None:
     pictures[1].write_bytes(pictures[1].read_bytes()[:60])
     out = io.StringIO()
-    with pytest.raises(UserError, match=r"^1 of 3 files cannot be read \(.*b\.png "):
+    message = (
+        r"^cannot read 1 of 3 files \(.*b\.png is .*\): each must be a picture that Pillow opens "
+    )
+    with pytest.raises(UserError, match=message):
         predict.predict(str(workdir), [str(pictures[0].parent)], out=out, err=io.StringIO())
     lines = out.getvalue().splitlines()
     assert [" %  then " in line for line in lines] == [True, False, True]
@@ -115,56 +128,64 @@ def test_a_damaged_file_is_named_and_the_others_go_on(workdir: Path, pictures: l
     assert json.loads(out.getvalue()).keys() == {"path", "error"}
 
 
-@pytest.mark.parametrize(("largest", "said"), [(0.69, True), (0.71, False)])
-def test_a_low_probability_is_said(
-    largest: float, said: bool, workdir: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("probability", "unsure"), [(0.69, True), (0.71, False)])
+def test_prediction_with_a_low_probability_is_called_unsure(
+    probability: float,
+    unsure: bool,
+    workdir: Path,
+    pictures: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = [largest, *[(1 - largest) / 9] * 9]
+    row = [probability, *[(1 - probability) / 9] * 9]
     monkeypatch.setattr(
         trained.TrainedModel, "probabilities", lambda self, image: np.tile(row, (len(image), 1))
     )
-    (line,) = say(workdir, pictures[0])
-    assert line.endswith("unsure: perhaps no digit") is said
-    assert json.loads(say(workdir, pictures[0], as_json=True)[0])["unsure"] is said
+    (line,) = predict_lines(workdir, pictures[0])
+    assert line.endswith("unsure: perhaps no digit") is unsure
+    (line,) = predict_lines(workdir, pictures[0], as_json=True)
+    assert json.loads(line)["unsure"] is unsure
 
 
-def test_what_the_network_saw_is_shown_beside_the_originals(
+def test_network_inputs_are_drawn_beside_the_originals(
     workdir: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = workdir / "pictures" / "predicted_009.png"
-    old.touch()  # Of an earlier call, with more pictures.
-    monkeypatch.setattr(galleries, "MOST_PICTURES", 2)
+    old.touch()  # Written by an earlier call with more pictures.
+    monkeypatch.setattr(galleries, "MAX_PICTURES", 2)
     pictures.append(pictures[0].with_name("two\nlines and \udcff.png"))
     shutil.copy(pictures[0], pictures[-1])
-    lines = say(workdir, *pictures, show=True)
+    lines = predict_lines(workdir, *pictures, show=True)
     assert len(lines) == 5
+    assert lines[4] == f"What the model saw: {workdir}/pictures/predicted_*.png"
     assert "two\\nlines and \\udcff.png  " in lines[3]
     sheets = sorted(path.name for path in (workdir / "pictures").glob("predicted_*.png"))
     assert sheets == ["predicted_001.png", "predicted_002.png"]  # Two pictures each.
 
 
 def test_any_number_of_images_runs_one_program(
-    straight: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
+    straight_run: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = trained.load(str(straight[0]), None, pytest.fail)
+    digits_model = trained.load(straight_run[0], warn=pytest.fail)
     image = np.random.default_rng(0).integers(0, 256, (401, 28, 28, 1), dtype=np.uint8)
-    traced: list[Any] = []
+    traced_shapes: list[Any] = []
 
-    def note(image_u8: Any) -> Any:
-        traced.append(image_u8.shape)
+    def recording_normalize(image_u8: Any) -> Any:
+        traced_shapes.append(image_u8.shape)
         return normalize(image_u8)
 
-    trained._program.cache_clear()  # Another test may have had the same network.
-    monkeypatch.setattr(trained, "normalize", note)
-    everything = network.logits(image)
+    trained._compile_logits.cache_clear()  # Another test may have compiled the same program.
+    monkeypatch.setattr(trained, "normalize", recording_normalize)
+    logits = digits_model.logits(image)
     for count in (0, 1, 199, 200, 201):
-        np.testing.assert_array_equal(network.logits(image[:count]), everything[:count])
-    assert traced == [(200, 28, 28, 1)]
-    expected = network.model.apply({"params": network.params}, image[:7].astype(np.float32) / 255)
-    np.testing.assert_allclose(everything[:7], np.asarray(expected), rtol=1e-5, atol=1e-5)
+        np.testing.assert_array_equal(digits_model.logits(image[:count]), logits[:count])
+    assert traced_shapes == [(200, 28, 28, 1)]
+    expected = digits_model.model.apply(
+        {"params": digits_model.params}, image[:7].astype(np.float32) / 255
+    )
+    np.testing.assert_allclose(logits[:7], np.asarray(expected), rtol=1e-5, atol=1e-5)
 
 
-def test_a_config_must_be_of_the_same_network(workdir: Path, pictures: list[Path]) -> None:
-    assert len(say(workdir, pictures[0], config=small_config())) == 1
-    with pytest.raises(UserError, match="holds another network"):
-        say(workdir, pictures[0], config=small_config(**{"model.pool": "avg"}))
+def test_config_must_have_the_model_of_the_run(workdir: Path, pictures: list[Path]) -> None:
+    assert len(predict_lines(workdir, pictures[0], config=small_config())) == 1
+    with pytest.raises(UserError, match=r"model must equal .* \(model\.pool was max and is avg\)"):
+        predict_lines(workdir, pictures[0], config=small_config(**{"model.pool": "avg"}))

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from cnn_jax.config import flags, schema
 from cnn_jax.errors import UserError
 
-NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
+CONFIG_NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
 
 
 def config_with(**changes: Any) -> ConfigDict:
@@ -23,15 +23,15 @@ def message_of(**changes: Any) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_is_allowed_and_locked(name: str) -> None:
+@pytest.mark.parametrize("name", CONFIG_NAMES)
+def test_every_bundled_config_is_valid_and_locked(name: str) -> None:
     config = import_module(f"configs.{name}").get_config()
     schema.check(config)
     with pytest.raises(AttributeError):
-        config.unheard_of = 1
+        config.unknown_key = 1
 
 
-def test_the_reference_recipe_is_that_of_the_tutorial() -> None:
+def test_reference_config_matches_the_tutorial() -> None:
     config = import_module("configs.mnist").get_config()
     assert config.seed == 1
     assert (config.num_epochs, config.batch_size) == (10, 128)
@@ -50,10 +50,12 @@ def test_the_reference_recipe_is_that_of_the_tutorial() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "other"), [("fashion_mnist", "mnist"), ("kmnist", "mnist")])
-def test_its_variants_differ_in_the_data_set_alone(name: str, other: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "reference_name"), [("fashion_mnist", "mnist"), ("kmnist", "mnist")]
+)
+def test_variant_configs_differ_only_in_the_data_set(name: str, reference_name: str) -> None:
     variant = import_module(f"configs.{name}").get_config()
-    reference = import_module(f"configs.{other}").get_config()
+    reference = import_module(f"configs.{reference_name}").get_config()
     assert variant.dataset.name == name
     variant.dataset.name = reference.dataset.name
     assert variant.to_dict() == reference.to_dict()
@@ -97,11 +99,11 @@ def test_its_variants_differ_in_the_data_set_alone(name: str, other: str) -> Non
         ("model.init_stddev", -0.1),
     ],
 )
-def test_an_impossible_value_is_named_with_what_is_allowed(key: str, value: Any) -> None:
+def test_invalid_value_is_reported_with_the_requirement(key: str, value: Any) -> None:
     message = message_of(**{key: value})
-    shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    assert message.startswith(f"{key}={shown} is not allowed: allowed is ")
-    assert schema.FIELDS[key].allowed in message
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    requirement = schema.FIELDS[key].requirement
+    assert message.startswith(f"{key}={text} is invalid: it must be {requirement}. ")
 
 
 @pytest.mark.parametrize(
@@ -113,12 +115,12 @@ def test_an_impossible_value_is_named_with_what_is_allowed(key: str, value: Any)
         ("optimizer", "adam_w", "Did you mean adamw?"),
     ],
 )
-def test_a_misspelt_name_is_answered_with_the_nearest(key: str, value: str, hint: str) -> None:
+def test_misspelt_name_is_answered_with_the_most_similar(key: str, value: str, hint: str) -> None:
     assert message_of(**{key: value}).endswith(hint)
 
 
 @pytest.mark.parametrize(
-    ("key", "nearest"),
+    ("key", "similar"),
     [
         ("sed", "seed"),
         ("lerning_rate", "learning_rate"),
@@ -127,67 +129,77 @@ def test_a_misspelt_name_is_answered_with_the_nearest(key: str, value: str, hint
         ("dataset.trian_split", "dataset.train_split"),
     ],
 )
-def test_an_unknown_key_is_answered_with_the_nearest(key: str, nearest: str) -> None:
-    with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {nearest}\\?"):
+def test_unknown_key_is_answered_with_the_most_similar(key: str, similar: str) -> None:
+    with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {similar}\\?"):
         flags.check_overrides(["main.py", f"--config.{key}=3"])
     config = config_with()
     with config.unlocked():
         config.update_from_flattened_dict({key: 3})
-    with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {nearest}\\?"):
+    with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {similar}\\?"):
         schema.check(config)
 
 
-def test_a_key_like_no_other_is_refused_without_a_guess() -> None:
-    with pytest.raises(UserError, match=r"qqq=1 is unknown: allowed are seed, .*Remove it"):
+def test_unknown_key_unlike_any_other_is_reported_without_a_guess() -> None:
+    with pytest.raises(
+        UserError, match=r"qqq=1 is unknown: the key must be one of seed, .*Remove it"
+    ):
         flags.check_overrides(["--config.qqq=1"])
 
 
-def test_known_overrides_pass() -> None:
+def test_known_overrides_are_accepted() -> None:
     flags.check_overrides(["--config=configs/mnist.py", "--config.seed=2", "--noconfig.x.y"][:2])
 
 
-def test_a_missing_key_is_named() -> None:
+def test_missing_key_is_reported() -> None:
     config = config_with()
     with config.unlocked():
         del config.model["pool"]
-    with pytest.raises(UserError, match=r"no model\.pool: allowed is one of max"):
+    with pytest.raises(UserError, match=r"key model\.pool is missing: it must be one of max"):
         schema.check(config)
 
 
 @pytest.mark.parametrize(
-    ("changes", "key"),
+    ("changes", "words"),
     [
-        ({"optimizer": "adam", "momentum": 0.9}, "momentum=0.9"),
-        ({"optimizer": "adam", "weight_decay": 0.1}, "weight_decay=0.1"),
-        ({"optimizer": "nesterov"}, "momentum=0"),
+        ({"optimizer": "adam", "momentum": 0.9}, "momentum=0.9 is invalid: it must be 0 with"),
+        ({"optimizer": "adam", "weight_decay": 0.1}, "weight_decay=0.1 is invalid: it must be 0"),
+        ({"optimizer": "nesterov"}, "momentum=0 is invalid: it must be > 0"),
     ],
 )
-def test_a_setting_without_effect_is_refused(changes: dict[str, Any], key: str) -> None:
-    assert message_of(**changes).startswith(key)
+def test_hyperparameter_that_the_optimizer_ignores_is_refused(
+    changes: dict[str, Any], words: str
+) -> None:
+    assert message_of(**changes).startswith(words)
 
 
-def test_whole_numbers_are_real_numbers() -> None:
+def test_integer_is_accepted_for_a_real_field() -> None:
     schema.check(config_with(learning_rate=1))
 
 
-def test_a_kernel_larger_than_what_is_left_is_refused() -> None:
+def test_kernel_larger_than_its_input_is_refused() -> None:
     message = message_of(**{"model.kernel_size": 15, "model.padding": "VALID"})
-    assert "model.kernel_size=15 leaves nothing after conv_2" in message
+    assert "model.kernel_size=15 is too large for conv_2, whose input is 7x7" in message
 
 
-def test_a_batch_larger_than_the_training_set_is_refused() -> None:
+def test_batch_larger_than_the_training_set_is_refused() -> None:
     message = message_of(**{"dataset.train_split": "train[:100]", "batch_size": 101})
-    assert message.startswith("batch_size=101 is not allowed: allowed is at most 100")
+    assert message.startswith("batch_size=101 is invalid: it must be at most 100, the number of")
 
 
-def test_what_would_take_for_ever_is_refused() -> None:
-    # 60,000 images one by one are 60,000 steps an epoch: 2^31 - 1 of them end in epoch 35,792.
-    assert message_of(num_epochs=35_792, batch_size=1).startswith("num_epochs=35792 is not allowed")
+def test_run_that_would_never_end_is_refused() -> None:
+    # Batches of one make 60,000 steps per epoch: step 2^31 - 1 = 2,147,483,647 is in epoch 35,792,
+    # which ends after 35,792 * 60,000 = 2,147,520,000 steps.
+    message = message_of(num_epochs=35_792, batch_size=1)
+    assert message.startswith("num_epochs=35792 is invalid: the run must take at most 2147483647 ")
+    assert "takes 2147520000" in message
     # 9 * 784 products for each of 10^13 filters, then 10 for each of 196 * 10^13 inputs: 9.0e16.
     message = message_of(**{"model.features": (10**13,)})
-    assert message.startswith("model.features=10000000000000 takes 9.0e+16 multiply-adds")
+    assert message.startswith(
+        "model.features=10000000000000 is invalid: an image must take at most"
+    )
+    assert "1e+12 multiply-adds, and takes 9.0e+16" in message
 
 
-def test_what_is_known_of_the_data_comes_back() -> None:
+def test_check_returns_the_description_of_the_data_set() -> None:
     info = schema.check(config_with(**{"dataset.train_split": "train[:50000]"}))
     assert (info.image_shape, info.num_classes, info.num_train) == ((28, 28, 1), 10, 50_000)

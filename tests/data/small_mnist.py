@@ -1,4 +1,4 @@
-"""Four small files, which the program takes for the original MNIST."""
+"""Four small IDX files that can be made to count as the original MNIST."""
 
 import gzip
 import hashlib
@@ -24,7 +24,7 @@ Arrays = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
 
 
 def small_arrays() -> Arrays:
-    """Images and labels of each split, the same in every process."""
+    """Returns images and labels of each split, the same in every process."""
     generator = np.random.default_rng(0)
     return {
         split: (
@@ -35,21 +35,21 @@ def small_arrays() -> Arrays:
     }
 
 
-def idx(array: npt.NDArray[np.uint8]) -> bytes:
-    """An array as an IDX file."""
+def encode_idx(array: npt.NDArray[np.uint8]) -> bytes:
+    """Returns the content of an IDX file with the array."""
     return struct.pack(f">{1 + array.ndim}I", 0x800 | array.ndim, *array.shape) + array.tobytes()
 
 
 def write_originals(folder: Path) -> None:
-    """Writes the four files."""
+    """Creates a folder with the four gzip files."""
     folder.mkdir()
     for split, names in mnist.FILE_NAMES.items():
         for name, array in zip(names, small_arrays()[split], strict=True):
-            (folder / f"{name}.gz").write_bytes(gzip.compress(idx(array)))
+            (folder / f"{name}.gz").write_bytes(gzip.compress(encode_idx(array)))
 
 
-def take_for_originals(patch: pytest.MonkeyPatch) -> None:
-    """Makes the program expect these files."""
+def accept_as_originals(patch: pytest.MonkeyPatch) -> None:
+    """Makes `data.mnist` accept these files in place of the original MNIST and KMNIST."""
     digests: Any = {
         split: tuple(hashlib.sha256(array.tobytes()).hexdigest() for array in pair)
         for split, pair in small_arrays().items()
@@ -60,37 +60,47 @@ def take_for_originals(patch: pytest.MonkeyPatch) -> None:
     patch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", names, None))
 
 
-def sorted_rows(image: npt.NDArray[np.uint8], label: npt.NDArray[Any]) -> list[tuple[bytes, int]]:
-    """The examples without their order, which TFDS shuffles."""
-    return sorted((row.tobytes(), int(k)) for row, k in zip(image, label, strict=True))
+def sorted_examples(
+    image: npt.NDArray[np.uint8], label: npt.NDArray[Any]
+) -> list[tuple[bytes, int]]:
+    """Returns the examples in sorted order, because TFDS shuffles them."""
+    return sorted((pixels.tobytes(), int(k)) for pixels, k in zip(image, label, strict=True))
 
 
-def check_loaded(dataset: data.Dataset) -> None:
-    """Whether it is this data set, whole and as `data.load` promises it."""
-    for split, name in ((dataset.train, "train"), (dataset.test, "test")):
-        assert split.image.dtype == np.uint8
-        assert split.label.dtype == np.int32
-        assert split.image.shape[1:] == (28, 28, 1)
-        assert sorted_rows(split.image, split.label) == sorted_rows(*small_arrays()[name])
+def check_small_mnist(dataset: data.Dataset) -> None:
+    """Asserts that all examples are those of the small files, with the dtypes of `data.load`."""
+    for examples, split in ((dataset.train, "train"), (dataset.test, "test")):
+        assert examples.image.dtype == np.uint8
+        assert examples.label.dtype == np.int32
+        assert examples.image.shape[1:] == (28, 28, 1)
+        assert sorted_examples(examples.image, examples.label) == sorted_examples(
+            *small_arrays()[split]
+        )
 
 
-def _load_and_die(folder: Path, function: str, call: int) -> None:
-    """Loads the data set, and gets SIGKILL when a function is called for the `call`th time."""
+def _load_and_kill(folder: Path, function: str, call: int) -> None:
+    """Loads the data set, and kills this process at the `call`th call of a function.
+
+    Args:
+      folder: folder that holds `originals` and receives `data`.
+      function: dotted name of the function.
+      call: number of the fatal call, from 1.
+    """
     module, _, name = function.rpartition(".")
     owner = pkgutil.resolve_name(module)
-    before = getattr(owner, name)
+    original = getattr(owner, name)
     calls = itertools.count(1)
 
-    def dying(*args: Any, **kwargs: Any) -> Any:
+    def call_or_die(*args: Any, **kwargs: Any) -> Any:
         if next(calls) == call:
             os.kill(os.getpid(), signal.SIGKILL)
-        return before(*args, **kwargs)
+        return original(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        take_for_originals(patch)
-        patch.setattr(owner, name, dying)
+        accept_as_originals(patch)
+        patch.setattr(owner, name, call_or_die)
         data.load("mnist", data_dir=str(folder / "data"), manual_dir=str(folder / "originals"))
 
 
 if __name__ == "__main__":
-    _load_and_die(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    _load_and_kill(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

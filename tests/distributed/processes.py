@@ -1,8 +1,8 @@
-"""Small processes that form a cluster on this machine, and what each does there.
+"""Runs clusters of small processes on this host, each of which plays a scenario.
 
-    python -m tests.distributed.processes COORDINATOR COUNT INDEX DEED
+    python -m tests.distributed.processes COORDINATOR NUM_PROCESSES PROCESS_ID SCENARIO
 
-They are ended by an alarm after a minute, whatever becomes of the test that starts them.
+An alarm ends each process after a minute, whatever happens to the test that started it.
 """
 
 import json
@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 from cnn_jax.distributed.cluster import Cluster
 from tests.support.command_line import ROOT
 
-LIMIT_SECONDS = 60
-# For those who wait for a dead one; others may be busy for longer, as may those that compile.
-HEARTBEAT_SECONDS = {"0 is killed": 2.0, "1 is killed": 2.0, "trains until killed": 6.0}
+TIMEOUT_SECONDS = 60
+# Short for processes that wait for a killed one; longer for those that also compile. All others
+# have the program's own timeout.
+HEARTBEAT_SECONDS = {"kill 0": 2.0, "kill 1": 2.0, "train until killed": 6.0}
 
 
-class Ending(NamedTuple):
-    """How a process ended, `seconds` after the first one of its cluster."""
+class ProcessResult(NamedTuple):
+    """Status and output of a process that ended `seconds` after the first of its cluster."""
 
     status: int
     out: str
@@ -32,22 +33,15 @@ class Ending(NamedTuple):
     seconds: float
 
 
-def run(deed: str, count: int = 2, **environment: str) -> list[Ending]:
-    """How all processes of a cluster end that do `deed`."""
+def run_cluster(scenario: str, count: int = 2, **environment: str) -> list[ProcessResult]:
+    """Runs a scenario in `count` processes, and returns their results in order of rank."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         coordinator = f"127.0.0.1:{server.getsockname()[1]}"
     local = {"JAX_PLATFORMS": "cpu", "http_proxy": "http://127.0.0.1:9"}
+    module = "tests.distributed.processes"
     processes = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.distributed.processes",
-                coordinator,
-                str(count),
-                str(index),
-                deed,
-            ],
+            [sys.executable, "-m", module, coordinator, str(count), str(index), scenario],
             cwd=ROOT,
             env=os.environ | local | environment,
             stdout=subprocess.PIPE,
@@ -56,40 +50,47 @@ def run(deed: str, count: int = 2, **environment: str) -> list[Ending]:
         )
         for index in range(count)
     ]
-    ended: dict[int, float] = {}
-    while len(ended) < count:
+    ended_at: dict[int, float] = {}
+    while len(ended_at) < count:
         time.sleep(0.02)
         for index, process in enumerate(processes):
-            if index not in ended and process.poll() is not None:
-                ended[index] = time.monotonic()
-    first = min(ended.values())
+            if index not in ended_at and process.poll() is not None:
+                ended_at[index] = time.monotonic()
+    first = min(ended_at.values())
     return [
-        Ending(process.returncode, *process.communicate(), ended[index] - first)
+        ProcessResult(process.returncode, *process.communicate(), ended_at[index] - first)
         for index, process in enumerate(processes)
     ]
 
 
-def _main(coordinator: str, count: int, index: int, deed: str) -> None:
-    signal.alarm(LIMIT_SECONDS)
+def _main(coordinator: str, num_processes: int, process_id: int, scenario: str) -> None:
+    signal.alarm(TIMEOUT_SECONDS)
     from cnn_jax.distributed import join
     from cnn_jax.errors import Stopped, UserError
 
-    seconds = HEARTBEAT_SECONDS.get(deed, join.HEARTBEAT_SECONDS)
+    timeout = HEARTBEAT_SECONDS.get(scenario, join.HEARTBEAT_TIMEOUT_SECONDS)
     try:
-        with join.join(coordinator, count, index, heartbeat_seconds=seconds) as cluster:
-            DEEDS[deed](cluster)
+        with join.join(
+            coordinator, num_processes, process_id, heartbeat_timeout_seconds=timeout
+        ) as cluster:
+            SCENARIOS[scenario](cluster)
     except UserError as error:
         print("error:", error, file=sys.stderr)
-        join.end_process(2)
+        join.exit_process(2)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
-        join.end_process(128 + stopped.number)
+        join.exit_process(128 + stopped.signal_number)
 
 
 def _agree(cluster: Cluster) -> None:
-    index = cluster.index
-    print(cluster.count, cluster.is_first, cluster.largest(-index), cluster.smallest(-index))
-    print(cluster.broadcast_from_first(f"said by {index}\nin two lines"))
+    index = cluster.process_index
+    print(
+        cluster.process_count,
+        cluster.is_first,
+        cluster.all_reduce_max(-index),
+        cluster.all_reduce_min(-index),
+    )
+    print(cluster.broadcast_from_first(f"text of {index}\nin two lines"))
     cluster.check_same("the answer", "42")
     began = time.monotonic()
     with cluster.first_then_others():
@@ -98,96 +99,104 @@ def _agree(cluster: Cluster) -> None:
         else:
             print("waited:", time.monotonic() - began > 0.9)
     for number in range(100):
-        assert cluster.largest(number + index) == number + cluster.count - 1
-    print(_sum_of_indices(cluster), cluster.agreed_signal(None))
+        assert cluster.all_reduce_max(number + index) == number + cluster.process_count - 1
+    print(_sum_of_indices(cluster), cluster.agree_on_signal(None))
 
 
 def _differ(cluster: Cluster) -> None:
-    # Two processes say the same, and they are right.
-    batch_size = 64 if cluster.index == 1 else 128
+    # Two of three processes have the same config, so the error must name the third.
+    batch_size = 64 if cluster.process_index == 1 else 128
     cluster.check_same("the config", f'{{"activation": "relu", "batch_size": {batch_size}}}')
 
 
-def _are_stopped(cluster: Cluster) -> None:
+def _stop(cluster: Cluster) -> None:
     from cnn_jax.errors import Stopped
 
-    number = cluster.agreed_signal(signal.SIGTERM if cluster.index == 1 else None)
+    number = cluster.agree_on_signal(signal.SIGTERM if cluster.process_index == 1 else None)
     assert number == signal.SIGTERM
-    if cluster.index == 1:
-        time.sleep(1)  # To save more than the other one, which is no failure.
+    if cluster.process_index == 1:
+        time.sleep(1)  # As if it had more to save than process 0; that is no failure.
     raise Stopped("stopped by SIGTERM: saved", number)
 
 
-def _fails(cluster: Cluster, who: int) -> None:
+def _raise_user_error(cluster: Cluster, index: int) -> None:
     from cnn_jax.errors import UserError
 
-    if cluster.index == who:
-        time.sleep(0.5)  # The others are within the sum by now.
-        raise UserError("the disk is full:\nallowed is room. Make some.")
+    if cluster.process_index == index:
+        time.sleep(0.5)  # By now the others wait in the sum.
+        raise UserError("the disk is full:\nit must have space. Free some.")
     _sum_of_indices(cluster)
 
 
-def _breaks(cluster: Cluster, who: int) -> None:
-    if cluster.index == who:
+def _raise_bug(cluster: Cluster, index: int) -> None:
+    if cluster.process_index == index:
         time.sleep(0.5)
         raise ZeroDivisionError("a bug")
     _sum_of_indices(cluster)
 
 
-def _is_killed(cluster: Cluster, who: int) -> None:
-    if cluster.index == who:
+def _kill(cluster: Cluster, index: int) -> None:
+    if cluster.process_index == index:
         time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGKILL)
     _sum_of_indices(cluster)
 
 
-def _trains(cluster: Cluster) -> None:
-    """The small run, as the environment says; a process may send itself a signal before a step."""
+def _train(cluster: Cluster) -> None:
+    """Runs the small training that the variable TRAINING describes as JSON.
+
+    `workdir` and `changes` are those of the run. Process 1 sends itself the signal `signal` before
+    the step `before`, [epoch, first batch], unless that is null.
+    """
     from absl import logging
 
     from cnn_jax import experiment
     from cnn_jax.training.device_feed import DeviceFeed
     from tests.support.small import small_config
 
-    wanted = json.loads(os.environ["TRAINING"])
+    training = json.loads(os.environ["TRAINING"])
     train = DeviceFeed.train
 
-    def step(self: DeviceFeed, state: Any, total: Any, epoch: int, first: int, end: int) -> Any:
-        if cluster.index == 1 and [epoch, first] == wanted.get("before"):
-            os.kill(os.getpid(), wanted["signal"])
+    def signal_and_train(
+        self: DeviceFeed, state: Any, total: Any, epoch: int, first: int, end: int
+    ) -> Any:
+        if cluster.process_index == 1 and [epoch, first] == training.get("before"):
+            os.kill(os.getpid(), training["signal"])
         return train(self, state, total, epoch, first, end)
 
-    setattr(DeviceFeed, "train", step)  # noqa: B010  # Which mypy allows.
+    setattr(DeviceFeed, "train", signal_and_train)  # noqa: B010  # mypy forbids the assignment.
     logging.set_verbosity(logging.FATAL)  # As main.py does.
-    experiment.run(small_config(**wanted["changes"]), wanted["workdir"], cluster=cluster)
+    experiment.run(small_config(**training["changes"]), training["workdir"], cluster=cluster)
 
 
 def _sum_of_indices(cluster: Cluster) -> float:
-    """Of all processes: XLA waits for each of them."""
+    """Returns the sum of all process indices, for which XLA waits for each process."""
     import jax
     import jax.numpy as jnp
     import numpy as np
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
     mesh = Mesh(np.array(jax.devices()), ("all",))
-    share = np.full(jax.local_device_count(), cluster.index / jax.local_device_count(), np.float32)
-    whole = jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("all")), share)
-    added: Callable[[jax.Array], jax.Array] = jax.jit(
+    num_devices = jax.local_device_count()
+    local = np.full(num_devices, cluster.process_index / num_devices, np.float32)
+    split = NamedSharding(mesh, PartitionSpec("all"))
+    array = jax.make_array_from_process_local_data(split, local)
+    compute_sum: Callable[[jax.Array], jax.Array] = jax.jit(
         jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec())
     )
-    return float(added(whole))
+    return float(compute_sum(array))
 
 
-DEEDS: dict[str, Callable[[Cluster], None]] = {
+SCENARIOS: dict[str, Callable[[Cluster], None]] = {
     "agree": _agree,
-    "trains": _trains,
-    "trains until killed": _trains,
     "differ": _differ,
-    "are stopped": _are_stopped,
-    "0 breaks": lambda cluster: _breaks(cluster, 0),
-    "1 fails": lambda cluster: _fails(cluster, 1),
-    "0 is killed": lambda cluster: _is_killed(cluster, 0),
-    "1 is killed": lambda cluster: _is_killed(cluster, 1),
+    "stop": _stop,
+    "user error in 1": lambda cluster: _raise_user_error(cluster, 1),
+    "bug in 0": lambda cluster: _raise_bug(cluster, 0),
+    "kill 0": lambda cluster: _kill(cluster, 0),
+    "kill 1": lambda cluster: _kill(cluster, 1),
+    "train": _train,
+    "train until killed": _train,
 }
 
 if __name__ == "__main__":

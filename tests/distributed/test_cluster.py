@@ -1,6 +1,7 @@
-"""Processes that run together: they agree, and none waits for one that has ended."""
+"""Clusters: processes agree, none waits for one that has ended, and launchers are detected."""
 
 import importlib.util
+import re
 import signal
 import socket
 import time
@@ -12,12 +13,12 @@ from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.distributed.process_spec import ProcessSpec, detect_process
 from cnn_jax.errors import UserError
 from tests.distributed import processes
-from tests.support.command_line import error_of
+from tests.support.command_line import error_message
 
 HOST = socket.gethostname()
-GO_ON = (
+ADVICE = (
     " A run needs all its processes: start the same command on all hosts again; with a --workdir "
-    "it goes on from its newest checkpoint.\n"
+    "the run resumes from its newest checkpoint.\n"
 )
 SLURM = {
     "SLURM_JOB_ID": "5000",
@@ -39,77 +40,83 @@ MPI = {
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
 
 
-# Real processes.
+# Several real processes.
 
 
-def test_processes_agree_and_leave_in_silence() -> None:
-    first, second = processes.run("agree")
-    said = "said by 0\nin two lines\n"
-    # The sum of the indices 0 and 1 is 1; no signal has come. Gloo's greeting is not there.
-    assert first[:3] == (0, f"2 True 0 -1\n{said}1.0 None\n", "")
-    assert second[:3] == (0, f"2 False 0 -1\n{said}waited: True\n1.0 None\n", "")
+@pytest.mark.cluster
+def test_processes_agree_and_end_without_messages() -> None:
+    first, second = processes.run_cluster("agree")
+    broadcast = "text of 0\nin two lines\n"
+    # The sum of the indices 0 and 1 is 1; no signal has come. Gloo's messages are suppressed.
+    assert first[:3] == (0, f"2 True 0 -1\n{broadcast}1.0 None\n", "")
+    assert second[:3] == (0, f"2 False 0 -1\n{broadcast}waited: True\n1.0 None\n", "")
 
 
-def test_all_processes_say_which_one_differs() -> None:
-    endings = processes.run("differ", count=3)
-    for status, out, err, _ in endings:
+@pytest.mark.cluster
+def test_all_processes_name_the_one_that_differs() -> None:
+    results = processes.run_cluster("differ", count=3)
+    for status, out, err, _ in results:
         assert (status, out) == (2, "")
-        assert err.startswith(f"error: the config of process 1 on {HOST} is not that of process 0")
-        assert '"batch_size": 64} is not ' in err
-        assert '"batch_size": 128}. Allowed is the same for all' in err
+        assert err.startswith(
+            f"error: the config of process 1 on {HOST} differs from that of process 0 on {HOST}: "
+        )
+        assert '"batch_size": 64} instead of ' in err
+        assert '"batch_size": 128}. It must be the same in all processes' in err
 
 
-def test_a_stop_that_all_agree_on_is_no_failure() -> None:
-    for ending in processes.run("are stopped"):
-        assert ending[:3] == (128 + signal.SIGTERM, "", "stopped by SIGTERM: saved\n")
+@pytest.mark.cluster
+def test_agreed_stop_is_not_reported_as_a_failure() -> None:
+    for result in processes.run_cluster("stop"):
+        assert result[:3] == (128 + signal.SIGTERM, "", "stopped by SIGTERM: saved\n")
 
 
-def test_others_hear_why_a_process_ends_while_they_are_within_a_sum() -> None:
-    first, failed, third = processes.run("1 fails", count=3)
-    assert failed[:3] == (2, "", "error: the disk is full:\nallowed is room. Make some.\n")
-    why = f"process 1 on {HOST} has ended: the disk is full: allowed is room. Make some."
-    for other in (first, third):
-        assert other[:3] == (2, "", f"error: {why}{GO_ON}")
-        assert other.seconds < 5
+@pytest.mark.cluster
+def test_other_processes_report_why_one_has_ended_although_they_wait_in_xla() -> None:
+    first, failed, third = processes.run_cluster("user error in 1", count=3)
+    assert failed[:3] == (2, "", "error: the disk is full:\nit must have space. Free some.\n")
+    reason = f"process 1 on {HOST} has ended: the disk is full: it must have space. Free some."
+    for survivor in (first, third):
+        assert survivor[:3] == (2, "", f"error: {reason}{ADVICE}")
+        assert survivor.seconds < 5
 
 
-def test_others_hear_it_of_process_0_as_well_and_of_bugs() -> None:
-    failed, other = processes.run("0 breaks")
+@pytest.mark.cluster
+def test_other_processes_report_a_bug_in_process_0() -> None:
+    failed, survivor = processes.run_cluster("bug in 0")
     assert failed.status == 1
     assert failed.err.startswith("Traceback")
     assert failed.err.endswith("ZeroDivisionError: a bug\n")
-    why = f"process 0 on {HOST} has ended: ZeroDivisionError: a bug."
-    assert other[:3] == (2, "", f"error: {why}{GO_ON}")
+    reason = f"process 0 on {HOST} has ended: ZeroDivisionError: a bug."
+    assert survivor[:3] == (2, "", f"error: {reason}{ADVICE}")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_process_that_is_killed_ends_the_others(killed: int) -> None:
-    endings = processes.run(f"{killed} is killed")
-    assert endings[killed].status == -signal.SIGKILL
-    status, out, err, seconds = endings[1 - killed]
+def test_killed_process_ends_the_other_ones(killed: int) -> None:
+    results = processes.run_cluster(f"kill {killed}")
+    assert results[killed].status == -signal.SIGKILL
+    status, out, err, seconds = results[1 - killed]
     assert (status, out) == (2, "")
-    assert err.startswith(f"error: process {killed} on {HOST} has ended without a word")
-    assert err.endswith(GO_ON)
+    assert err.startswith(f"error: process {killed} on {HOST} has ended: ")
+    assert re.search(r": (it has sent no heartbeat for \d+ s, and|.* closed, and it) gave no", err)
+    assert err.endswith(ADVICE)
     assert err.count("\n") == 1
-    assert seconds < processes.HEARTBEAT_SECONDS["1 is killed"] + 5
+    assert seconds < processes.HEARTBEAT_SECONDS["kill 1"] + 5
 
 
-# A process alone.
+# A single process.
 
 
-def test_alone_everything_is_the_identity() -> None:
-    with Cluster() as alone:
-        assert (alone.index, alone.count, alone.is_first) == (0, 1, True)
-        assert (alone.largest(-3), alone.smallest(-3), alone.broadcast_from_first("a")) == (
-            -3,
-            -3,
-            "a",
-        )
-        alone.check_same("the config", "text")
-        alone.barrier("here")
-        with alone.first_then_others():
+def test_collective_operations_of_a_single_process_return_their_argument() -> None:
+    with Cluster() as cluster:
+        assert (cluster.process_index, cluster.process_count, cluster.is_first) == (0, 1, True)
+        assert cluster.all_reduce_max(-3) == cluster.all_reduce_min(-3) == -3
+        assert cluster.broadcast_from_first("a") == "a"
+        cluster.check_same("the config", "text")
+        cluster.barrier("here")
+        with cluster.first_then_others():
             pass
-        assert (alone.agreed_signal(None), alone.agreed_signal(15)) == (None, 15)
+        assert (cluster.agree_on_signal(None), cluster.agree_on_signal(15)) == (None, 15)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +128,13 @@ def test_alone_everything_is_the_identity() -> None:
         {"SLURM_JOB_ID": "5000", "SLURM_NTASKS": "4"},  # The shell of an older `salloc`.
         {**MPI, "OMPI_COMM_WORLD_SIZE": "1"},
         POD,
-        {**POD, "JOB_COMPLETION_INDEX": "0"},  # Without the package that JAX asks with.
+        {
+            **POD,
+            "JOB_COMPLETION_INDEX": "0",
+        },  # Without the package that JAX needs for its requests.
     ],
 )
-def test_a_process_that_is_by_itself_waits_for_nobody(
+def test_process_that_was_started_alone_waits_for_no_other(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -133,15 +143,15 @@ def test_a_process_that_is_by_itself_waits_for_nobody(
     assert detect_process("here:1", 1, 0, environment) is None
 
 
-def test_one_process_is_alone_whatever_the_environment_says() -> None:
+def test_num_processes_1_overrides_the_environment() -> None:
     assert detect_process(None, 1, None, SLURM) is None
 
 
-# Where a process is.
+# The environment of launchers.
 
 
 @pytest.mark.parametrize(
-    ("environment", "place"),
+    ("environment", "expected"),
     [
         # Job 5000 in step 2: 5002 % 4096 = 906, and 61440 + 906 = 62346.
         (SLURM, ProcessSpec("node07:62346", 4, 3, [1])),
@@ -150,7 +160,7 @@ def test_one_process_is_alone_whatever_the_environment_says() -> None:
             {**SLURM, "SLURM_STEP_NODELIST": "rack[2,4-5]-n1,b"},
             ProcessSpec("rack2-n1:62346", 4, 3, [1]),
         ),
-        # A process that is alone on its host, or is shown one GPU, has all that it sees.
+        # A process that is alone on its host, or sees one GPU, uses all that it sees.
         ({**SLURM, "SLURM_STEP_NUM_NODES": "4"}, ProcessSpec("node07:62346", 4, 3, None)),
         ({**SLURM, "CUDA_VISIBLE_DEVICES": "1"}, ProcessSpec("node07:62346", 4, 3, None)),
         ({**SLURM, "CUDA_VISIBLE_DEVICES": "0,1"}, ProcessSpec("node07:62346", 4, 3, [1])),
@@ -161,30 +171,32 @@ def test_one_process_is_alone_whatever_the_environment_says() -> None:
         ({**SLURM, **MPI}, ProcessSpec("10.96.0.1:62624", 2, 1, [1])),
     ],
 )
-def test_the_environment_says_which_process_this_is(
-    environment: dict[str, str], place: ProcessSpec
+def test_process_is_detected_from_the_launcher(
+    environment: dict[str, str], expected: ProcessSpec
 ) -> None:
-    assert detect_process(environment=environment) == place
+    assert detect_process(environment=environment) == expected
 
 
-def test_flags_come_before_the_environment() -> None:
+def test_flags_override_the_environment() -> None:
     assert detect_process("c:9", 2, 0, SLURM) == ProcessSpec("c:9", 2, 0)
     without_address = {key: value for key, value in MPI.items() if "orte" not in key}  # Version 5.
     assert detect_process("c:9", environment=without_address) == ProcessSpec("c:9", 2, 1, [1])
-    with pytest.raises(UserError, match=r"Open MPI 5: allowed is it with --coordinator=HOST:PORT"):
+    with pytest.raises(UserError, match=r"\(Open MPI 5 never does\): --coordinator must be given"):
         detect_process(environment=without_address)
     assert detect_process("[::1]:9", 2, 0).host == "::1"  # type: ignore[union-attr]
 
 
-def test_a_broken_environment_is_named() -> None:
-    with pytest.raises(UserError, match="SLURM_PROCID=one in the environment: allowed is a number"):
+def test_invalid_environment_variable_is_named() -> None:
+    message = "SLURM_PROCID=one in the environment is invalid: it must be an integer, as srun sets"
+    with pytest.raises(UserError, match=message):
         detect_process(environment={**SLURM, "SLURM_PROCID": "one"})
-    with pytest.raises(UserError, match="process 4 of 4: allowed are 0 to 3"):
+    message = "process_id=4 is invalid with --num_processes=4: it must be an integer from 0 to 3"
+    with pytest.raises(UserError, match=message):
         detect_process(environment={**SLURM, "SLURM_PROCID": "4"})
 
 
-class _Asked:
-    """What JAX says of a cluster that it has to ask."""
+class _FakeCluster:
+    """A cluster of two processes, in the place of those that JAX sends requests to."""
 
     count = 2
 
@@ -207,14 +219,14 @@ class _Asked:
         return f"pod-0:{override_coordinator_port or 55527}"
 
 
-class _Silent(_Asked):
+class _SlowCluster(_FakeCluster):
     @classmethod
     def is_env_present(cls) -> bool:
         time.sleep(1)
         return True
 
 
-class _Forbidden(_Asked):
+class _ForbiddenCluster(_FakeCluster):
     @classmethod
     def get_process_count(cls) -> int:
         raise RuntimeError("Kubernetes API Error: 403")
@@ -222,7 +234,7 @@ class _Forbidden(_Asked):
 
 @pytest.fixture
 def pod(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """In which JAX's detection can be replaced."""
+    """Pretends that the package `kubernetes` is installed; returns a patch for JAX's class."""
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
@@ -231,17 +243,18 @@ def pod(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_kubernetes_is_asked_by_jax(pod: pytest.MonkeyPatch) -> None:
+def test_process_in_kubernetes_is_detected_by_jax(pod: pytest.MonkeyPatch) -> None:
     indexed = {**POD, "JOB_COMPLETION_INDEX": "1"}
-    pod.setattr("jax._src.clusters.K8sCluster", _Asked)
+    pod.setattr("jax._src.clusters.K8sCluster", _FakeCluster)
     assert detect_process(environment=indexed) == ProcessSpec("pod-0:55527", 2, 1)
-    pod.setattr(_Asked, "count", 1)
+    pod.setattr(_FakeCluster, "count", 1)
     assert detect_process(environment=indexed) is None
-    pod.setattr("jax._src.clusters.K8sCluster", _Forbidden)
-    with pytest.raises(UserError, match=r"Kubernetes, but not which one \(.*403\): allowed"):
+    pod.setattr("jax._src.clusters.K8sCluster", _ForbiddenCluster)
+    message = r"which process of Kubernetes this is \(.*403\): its requests must be answered"
+    with pytest.raises(UserError, match=message):
         detect_process(environment=indexed)
-    pod.setattr("jax._src.clusters.K8sCluster", _Silent)
-    pod.setattr(process_spec, "_ASK_SECONDS", 0.05)
+    pod.setattr("jax._src.clusters.K8sCluster", _SlowCluster)
+    pod.setattr(process_spec, "_QUERY_TIMEOUT_SECONDS", 0.05)
     with pytest.raises(UserError, match=r"\(no answer\).*--num_processes=1"):
         detect_process(environment=indexed)
 
@@ -253,25 +266,33 @@ def test_kubernetes_is_asked_by_jax(pod: pytest.MonkeyPatch) -> None:
     ("flags", "error"),
     [
         (["--coordinator=a:1", "--num_processes=2"], "no --process_id=0..N-1 given"),
-        (["--coordinator=a", "--num_processes=2", "--process_id=0"], "a is not HOST:PORT"),
-        (["--coordinator=a:1", "--num_processes=2", "--process_id=2"], "allowed are 0 to 1"),
+        (
+            ["--coordinator=a", "--num_processes=2", "--process_id=0"],
+            "--coordinator=a is invalid: it must be HOST:PORT",
+        ),
+        (
+            ["--coordinator=a:1", "--num_processes=2", "--process_id=2"],
+            "it must be an integer from 0 to 1",
+        ),
         (
             ["--mode=describe", "--process_id=0"],
             "--process_id=0 has no effect with --mode=describe",
         ),
     ],
 )
-def test_wrong_flags_are_named(flags: list[str], error: str) -> None:
-    assert error in error_of("--config=configs/digits.py", *flags)
+@pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
+def test_invalid_flags_are_named(flags: list[str], error: str) -> None:
+    assert error in error_message("--config=configs/digits.py", *flags)
 
 
-def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(UserError, match=f"cannot listen at port {port}"):
+        with pytest.raises(UserError, match=f"cannot listen on port {port} .*must be free"):
             join._check_port(ProcessSpec(f"127.0.0.1:{port}", 2, 0))
-        join._check_port(ProcessSpec(f"127.0.0.1:{port}", 2, 1))  # Of another host.
+        join._check_port(ProcessSpec(f"127.0.0.1:{port}", 2, 1))  # It is the port of another host.
 
 
-def test_who_does_not_meet_the_others_says_so() -> None:
-    assert "nobody answers there" in join._not_joined(ProcessSpec("127.0.0.1:1", 2, 1), "late")
+def test_failure_to_join_tells_that_process_0_does_not_answer() -> None:
+    message = join._join_failure(ProcessSpec("127.0.0.1:1", 2, 1), "late")
+    assert "cannot join the others at 127.0.0.1:1 (late; no answer from that address: " in message

@@ -1,4 +1,4 @@
-"""Real processes that train together: as one with as many devices, cut by signals and by death."""
+"""Real processes that train together equal a single one, also after stop signals and kills."""
 
 import json
 import signal
@@ -11,101 +11,124 @@ import pytest
 from cnn_jax.evaluation import trained
 from cnn_jax.io.workdir import read_metrics
 from tests.distributed import processes
-from tests.distributed.processes import Ending
+from tests.distributed.processes import ProcessResult
 from tests.support import small
+from tests.support.once import make_once
 
-# Each start of a cluster takes some seconds, most of which go into imports and compiling.
-pytestmark = pytest.mark.durability
+# Each start of a cluster takes some seconds, most of them for imports and compilation.
+pytestmark = pytest.mark.cluster
 
 
 def train(
-    workdir: Path, count: int, devices: int, *, before: Any = None, number: int = 0, **changes: Any
-) -> list[Ending]:
-    """Trains in `count` processes; process 1 sends itself a signal before a step."""
-    training = {"workdir": str(workdir), "changes": changes, "before": before, "signal": number}
-    environment = {"TRAINING": json.dumps(training), "JAX_NUM_CPU_DEVICES": str(devices)}
-    deed = "trains until killed" if number == signal.SIGKILL else "trains"
-    return processes.run(deed, count, **environment)
+    workdir: Path,
+    count: int,
+    devices: int,
+    *,
+    before: Any = None,
+    signal_number: int = 0,
+    **changes: Any,
+) -> list[ProcessResult]:
+    """Trains in `count` processes.
+
+    Args:
+      workdir: of the run.
+      count: number of processes.
+      devices: simulated devices of each process.
+      before: [epoch, first batch] before which process 1 sends itself a signal, or None.
+      signal_number: of that signal.
+      **changes: to the config of the small run.
+    """
+    training = {
+        "workdir": str(workdir),
+        "changes": changes,
+        "before": before,
+        "signal": signal_number,
+    }
+    environment = {
+        "TRAINING": json.dumps(training),
+        "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # As in this process. Compilation takes longest.
+    }
+    scenario = "train until killed" if signal_number == signal.SIGKILL else "train"
+    return processes.run_cluster(scenario, count, **environment)
 
 
-def result_of(workdir: Path) -> dict[str, Any]:
+def read_result(workdir: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((workdir / "result.json").read_text())
     return content
 
 
-def rows_of(workdir: Path) -> list[dict[str, Any]]:
+def metrics_rows(workdir: Path) -> list[dict[str, Any]]:
+    """Returns the rows of metrics.jsonl without their times."""
     return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(workdir)]
 
 
 @pytest.fixture(scope="module")
-def two_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Ending]]:
-    """Two processes with two devices each; the workdir is to be left as it is."""
-    workdir = tmp_path_factory.mktemp("two") / "workdir"
-    return workdir, train(workdir, 2, 2)
+def two_by_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ProcessResult]]:
+    """The run of two processes with two devices each; tests must not change its workdir."""
+    return make_once(tmp_path_factory, "two_by_two", lambda workdir: train(workdir, 2, 2))
 
 
-def test_process_0_alone_speaks_and_writes(two_by_two: tuple[Path, list[Ending]]) -> None:
+def test_only_process_0_prints(two_by_two: tuple[Path, list[ProcessResult]]) -> None:
     workdir, (first, second) = two_by_two
     assert (first.status, first.err) == (second.status, second.err) == (0, "")
     assert second.out == ""
     lines = first.out.splitlines()
     assert "Processes: 2" in lines
-    result = result_of(workdir)
+    result = read_result(workdir)
     assert lines[-1] == f"Test accuracy: {100 * result['test_accuracy']:.2f}%"
     assert len(result["devices"]) == 4
-    assert len(rows_of(workdir)) == 2 * (3 + 1) + 1
-    # All have written the checkpoints: Orbax has a folder for each process that did.
+    assert len(metrics_rows(workdir)) == 2 * (3 + 1) + 1
+    # All processes have written the checkpoints: Orbax makes a folder for each of them.
     assert len(list((workdir / "checkpoints" / "10" / "state").glob("ocdbt.process_*"))) == 2
 
 
 @pytest.mark.parametrize(("count", "devices"), [(1, 4), (4, 1)])
-def test_any_number_of_processes_computes_the_same(
-    two_by_two: tuple[Path, list[Ending]], tmp_path: Path, count: int, devices: int
+def test_metrics_do_not_depend_on_the_number_of_processes(
+    two_by_two: tuple[Path, list[ProcessResult]], tmp_path: Path, count: int, devices: int
 ) -> None:
-    # Four devices in all; batches of 16 are 4 examples for each. Sums of another order.
-    endings = train(tmp_path / "w", count, devices)
-    assert [(ending.status, ending.err) for ending in endings] == [(0, "")] * count
-    expected = rows_of(two_by_two[0])
-    for row, like in zip(rows_of(tmp_path / "w"), expected, strict=True):
-        assert row["loss"] == pytest.approx(like["loss"], rel=1e-5)
-        assert row == like | {"loss": row["loss"]}
-    params, others = (
-        trained.load(str(workdir), None, print).params
-        for workdir in (tmp_path / "w", two_by_two[0])
+    # Four devices in all, each with 4 examples of a batch of 16. The order of sums differs.
+    results = train(tmp_path / "w", count, devices)
+    assert [(result.status, result.err) for result in results] == [(0, "")] * count
+    expected_rows = metrics_rows(two_by_two[0])
+    for row, expected_row in zip(metrics_rows(tmp_path / "w"), expected_rows, strict=True):
+        assert row["loss"] == pytest.approx(expected_row["loss"], rel=1e-5)
+        assert row == expected_row | {"loss": row["loss"]}
+    params, expected_params = (
+        trained.load(str(workdir), warn=print).params for workdir in (tmp_path / "w", two_by_two[0])
     )
-    kernels = (params["conv_2"]["kernel"], others["conv_2"]["kernel"])
+    kernels = (params["conv_2"]["kernel"], expected_params["conv_2"]["kernel"])
     np.testing.assert_allclose(*kernels, atol=1e-5)
 
 
-def test_a_cluster_that_is_stopped_and_then_killed_goes_on_exactly(
-    two_by_two: tuple[Path, list[Ending]], tmp_path: Path
+def test_stopped_and_then_killed_cluster_resumes_exactly(
+    two_by_two: tuple[Path, list[ProcessResult]], tmp_path: Path
 ) -> None:
-    # SIGTERM to one of two, in the middle of the first epoch: both save, and end together.
-    stopped = train(tmp_path, 2, 2, before=[1, 2], number=signal.SIGTERM)
-    assert [ending.status for ending in stopped] == [128 + signal.SIGTERM] * 2
-    for ending in stopped:
-        assert ending.err.startswith("stopped by SIGTERM: after step ")
-    # SIGKILL to one, in the second epoch: the other one ends within the heartbeat's time.
-    survivor, victim = train(tmp_path, 2, 2, before=[2, 2], number=signal.SIGKILL)
+    # SIGTERM to process 1 in the middle of the first epoch: both save, and end together.
+    stopped = train(tmp_path, 2, 2, before=[1, 2], signal_number=signal.SIGTERM)
+    assert [result.status for result in stopped] == [128 + signal.SIGTERM] * 2
+    for result in stopped:
+        assert result.err.startswith("stopped by SIGTERM: after step ")
+    # SIGKILL to process 1 in the second epoch: process 0 ends after the heartbeat timeout.
+    survivor, victim = train(tmp_path, 2, 2, before=[2, 2], signal_number=signal.SIGKILL)
     assert (survivor.status, victim.status) == (2, -signal.SIGKILL)
     (line,) = survivor.err.splitlines()
     assert line.startswith("error: process 1 on ")
     assert "start the same command on all hosts again" in line
-    assert survivor.seconds < processes.HEARTBEAT_SECONDS["trains until killed"] + 5
-    # Once more, to the end: the bits of a run that was never cut.
-    assert [ending.status for ending in train(tmp_path, 2, 2)] == [0, 0]
-    assert rows_of(tmp_path) == rows_of(two_by_two[0])
-    assert result_of(tmp_path)["params_sha256"] == result_of(two_by_two[0])["params_sha256"]
+    assert survivor.seconds < processes.HEARTBEAT_SECONDS["train until killed"] + 5
+    # Resumed to the end, the run has the same bits as the straight one.
+    assert [result.status for result in train(tmp_path, 2, 2)] == [0, 0]
+    assert metrics_rows(tmp_path) == metrics_rows(two_by_two[0])
+    assert read_result(tmp_path)["params_sha256"] == read_result(two_by_two[0])["params_sha256"]
 
 
-def test_networks_of_different_processes_are_those_of_one(tmp_path: Path) -> None:
-    # Each has a network of its own on its one device, and reads its own batches. Here XLA is told
-    # not to optimize, there it does: sums of another order.
+def test_models_of_several_processes_equal_those_of_a_single_process(tmp_path: Path) -> None:
+    # Each process trains one model on its device, from a stream. The order of sums differs.
     changes: dict[str, Any] = {"num_models": 2, "num_epochs": 1}
-    endings = train(tmp_path, 2, 1, **changes | {"dataset.feed": "stream"})
-    # What a stream leaves on standard error is the business of `test_stream.py`.
-    assert [ending.status for ending in endings] == [0, 0]
-    alone = small.run(None, **changes)
-    assert alone.networks
-    for found, expected in zip(result_of(tmp_path)["networks"], alone.networks, strict=True):
-        assert found == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}
+    results = train(tmp_path, 2, 1, **changes | {"dataset.feed": "stream"})
+    # Standard error may contain messages of the worker processes that read.
+    assert [result.status for result in results] == [0, 0]
+    single = small.run(None, **changes)
+    assert single.models
+    for values, expected in zip(read_result(tmp_path)["models"], single.models, strict=True):
+        assert values == {name: pytest.approx(value, rel=1e-6) for name, value in expected.items()}

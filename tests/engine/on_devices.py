@@ -1,10 +1,11 @@
-"""What eight simulated devices compute, in a process of its own, where they can be had.
+"""Trains on eight simulated devices; runs in a new process, since their number is fixed at start.
 
     JAX_NUM_CPU_DEVICES=8 python -m tests.engine.on_devices FILE
 
-writes arrays into FILE, for `test_parallel.py`.
+writes arrays to FILE, for `test_sharding.py`.
 """
 
+import math
 import sys
 from typing import Any
 
@@ -15,29 +16,36 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, train
 from cnn_jax.config import sweep
-from cnn_jax.engine import loops, sharding
+from cnn_jax.engine import compile, many_models, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from tests.support.small import small_config
 
-STEPS, FEW, BATCH_SIZE, NUM_TRAIN = (
-    200,
-    30,
-    20,
-    1437,
-)  # 20 examples are 2 or 3 for each of 8 devices.
+NUM_STEPS, FEW_STEPS, NUM_TRAIN = 200, 30, 1437
+BATCH_SIZE = 20  # Each of 8 devices has 2 or 3 of these examples.
 
 
-def mesh_of(model: int, examples: int) -> Mesh:
-    """The first model * examples devices."""
-    devices = np.array(jax.devices()[: model * examples])
-    return Mesh(devices.reshape(model, examples), (sharding.MODEL, sharding.DATA))
+def make_mesh(*shape: int) -> Mesh:
+    """Returns a mesh of the first devices with a shape (model, data)."""
+    devices = np.array(jax.devices()[: math.prod(shape)])
+    return Mesh(devices.reshape(shape), (sharding.MODEL, sharding.DATA))
 
 
 def train_on(
-    mesh: Mesh, steps: int, num_models: int = 1, seed: int = 1
+    mesh: Mesh, num_steps: int, num_models: int = 1, seed: int = 1
 ) -> dict[str, npt.NDArray[Any]]:
-    """The losses of each of the steps and what they come to, for each network."""
+    """Trains M models on the digits.
+
+    Args:
+      mesh: from `make_mesh`.
+      num_steps: number of steps.
+      num_models: M.
+      seed: of the first model.
+
+    Returns:
+      `loss` [num_steps, M] of each step; `params` [M, size]; `count` [M], the number of examples
+      trained on; `eval_count` [M] and `accuracy` [M] on the training set.
+    """
     digits = data.load("digits")
     changes = {"learning_rate": 0.05, "model.features": (2, 4), "batch_size": BATCH_SIZE}
     config = small_config(seed=seed, num_models=num_models, **changes)
@@ -46,47 +54,52 @@ def train_on(
     state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     state = sharding.to_devices(state, sharding.sharded_by_model(mesh))
     examples = jax.device_put((digits.train.image, digits.train.label), sharding.replicated(mesh))
-    orders = [
-        np.stack([train.epoch_permutation(int(s), e, NUM_TRAIN) for s in seeds]) for e in (1, 2, 3)
+    permutations = [
+        np.stack([train.epoch_permutation(int(seed), epoch, NUM_TRAIN) for seed in seeds])
+        for epoch in (1, 2, 3)
     ]
     total, losses = Metrics.empty(num_models), []
     num_batches = train.steps_per_epoch(NUM_TRAIN, BATCH_SIZE)
-    compiled = loops.compiled_loops(True, mesh, BATCH_SIZE)
-    for step in range(steps):
+    compiled = compile.compiled_loops(True, mesh, BATCH_SIZE)
+    for step in range(num_steps):
         epoch, first = divmod(step, num_batches)
-        state, total, last = compiled.train_steps(state, total, *examples, orders[epoch], first, 1)
-        losses.append([values["loss"] for values in last.compute_each()])
+        state, total, batch_metrics = compiled.train_steps(
+            state, total, *examples, permutations[epoch], first, 1
+        )
+        losses.append([values["loss"] for values in batch_metrics.compute_each()])
     empty = EvalMetrics.empty(num_models, num_models)
-    scores = compiled.evaluate(state, empty, *examples, 0, NUM_TRAIN)
-    params = np.concatenate(
-        [leaf.reshape(num_models, -1) for leaf in jax.tree.leaves(sharding.to_host(state.params))],
-        1,
-    )
+    metrics = compiled.evaluate(state, empty, *examples, 0, NUM_TRAIN).models.compute_each()
+    leaves = jax.tree.leaves(sharding.to_host(state.params))
     return {
         "loss": np.array(losses),
-        "params": params,
+        "params": np.concatenate([leaf.reshape(num_models, -1) for leaf in leaves], 1),
         "count": np.array(total.count),
-        "scored": np.array([values["count"] for values in scores.models.compute_each()]),
-        "accuracy": np.array([values["accuracy"] for values in scores.models.compute_each()]),
+        "eval_count": np.array([values["count"] for values in metrics]),
+        "accuracy": np.array([values["accuracy"] for values in metrics]),
     }
 
 
 def main(path: str) -> None:
+    """Writes the arrays of all trainings, and the shapes of meshes, to an .npz file."""
     jax.config.update("jax_disable_most_optimizations", True)
-    found = {f"{n} devices": train_on(mesh_of(1, n), STEPS) for n in (1, 2, 4, 8)}
-    found["8 devices again"] = train_on(mesh_of(1, 8), STEPS)
-    found["4 models, 1 device"] = train_on(mesh_of(1, 1), FEW, 4)
-    found["4 models, 4x2 devices"] = train_on(mesh_of(4, 2), FEW, 4)
-    one_by_one = sharding.maps_sequentially
-    sharding.maps_sequentially = lambda mesh: False  # As an accelerator does.
-    found["4 models at once, 2x1 devices"] = train_on(mesh_of(2, 1), FEW, 4)
-    sharding.maps_sequentially = one_by_one
-    for number in (0, 3):
-        found[f"model {number} alone"] = train_on(mesh_of(1, 1), FEW, seed=1 + number)
-    found["meshes"] = {
+    results = {f"{n} devices": train_on(make_mesh(1, n), NUM_STEPS) for n in (1, 2, 4, 8)}
+    results["8 devices again"] = train_on(make_mesh(1, 8), NUM_STEPS)
+    results["4 models, 1 device"] = train_on(make_mesh(1, 1), FEW_STEPS, 4)
+    results["4 models, 4x2 devices"] = train_on(make_mesh(4, 2), FEW_STEPS, 4)
+    maps_sequentially = many_models.maps_sequentially
+    many_models.maps_sequentially = lambda mesh: False  # As on an accelerator.
+    results["4 models vectorized, 2x1 devices"] = train_on(make_mesh(2, 1), FEW_STEPS, 4)
+    many_models.maps_sequentially = maps_sequentially
+    for index in (0, 3):
+        results[f"model {index} alone"] = train_on(make_mesh(1, 1), FEW_STEPS, seed=1 + index)
+    results["mesh shapes"] = {
         str(n): np.array(list(sharding.make_mesh(n).shape.values())) for n in (1, 4, 6, 20, 64)
     }
-    arrays: Any = {f"{key}/{name}": v for key, each in found.items() for name, v in each.items()}
+    arrays: Any = {
+        f"{training}/{name}": array
+        for training, result in results.items()
+        for name, array in result.items()
+    }
     np.savez(path, **arrays)
 
 

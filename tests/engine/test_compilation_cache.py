@@ -16,56 +16,60 @@ CACHE_DIR = "jax_compilation_cache_dir"
 
 
 @pytest.fixture
-def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder, in a place of its own."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache folder, below the temporary folder of this test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return compilation_cache.folder()
 
 
-def compile_something(number: int) -> None:
-    """A program that no other test has compiled, since it contains the number."""
+def compile_program(number: int) -> None:
+    """Compiles a program that contains a number; no other test must use the same one."""
     jax.jit(lambda x: x + number)(jnp.zeros(3)).block_until_ready()
 
 
-def programs_seen() -> dict[str, bytes]:
-    """What JAX has in its folder."""
+def jax_programs() -> dict[str, bytes]:
+    """Returns the content of each file in the folder that JAX uses."""
     return {path.name: path.read_bytes() for path in Path(jax.config.values[CACHE_DIR]).iterdir()}
 
 
-def test_programs_are_kept_and_taken_again(kept: Path) -> None:
+def test_compiled_program_is_stored_and_given_to_jax_again(cache: Path) -> None:
     with compilation_cache.enabled():
-        assert programs_seen() == {}
-        compile_something(1001)
-        compiled = programs_seen()
+        assert jax_programs() == {}
+        compile_program(1001)
+        compiled = jax_programs()
         assert compiled
     assert jax.config.values[CACHE_DIR] is None
-    assert {path.name for path in kept.iterdir()} == set(compiled)
+    assert {path.name for path in cache.iterdir()} == set(compiled)
     with compilation_cache.enabled():
-        assert programs_seen() == compiled
+        assert jax_programs() == compiled
 
 
-@pytest.mark.parametrize("kind", ["flipped", "cut", "longer", "empty", "folder"])
-def test_jax_does_not_see_a_damaged_program(kept: Path, kind: str) -> None:
-    kept.mkdir(parents=True)
+@pytest.mark.parametrize("kind", ["flipped", "truncated", "extended", "empty", "folder"])
+def test_jax_gets_no_damaged_program(cache: Path, kind: str) -> None:
+    cache.mkdir(parents=True)
     program = b"machine code"
-    whole = hashlib.sha256(program).hexdigest().encode() + program
-    flipped = whole[:-1] + bytes([whole[-1] ^ 1])
-    contents = {"flipped": flipped, "cut": whole[:-1], "longer": whole + b" ", "empty": b""}
+    intact = hashlib.sha256(program).hexdigest().encode() + program
+    contents = {
+        "flipped": intact[:-1] + bytes([intact[-1] ^ 1]),
+        "truncated": intact[:-1],
+        "extended": intact + b" ",
+        "empty": b"",
+    }
     if kind == "folder":
-        (kept / "one-cache").mkdir()
+        (cache / "damaged-cache").mkdir()
     else:
-        (kept / "one-cache").write_bytes(contents[kind])
-    (kept / "two-cache").write_bytes(whole)
+        (cache / "damaged-cache").write_bytes(contents[kind])
+    (cache / "intact-cache").write_bytes(intact)
     with compilation_cache.enabled():
-        assert programs_seen() == {"two-cache": program}
+        assert jax_programs() == {"intact-cache": program}
 
 
-def test_jax_does_not_see_half_a_copy_on_a_full_disk(
-    kept: Path, monkeypatch: pytest.MonkeyPatch
+def test_jax_gets_no_truncated_copy_on_a_full_disk(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept.mkdir(parents=True)
+    cache.mkdir(parents=True)
     program = b"machine code"
-    (kept / "one-cache").write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
+    (cache / "intact-cache").write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
     write_bytes = Path.write_bytes
 
     def write_half(self: Path, content: bytes) -> int:
@@ -74,25 +78,25 @@ def test_jax_does_not_see_half_a_copy_on_a_full_disk(
 
     monkeypatch.setattr(Path, "write_bytes", write_half)
     with compilation_cache.enabled():
-        assert not any(name.endswith("-cache") for name in programs_seen())
+        assert not any(name.endswith("-cache") for name in jax_programs())
 
 
-def test_a_damaged_program_is_replaced(kept: Path) -> None:
+def test_damaged_program_is_replaced(cache: Path) -> None:
     with compilation_cache.enabled():
-        compile_something(1002)
-    before = {path: path.read_bytes() for path in kept.iterdir()}
+        compile_program(1002)
+    before = {path: path.read_bytes() for path in cache.iterdir()}
     for path in before:
         path.write_bytes(b"damaged")
     jax.clear_caches()
     with compilation_cache.enabled():
-        compile_something(1002)
+        compile_program(1002)
     with compilation_cache.enabled():
-        assert {path.name for path in before} <= set(programs_seen())
+        assert {path.name for path in before} <= set(jax_programs())
 
 
-def test_the_oldest_programs_are_removed(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept.mkdir(parents=True)
-    paths = [kept / f"{age}-cache" for age in range(4)]
+def test_oldest_programs_are_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.mkdir(parents=True)
+    paths = [cache / f"{age}-cache" for age in range(4)]
     for age, path in enumerate(paths):
         path.touch()
         os.utime(path, (1e9 - age, 1e9 - age))
@@ -102,10 +106,10 @@ def test_the_oldest_programs_are_removed(kept: Path, monkeypatch: pytest.MonkeyP
     assert [path.exists() for path in paths] == [True, True, True, False]
 
 
-def test_what_the_user_has_settled_stays(kept: Path, tmp_path: Path) -> None:
-    own = str(tmp_path / "own")
+def test_settings_of_the_user_are_kept(cache: Path, tmp_path: Path) -> None:
+    users_folder = str(tmp_path / "user")
     for setting, value, before in (
-        (CACHE_DIR, own, None),
+        (CACHE_DIR, users_folder, None),
         ("jax_enable_compilation_cache", False, True),
     ):
         jax.config.update(setting, value)
@@ -114,29 +118,30 @@ def test_what_the_user_has_settled_stays(kept: Path, tmp_path: Path) -> None:
                 assert jax.config.values[setting] == value
         finally:
             jax.config.update(setting, before)
-    assert not kept.exists()
+    assert not cache.exists()
 
 
-def test_a_folder_that_cannot_be_made_costs_only_the_cache(
+def test_program_compiles_without_cache_if_its_folder_cannot_be_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with compilation_cache.enabled():
         assert jax.config.values[CACHE_DIR] is None
-        compile_something(1003)
+        compile_program(1003)
 
 
-def test_processors_with_other_features_get_another_folder(
-    kept: Path, monkeypatch: pytest.MonkeyPatch
+def test_processor_with_other_features_has_another_folder(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compilation_cache, "_processor", lambda: "flags: fpu")
-    assert compilation_cache.folder() != kept
+    assert compilation_cache.folder() != cache
 
 
-# Slow, with three starts of the real program: only a new process finds compiled programs on disk.
-def test_a_damaged_program_costs_a_compilation_and_changes_no_bit(tmp_path: Path) -> None:
-    def run(number: int, **environment: str) -> str:
+# Only a new process reads compiled programs from the disk: three starts of the real program.
+@pytest.mark.durability
+def test_damaged_program_is_compiled_again_to_the_same_bits(tmp_path: Path) -> None:
+    def run(number: int) -> str:
         workdir = tmp_path / str(number)
         process = subprocess.run(
             [
@@ -144,10 +149,14 @@ def test_a_damaged_program_costs_a_compilation_and_changes_no_bit(tmp_path: Path
                 "main.py",
                 "--config=configs/digits.py",
                 "--config.num_epochs=1",
-                "--config.model.features=4,4",
+                "--config.dataset.train_split=train[:64]",
                 f"--workdir={workdir}",
             ],
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), **environment},
+            env={
+                **os.environ,
+                "XDG_CACHE_HOME": str(tmp_path / "cache"),
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            },
             capture_output=True,
             text=True,
             check=False,
@@ -157,13 +166,13 @@ def test_a_damaged_program_costs_a_compilation_and_changes_no_bit(tmp_path: Path
         sha256: str = json.loads((workdir / "result.json").read_text())["params_sha256"]
         return sha256
 
-    compiled = run(1)
-    (train_steps,) = tmp_path.glob("cache/cnn_jax/programs/*/jit__train_steps-*-cache")
+    expected = run(1)
+    (train_steps,) = tmp_path.glob("cache/cnn_jax/programs/*/jit_train_steps-*-cache")
     damaged = bytearray(train_steps.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     train_steps.write_bytes(damaged)
-    assert run(2) == compiled
-    assert train_steps.read_bytes() != damaged  # Compiled and kept again.
+    assert run(2) == expected
+    assert train_steps.read_bytes() != damaged  # Compiled and stored again.
     written = train_steps.stat().st_mtime_ns
-    assert run(3) == compiled
-    assert train_steps.stat().st_mtime_ns == written  # Taken from there.
+    assert run(3) == expected
+    assert train_steps.stat().st_mtime_ns == written  # Used as it is.

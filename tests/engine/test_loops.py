@@ -1,4 +1,4 @@
-"""The compiled loops, on one device; `test_parallel.py` has them on several."""
+"""The compiled loops on one device; `test_sharding.py` runs them on several."""
 
 from typing import Any, cast
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import data, train
-from cnn_jax.engine import loops, sharding
+from cnn_jax.engine import compile, loops, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from tests.test_train import batch_of, state_with
@@ -17,13 +17,13 @@ from tests.test_train import batch_of, state_with
 MESH = sharding.single_device_mesh()
 
 
-def one(tree: Any) -> Any:
-    """A single network as the loops take it: with an axis for the networks."""
+def add_model_axis(tree: Any) -> Any:
+    """Returns a single model as the loops take it, with an axis for the models."""
     return jax.tree.map(lambda array: jnp.asarray(array)[None], tree)
 
 
-def only(tree: Any) -> Any:
-    """The single network of what the loops return."""
+def drop_model_axis(tree: Any) -> Any:
+    """Returns the single model of a result of the loops."""
     return jax.tree.map(lambda array: array[0], tree)
 
 
@@ -31,75 +31,86 @@ def arrays_of(split: data.Examples) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(split.image), jnp.asarray(split.label)
 
 
-def test_every_example_is_used_exactly_once_an_epoch(
-    random_split: data.Examples, monkeypatch: pytest.MonkeyPatch
+def test_every_example_is_used_exactly_once_per_epoch(
+    random_examples: data.Examples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A step that learns nothing and writes down which labels it was given and counts.
-    def spy(state: Any, batch: train.Batch) -> Any:
-        seen = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
-        return seen, Metrics.empty()
+    # A step that learns nothing and counts the examples of each label that are not masked.
+    def count(state: Any, batch: train.Batch) -> Any:
+        counts = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
+        return counts, Metrics.empty()
 
-    monkeypatch.setattr(loops, "train_step", spy)
+    monkeypatch.setattr(loops, "train_step", count)
     label = jnp.arange(7, dtype=jnp.int32)
-    order = train.epoch_permutation(0, 1, 7)[None]
-    image = jnp.asarray(random_split.image)
+    permutation = train.epoch_permutation(0, 1, 7)[None]
+    image = jnp.asarray(random_examples.image)
     for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
-        seen, _, _ = loops._train_steps(
+        counts, _, _ = loops.train_steps(
             cast(Any, jnp.zeros((1, 7), jnp.int32)),
             Metrics.empty(1),
-            *(image, label, order, 0, num_batches),
+            *(image, label, permutation, 0, num_batches),
             batch_size=batch_size,
             mesh=MESH,
         )
-        chex.assert_trees_all_equal(seen, jnp.ones((1, 7), jnp.int32))
+        chex.assert_trees_all_equal(counts, jnp.ones((1, 7), jnp.int32))
 
 
-def test_the_loop_is_the_steps_one_by_one(random_split: data.Examples) -> None:
-    # 7 examples in batches of 3, 3 and 1: the last one padded and masked in the loop, exact here.
-    order = train.epoch_permutation(5, 1, 7)
-    rows = np.asarray(order).tolist()
-    state = state_with()
-    for chosen in (rows[:3], rows[3:6], rows[6:]):
-        state, expected_last = train.train_step(state, batch_of(random_split, *chosen))
-    looped, total, last = loops.compiled_loops(True, MESH, 3).train_steps(
-        one(state_with()), Metrics.empty(1), *arrays_of(random_split), order[None], 0, 3
+def test_loop_equals_the_plain_loop_to_the_bit(random_examples: data.Examples) -> None:
+    # `train.train_epoch` is the specification. 7 examples in batches of 3, 3 and 1, padded.
+    permutation = train.epoch_permutation(5, 1, 7)
+    plain, plain_total = train.train_epoch(
+        state_with(), *arrays_of(random_examples), permutation, 3
     )
-    assert only(looped).step == 3
-    assert only(total).compute()["count"] == 7
-    assert only(last).compute() == pytest.approx(expected_last.compute())
-    # Sums over a padded batch run in another order than over an exact one.
-    chex.assert_trees_all_close(only(looped).params, state.params, atol=1e-7)
+    _, first_metrics = train.train_step(
+        state_with(), batch_of(random_examples, *np.asarray(permutation)[:3].tolist())
+    )
+    looped, total, first = compile.compiled_loops(True, MESH, 3).train_steps(
+        add_model_axis(state_with()),
+        Metrics.empty(1),
+        *arrays_of(random_examples),
+        permutation[None],
+        0,
+        3,
+    )
+    chex.assert_trees_all_equal(drop_model_axis(looped), plain)
+    chex.assert_trees_all_equal(drop_model_axis(total), plain_total)
+    assert drop_model_axis(first).compute() == pytest.approx(first_metrics.compute())
 
 
-def test_the_loop_can_be_cut_anywhere(random_split: data.Examples) -> None:
-    arrays = (*arrays_of(random_split), jnp.arange(7)[None])
-    run = loops.compiled_loops(True, MESH, 1).train_steps
-    straight = run(one(state_with()), Metrics.empty(1), *arrays, 0, 7)
-    cut, total, _ = run(one(state_with()), Metrics.empty(1), *arrays, 0, 2)
-    # The sum too: it goes in and comes out, so that even its rounding is the same.
-    chex.assert_trees_all_equal(run(cut, total, *arrays, 2, 5), straight)
+def test_loop_can_be_split_anywhere(random_examples: data.Examples) -> None:
+    arrays = (*arrays_of(random_examples), jnp.arange(7)[None])
+    run = compile.compiled_loops(True, MESH, 1).train_steps
+    straight = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 7)
+    split, total, first = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 2)
+    # The sum of the metrics too: it goes in and comes out, so that even its rounding is the same.
+    chex.assert_trees_all_equal(run(split, total, *arrays, 2, 5)[:2], straight[:2])
+    chex.assert_trees_all_equal(first, straight[2])
 
 
-def test_batches_that_are_brought_are_trained_on_as_those_in_memory(
-    random_split: data.Examples,
+def test_streamed_batches_train_like_examples_in_memory(
+    random_examples: data.Examples,
 ) -> None:
-    # Three batches of 3, 3 and 1 of 7 examples, in a piece for four, the rest of it filled up.
-    order = np.asarray(train.epoch_permutation(5, 1, 7))
-    chosen = np.append(order, [-1] * 5).reshape(1, 4, 3)
-    image = np.where(chosen[..., None, None, None] < 0, 77, random_split.image[chosen])
-    label = np.where(chosen < 0, -1, random_split.label[chosen])
-    compiled = loops.compiled_loops(True, MESH, 3)
-    brought = compiled.train_batches(
-        one(state_with()), Metrics.empty(1), image.astype(np.uint8), label, 3
+    # 7 examples in three batches of 3, 3 and 1, in a chunk of four batches; the rest is padding.
+    permutation = np.asarray(train.epoch_permutation(5, 1, 7))
+    example = np.append(permutation, [-1] * 5).reshape(1, 4, 3)
+    image = np.where(example[..., None, None, None] < 0, 77, random_examples.image[example])
+    label = np.where(example < 0, -1, random_examples.label[example])
+    compiled = compile.compiled_loops(True, MESH, 3)
+    streamed = compiled.train_batches(
+        add_model_axis(state_with()), Metrics.empty(1), image.astype(np.uint8), label, 3
     )
     in_memory = compiled.train_steps(
-        one(state_with()), Metrics.empty(1), *arrays_of(random_split), order[None], 0, 3
+        add_model_axis(state_with()),
+        Metrics.empty(1),
+        *arrays_of(random_examples),
+        permutation[None],
+        0,
+        3,
     )
-    chex.assert_trees_all_equal(brought, in_memory)
+    chex.assert_trees_all_equal(streamed, in_memory)
 
 
 class ConstantModel:
-    """Always answers class 0, with logits 1 and 0."""
+    """Predicts class 0 for every image, with the logits 1 and 0."""
 
     def apply(self, variables: Any, image: jax.Array) -> jax.Array:
         del variables
@@ -108,71 +119,74 @@ class ConstantModel:
 
 @pytest.mark.parametrize("num_examples", [1, 199, 200, 201, 400, 403])
 def test_evaluation_scores_every_example_once(num_examples: int) -> None:
-    # Labels 0 1 0 0 1 0 0 1 0 ...: those that are 0 are right and cost ln(1 + e) - 1, the others
-    # ln(1 + e). Around the batch size of 200 nothing may be dropped or counted twice, and what
-    # stands before and after in the array, with the label 1, must not be counted at all.
+    # Labels 0 1 0 0 1 0 0 1 0 ...: the zeros are right and cost ln(1 + e) - 1, the ones cost
+    # ln(1 + e). Around the batch size of 200 no example may be dropped or counted twice, and the
+    # examples before and after them in the array, with the label 1, must not be counted.
     label = np.arange(num_examples, dtype=np.int32) % 3 % 2
     assert loops.eval_batch_size(MESH) == 200
     padded = np.pad(label, (7, 2000 - num_examples), constant_values=1)
-    state = one(state_with()).replace(model=ConstantModel())
+    state = add_model_axis(state_with()).replace(model=ConstantModel())
     image = jnp.zeros((len(padded), 1, 1, 1), jnp.uint8)
-    compiled = loops.compiled_loops(True, MESH, 128)
+    compiled = compile.compiled_loops(True, MESH, 128)
     arrays = (image, jnp.asarray(padded))
     empty = EvalMetrics.empty(1, 1)
-    found = compiled.evaluate(state, empty, *arrays, 7, 7 + num_examples)
+    metrics = compiled.evaluate(state, empty, *arrays, 7, 7 + num_examples)
     right = int((label == 0).sum())
-    assert only(found.models).compute() == {
+    assert drop_model_axis(metrics.models).compute() == {
         "count": num_examples,
         "accuracy": right / num_examples,
         "loss": pytest.approx(np.log(1 + np.e) - right / num_examples, rel=1e-5),
     }
-    assert found.ensembles is None
-    if num_examples > 200:  # In two calls, the first of which ends with a batch.
+    assert metrics.ensembles is None
+    if num_examples > 200:  # In two calls; the first one ends with a full batch.
         total = compiled.evaluate(state, empty, *arrays, 7, 207)
         again = compiled.evaluate(state, total, *arrays, 207, 7 + num_examples)
-        chex.assert_trees_all_equal(again, found)
+        chex.assert_trees_all_equal(again, metrics)
     batches = -(-num_examples // 200)
-    brought = np.pad(label, (0, 600 - num_examples), constant_values=-1).reshape(3, 200)
+    streamed = np.pad(label, (0, 600 - num_examples), constant_values=-1).reshape(3, 200)
     pixels = np.zeros((3, 200, 1, 1, 1), np.uint8)
     chex.assert_trees_all_equal(
-        compiled.evaluate_batches(state, empty, pixels, brought, batches), found
+        compiled.evaluate_batches(state, empty, pixels, streamed, batches), metrics
     )
 
 
 class BiasedModel:
-    """Two classes, whose probabilities are the same for every image."""
+    """Gives every image the same probabilities of two classes; its parameter is the first."""
 
     def apply(self, variables: Any, image: jax.Array) -> jax.Array:
-        share = variables["params"]
-        return jnp.tile(jnp.log(jnp.stack([share, 1 - share])), (len(image), 1))
+        probability = variables["params"]
+        logits = jnp.log(jnp.stack([probability, 1 - probability]))
+        return jnp.tile(logits, (len(image), 1))
 
 
-def test_an_ensemble_is_the_mean_of_probabilities() -> None:
-    # Two ensembles of two networks, which give class 0 the probabilities 0.9 and 0.4, 0.2 and 0.4:
-    # the means are 0.65 and 0.3. Of five images one is of class 1, so of the networks
-    # 4, 1, 1 and 1 of 5 are right, of the ensembles 4 and 1.
+def test_ensemble_averages_probabilities() -> None:
+    # Two ensembles of two models, which give class 0 the probabilities 0.9 and 0.4, 0.2 and 0.4:
+    # the means are 0.65 and 0.3. Of five images one is of class 1, so the models are right for
+    # 4, 1, 1 and 1 of 5 images, the ensembles for 4 and 1.
     state = state_with().replace(
         params=jnp.asarray([0.9, 0.4, 0.2, 0.4]), model=BiasedModel(), opt_state=()
     )
     state = state.replace(step=jnp.zeros(4, jnp.int32))
     label = jnp.asarray([0, 0, 1, 0, 0], jnp.int32)
     image = jnp.zeros((5, 1, 1, 1), jnp.uint8)
-    found = loops.compiled_loops(True, MESH, 1).evaluate(
+    metrics = compile.compiled_loops(True, MESH, 1).evaluate(
         state, EvalMetrics.empty(4, 2), image, label, 0, 5
     )
-    assert [values["accuracy"] for values in found.models.compute_each()] == [0.8, 0.2, 0.2, 0.2]
-    ensembles = found.ensembles.compute_each()
+    assert [values["accuracy"] for values in metrics.models.compute_each()] == [0.8, 0.2, 0.2, 0.2]
+    ensembles = metrics.ensembles.compute_each()
     assert [values["accuracy"] for values in ensembles] == [0.8, 0.2]
-    for values, share in zip(ensembles, (0.65, 0.3), strict=True):
-        expected = -(4 * np.log(share) + np.log(1 - share)) / 5
+    for values, probability in zip(ensembles, (0.65, 0.3), strict=True):
+        expected = -(4 * np.log(probability) + np.log(1 - probability)) / 5
         assert values["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("deterministic", [True, False])
-def test_deterministic_asks_for_deterministic_kernels(
+def test_deterministic_requests_deterministic_kernels(
     deterministic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    monkeypatch.setattr(jax, "jit", lambda *_, **options: asked.append(options["compiler_options"]))
-    loops.compiled_loops.__wrapped__(deterministic, MESH, 1)
-    assert ["xla_gpu_deterministic_ops" in options for options in asked] == [deterministic] * 4
+    requested = []
+    monkeypatch.setattr(
+        jax, "jit", lambda *_, **options: requested.append(options["compiler_options"])
+    )
+    compile.compiled_loops.__wrapped__(deterministic, MESH, 1)
+    assert ["xla_gpu_deterministic_ops" in options for options in requested] == [deterministic] * 4

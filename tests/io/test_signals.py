@@ -7,37 +7,35 @@ import pytest
 from cnn_jax.errors import Stopped
 from cnn_jax.io import signals
 
-pytestmark = pytest.mark.durability
-
 
 @pytest.mark.parametrize("number", signals.STOP_SIGNALS)
-def test_a_request_is_held_until_it_is_answered(number: signal.Signals) -> None:
+def test_stop_request_is_deferred_until_the_code_checks_it(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with signals.defer_signals() as request:
-        request.raise_if_requested("nothing has come yet")
+        request.raise_if_requested("no signal yet")
         signal.raise_signal(number)
-        assert request.number == number  # And the work goes on to this line.
+        assert request.signal_number == number  # The signal did not interrupt the code.
         with pytest.raises(Stopped, match=f"stopped by {number.name}: after step 3") as stopped:
             request.raise_if_requested("after step 3")
-    assert stopped.value.number == number
+    assert stopped.value.signal_number == number
     assert signal.getsignal(number) is before
 
 
-def test_a_second_request_is_obeyed_at_once_but_not_an_echo_of_the_first() -> None:
+def test_second_stop_request_stops_at_once_unless_it_is_a_duplicate() -> None:
     now = 10.0
     with signals.defer_signals(lambda: now) as request:
         signal.raise_signal(signal.SIGINT)
         now = 10.9
         signal.raise_signal(signal.SIGTERM)
-        assert request.number == signal.SIGINT
+        assert request.signal_number == signal.SIGINT
         now = 11.0
-        with pytest.raises(Stopped, match="stopped by SIGTERM: a second time") as stopped:
+        with pytest.raises(Stopped, match="stopped by SIGTERM: second stop request") as stopped:
             signal.raise_signal(signal.SIGTERM)
-    assert stopped.value.number == signal.SIGTERM
+    assert stopped.value.signal_number == signal.SIGTERM
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    # As SIGHUP is under nohup, and SIGINT in a shell's background.
+def test_ignored_signals_stay_ignored() -> None:
+    # nohup ignores SIGHUP, and a shell ignores SIGINT in background jobs.
     def handler(number: int, frame: FrameType | None) -> None:
         raise AssertionError
 
@@ -48,22 +46,22 @@ def test_what_is_ignored_stays_ignored() -> None:
         assert signal.getsignal(signal.SIGTERM) is handler
         with signals.defer_signals() as request:
             signal.raise_signal(signal.SIGHUP)
-            assert request.number is None
+            assert request.signal_number is None
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
-        for number, old in before.items():
-            signal.signal(number, old)
+        for number, previous in before.items():
+            signal.signal(number, previous)
 
 
-def test_in_another_thread_nothing_is_held() -> None:
-    # Python would raise a ValueError there.
-    found: list[int | None] = []
+def test_defer_signals_does_nothing_outside_the_main_thread() -> None:
+    # In other threads, `signal.signal` raises a ValueError.
+    requests: list[int | None] = []
 
-    def work() -> None:
+    def read_request() -> None:
         with signals.defer_signals() as request:
-            found.append(request.number)
+            requests.append(request.signal_number)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=read_request)
     thread.start()
     thread.join()
-    assert found == [None]
+    assert requests == [None]

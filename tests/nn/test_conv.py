@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from cnn_jax.nn import conv
 from cnn_jax.nn.shapes import output_size, padding_amounts
+from tests.support.hostile import fraction_of_examples
 
 
-def convolve_by_hand(image: np.ndarray, kernel: np.ndarray, strides: int, padding: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    """One output value at a time, as the formula in the docstring says."""
+def convolve_naively(image: np.ndarray, kernel: np.ndarray, strides: int, padding: str):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """Computes the formula of `conv.convolve` for one output position at a time, in float64."""
     size, _, _, filters = kernel.shape
     pads = padding_amounts(padding, size)
     padded = np.pad(image.astype(np.float64), ((0, 0), pads, pads, (0, 0)))
@@ -26,7 +27,7 @@ def convolve_by_hand(image: np.ndarray, kernel: np.ndarray, strides: int, paddin
     return result
 
 
-@settings(max_examples=15, deadline=None, derandomize=True)  # Each new shape is compiled.
+@settings(max_examples=fraction_of_examples(20))  # Each example compiles a new shape.
 @given(
     st.integers(4, 7),
     st.integers(4, 7),
@@ -35,7 +36,7 @@ def convolve_by_hand(image: np.ndarray, kernel: np.ndarray, strides: int, paddin
     st.integers(1, 3),
     st.sampled_from(["VALID", "SAME", "FULL"]),
 )
-def test_convolution_is_the_sum_of_its_formula(
+def test_convolution_equals_its_formula(
     height: int, width: int, channels: int, kernel_size: int, strides: int, padding: str
 ) -> None:
     generator = np.random.default_rng(0)
@@ -44,28 +45,29 @@ def test_convolution_is_the_sum_of_its_formula(
     result = conv.convolve(
         jnp.asarray(image), jnp.asarray(kernel), strides=strides, padding=padding
     )
-    # At most 4 * 4 * 3 products of size ~1 each: 48 roundings of 6e-8 stay below 1e-5.
+    # A sum of at most 4 * 4 * 3 = 48 products of magnitude 1: 48 rounding errors of 6e-8 are less
+    # than 1e-5.
     np.testing.assert_allclose(
-        result, convolve_by_hand(image, kernel, strides, padding), rtol=0, atol=1e-5
+        result, convolve_naively(image, kernel, strides, padding), rtol=0, atol=1e-5
     )
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME", "FULL"])
 @pytest.mark.parametrize("strides", [1, 2])
-def test_convolution_and_its_gradients_are_those_of_xla(padding: str, strides: int) -> None:
+def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides: int) -> None:
     generator = np.random.default_rng(0)
     image = jnp.asarray(generator.normal(size=(2, 7, 6, 3)), jnp.float32)
     kernel = jnp.asarray(generator.normal(size=(3, 3, 3, 4)), jnp.float32)
-    ours = functools.partial(conv.convolve, strides=strides, padding=padding)
-    xla = functools.partial(conv.convolve_by_xla, strides=strides, padding=padding)
-    expected, expected_gradients = jax.vjp(xla, image, kernel)
-    result, gradients = jax.vjp(ours, image, kernel)
+    by_products = functools.partial(conv.convolve, strides=strides, padding=padding)
+    by_xla = functools.partial(conv.convolve_by_xla, strides=strides, padding=padding)
+    expected, expected_gradients = jax.vjp(by_xla, image, kernel)
+    result, gradients = jax.vjp(by_products, image, kernel)
     weights = jnp.asarray(generator.normal(size=expected.shape), jnp.float32)
     chex.assert_trees_all_close(result, expected, atol=1e-5)
     chex.assert_trees_all_close(gradients(weights), expected_gradients(weights), atol=3e-5)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)  # Each new shape is compiled.
+@settings(max_examples=fraction_of_examples(30))  # Each example compiles a new shape.
 @given(
     st.integers(5, 8),
     st.integers(5, 8),
@@ -76,12 +78,12 @@ def test_convolution_and_its_gradients_are_those_of_xla(padding: str, strides: i
     st.sampled_from(sorted(conv.ACTIVATIONS)),
     st.sampled_from(["max", "avg", "none"]),
 )
-@example(8, 8, 1, 3, 1, "SAME", "relu", "max")  # The reference's own two kinds of stage.
+@example(8, 8, 1, 3, 1, "SAME", "relu", "max")  # The two stages of the reference model.
 @example(8, 8, 2, 3, 1, "SAME", "relu", "max")
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
 @example(6, 7, 2, 3, 1, "FULL", "relu", "max")
 @example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")
-def test_every_stage_agrees_with_the_plain_form(
+def test_conv_stage_equals_convolution_activation_and_pooling(
     height: int,
     width: int,
     channels: int,
@@ -89,7 +91,7 @@ def test_every_stage_agrees_with_the_plain_form(
     strides: int,
     padding: str,
     activation: str,
-    kind_of_pool: str,
+    pool_kind: str,
 ) -> None:
     generator = np.random.default_rng(0)
     shapes = ((3, height, width, channels), (kernel_size, kernel_size, channels, 4), (4,))
@@ -101,29 +103,29 @@ def test_every_stage_agrees_with_the_plain_form(
             strides=strides,
             padding=padding,
             activation=activation,
-            kind_of_pool=kind_of_pool,
+            pool_kind=pool_kind,
         )
 
-    def plain(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    def reference(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         convolution = conv.convolve_by_xla(image, kernel, strides=strides, padding=padding)
         activated = conv.ACTIVATIONS[activation](convolution + bias[None, None, None])
-        return conv.pool(activated, kind_of_pool)
+        return conv.pool(activated, pool_kind)
 
     @jax.jit
-    def both(*arguments: jax.Array) -> tuple[jax.Array, ...]:
-        expected, expected_gradients = jax.vjp(plain, *arguments)
+    def evaluate_both(*arguments: jax.Array) -> tuple[jax.Array, ...]:
+        expected, expected_gradients = jax.vjp(reference, *arguments)
         result, gradients = jax.vjp(stage, *arguments)
         weights = jnp.cos(jnp.arange(expected.size)).reshape(expected.shape)
         return result, expected, gradients(weights), expected_gradients(weights)
 
-    result, expected, gradients, expected_gradients = both(*arguments)
-    # Sums of at most 200 products of size 1, in another order: 200 roundings of 6e-8.
+    result, expected, gradients, expected_gradients = evaluate_both(*arguments)
+    # Sums of at most 200 products of magnitude 1, in another order: 200 rounding errors of 6e-8.
     chex.assert_trees_all_close(result, expected, atol=1.2e-5, rtol=0)
     chex.assert_trees_all_close(gradients, expected_gradients, atol=1.2e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("platform", "is_used"), [("cpu", False), ("cuda", True), ("tpu", True)])
-def test_accelerators_get_the_convolution_of_xla(platform: str, is_used: bool) -> None:
+@pytest.mark.parametrize(("platform", "uses_xla"), [("cpu", False), ("cuda", True), ("tpu", True)])
+def test_accelerators_use_the_convolution_of_xla(platform: str, uses_xla: bool) -> None:
     def stage(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return conv.conv_stage(
             image,
@@ -132,51 +134,54 @@ def test_accelerators_get_the_convolution_of_xla(platform: str, is_used: bool) -
             strides=1,
             padding="SAME",
             activation="relu",
-            kind_of_pool="max",
+            pool_kind="max",
         )
 
     shapes = ((2, 6, 6, 1), (3, 3, 1, 4), (4,))
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    # Lowering needs no accelerator.
+    # Lowering for a platform does not require its hardware.
     exported = jax.export.export(jax.jit(stage), platforms=[platform])(*arguments)
-    assert ("stablehlo.convolution" in exported.mlir_module()) == is_used
+    assert ("stablehlo.convolution" in exported.mlir_module()) == uses_xla
 
 
-def map_of(values: list[list[float]]) -> jax.Array:
+def feature_map_of(values: list[list[float]]) -> jax.Array:
+    """Returns the rows of one channel as a feature map, float32 [1, H, W, 1]."""
     return jnp.asarray(values, jnp.float32)[None, :, :, None]
 
 
 def test_max_pooling_takes_the_largest_of_each_window() -> None:
-    pooled = conv.pool(map_of([[1, 2, 5, 6], [3, 4, 7, 8], [9, 8, 1, 0], [7, 6, 0, 1]]), "max")
-    chex.assert_trees_all_equal(pooled, map_of([[4, 8], [9, 1]]))
+    pooled = conv.pool(
+        feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8], [9, 8, 1, 0], [7, 6, 0, 1]]), "max"
+    )
+    chex.assert_trees_all_equal(pooled, feature_map_of([[4, 8], [9, 1]]))
 
 
 def test_average_pooling_takes_the_mean_of_each_window() -> None:
-    pooled = conv.pool(map_of([[1, 2, 5, 6], [3, 4, 7, 8]]), "avg")
-    chex.assert_trees_all_equal(pooled, map_of([[2.5, 6.5]]))
+    pooled = conv.pool(feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8]]), "avg")
+    chex.assert_trees_all_equal(pooled, feature_map_of([[2.5, 6.5]]))
 
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_an_odd_last_row_and_column_are_dropped(kind: str) -> None:
-    feature_map = map_of([[1, 1, 9], [1, 1, 9], [9, 9, 9]])
-    chex.assert_trees_all_equal(conv.pool(feature_map, kind), map_of([[1]]))
+    feature_map = feature_map_of([[1, 1, 9], [1, 1, 9], [9, 9, 9]])
+    chex.assert_trees_all_equal(conv.pool(feature_map, kind), feature_map_of([[1]]))
 
 
-def test_no_pooling_returns_the_map() -> None:
-    feature_map = map_of([[1, 2, 3]])
+def test_pooling_of_kind_none_returns_its_input() -> None:
+    feature_map = feature_map_of([[1, 2, 3]])
     assert conv.pool(feature_map, "none") is feature_map
 
 
-def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
-    # Left window: all equal. Right window: the two lower ones.
-    feature_map = map_of([[1, 1, 0, 0], [1, 1, 2, 2]])
+def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
+    # In the left window all four values are equal, in the right one the two of the lower row.
+    feature_map = feature_map_of([[1, 1, 0, 0], [1, 1, 2, 2]])
     gradient = jax.grad(lambda x: conv.pool(x, "max").sum())(feature_map)
-    chex.assert_trees_all_equal(gradient, map_of([[1, 0, 0, 0], [0, 0, 1, 0]]))
+    chex.assert_trees_all_equal(gradient, feature_map_of([[1, 0, 0, 0], [0, 0, 1, 0]]))
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_a_nan_is_not_lost_in_pooling(place: int) -> None:
-    feature_map = jnp.zeros((1, 2, 2, 1)).at[0, place // 2, place % 2, 0].set(jnp.nan)
+@pytest.mark.parametrize("pixel", range(4))
+def test_nan_propagates_through_max_pooling(pixel: int) -> None:
+    feature_map = jnp.zeros((1, 2, 2, 1)).at[0, pixel // 2, pixel % 2, 0].set(jnp.nan)
     assert jnp.isnan(conv.pool(feature_map, "max")).all()
 
 
@@ -188,6 +193,6 @@ def test_a_nan_is_not_lost_in_pooling(place: int) -> None:
         ("sigmoid", 1 / (1 + np.exp(2.0)), 1 / (1 + np.exp(-3.0))),
     ],
 )
-def test_activations(name: str, at_minus_2: float, at_3: float) -> None:
+def test_activations_at_known_values(name: str, at_minus_2: float, at_3: float) -> None:
     values = conv.ACTIVATIONS[name](jnp.asarray([-2.0, 3.0]))
     np.testing.assert_allclose(values, [at_minus_2, at_3], rtol=1e-6)

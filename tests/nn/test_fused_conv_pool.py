@@ -6,8 +6,8 @@ import pytest
 from cnn_jax.nn.fused_conv_pool import fused_conv_pool
 
 
-def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
-    # A kernel of one pixel and one weight: the convolution is the image.
+def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
+    # With a 1x1 kernel of weight 1, the convolution returns the image.
     image = jnp.asarray([[1.0, 1, 0, 0], [1, 1, 2, 2]])[None, :, :, None]
 
     def total(image: jax.Array) -> jax.Array:
@@ -19,8 +19,8 @@ def test_the_gradient_of_equals_goes_to_the_first_of_them() -> None:
     chex.assert_trees_all_equal(jax.grad(total)(image), expected)
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_a_nan_is_not_lost(place: int) -> None:
-    image = jnp.zeros((1, 2, 2, 1)).at[0, place // 2, place % 2, 0].set(jnp.nan)
+@pytest.mark.parametrize("pixel", range(4))
+def test_nan_propagates_to_the_output(pixel: int) -> None:
+    image = jnp.zeros((1, 2, 2, 1)).at[0, pixel // 2, pixel % 2, 0].set(jnp.nan)
     result = fused_conv_pool(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu)
     assert jnp.isnan(result).all()

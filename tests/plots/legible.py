@@ -1,4 +1,4 @@
-"""Whether a picture's words can be read: none is cut off, none lies on another."""
+"""Checks that the texts of a figure can be read: none is cut off, none overlaps another."""
 
 from itertools import combinations
 from typing import Any
@@ -8,20 +8,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-_TOLERANCE = 1.0  # Pixels; a text's box has some air around the letters.
+_TOLERANCE = 1.0  # Pixels; a text's box has a margin around the letters.
 
 
 def assert_legible(figure: Figure) -> None:
-    """Draws the figure, and looks at every text that was really drawn."""
+    """Draws a figure, and checks every text that is drawn.
+
+    Raises:
+      AssertionError: when a text is cut off, or overlaps another.
+    """
     drawn: list[Text] = []
     draw: Any = Text.draw
 
-    def note(text: Text, *args: Any, **kwargs: Any) -> None:
+    def record_and_draw(text: Text, *args: Any, **kwargs: Any) -> None:
         drawn.append(text)
         draw(text, *args, **kwargs)
 
     canvas: Any = FigureCanvasAgg(figure)
-    with mock.patch.object(Text, "draw", note):
+    with mock.patch.object(Text, "draw", record_and_draw):
         canvas.draw()
     boxes = [
         (text.get_text(), text.get_window_extent(canvas.get_renderer()).padded(-_TOLERANCE))
@@ -29,9 +33,9 @@ def assert_legible(figure: Figure) -> None:
         if text.get_text() and text.get_visible()
     ]
     assert boxes
-    for words, box in boxes:
-        across, up = figure.bbox.size
-        inside = 0 <= box.x0 <= box.x1 <= across and 0 <= box.y0 <= box.y1 <= up
-        assert inside, f"{words!r} is cut off: {box}"
-    for (words, box), (others, other) in combinations(boxes, 2):
-        assert not box.overlaps(other), f"{words!r} lies on {others!r}"
+    width, height = figure.bbox.size
+    for content, box in boxes:
+        is_inside = 0 <= box.x0 <= box.x1 <= width and 0 <= box.y0 <= box.y1 <= height
+        assert is_inside, f"{content!r} is cut off: {box}"
+    for (content, box), (other_content, other_box) in combinations(boxes, 2):
+        assert not box.overlaps(other_box), f"{content!r} overlaps {other_content!r}"

@@ -1,16 +1,20 @@
-"""What somebody may have written into a file."""
+"""Hypothesis strategies and settings for files with damaged or invalid content."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-# The same examples in every run. Fixtures are folders that each example writes over.
+# The profile in `conftest.py` sets the number of examples. Each example overwrites the files of the
+# one before it, so it may share their folder, a fixture.
 hostile = settings(
-    max_examples=300,
-    derandomize=True,
-    deadline=2000,  # Milliseconds: what takes longer hangs.
-    database=None,
+    deadline=2000,  # Milliseconds; a longer run counts as a hang.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+def fraction_of_examples(divisor: int) -> int:
+    """Returns the profile's number of examples divided by `divisor`, for slow properties."""
+    return max(1, settings().max_examples // divisor)
+
 
 JSON = st.recursive(
     st.none()
@@ -26,23 +30,26 @@ JSON = st.recursive(
 )
 
 
-def spoilt(whole: bytes) -> st.SearchStrategy[bytes]:
-    """A file with some of its bytes changed, cut off, left out or followed by others."""
-    places = st.integers(0, len(whole))
+def damaged_bytes(intact: bytes) -> st.SearchStrategy[bytes]:
+    """Returns a strategy for `intact` with bytes changed, truncated, removed or appended.
+
+    Some of its examples equal `intact`.
+    """
+    offsets = st.integers(0, len(intact))
 
     def change(
-        places_and_bytes: list[tuple[int, int]], start: int, stop: int, more: bytes
+        offsets_and_bytes: list[tuple[int, int]], start: int, stop: int, suffix: bytes
     ) -> bytes:
-        content = bytearray(whole)
-        for place, value in places_and_bytes:
-            content[place % len(content)] = value
+        content = bytearray(intact)
+        for offset, value in offsets_and_bytes:
+            content[offset % len(content)] = value
         del content[min(start, stop) : max(start, stop)]
-        return bytes(content) + more
+        return bytes(content) + suffix
 
-    few = st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)
+    changed = st.lists(st.tuples(offsets, st.integers(0, 255)), max_size=4)
     return st.one_of(
-        st.builds(change, few, places, st.just(len(whole)), st.just(b"")),
-        st.builds(change, few, places, places, st.binary(max_size=4)),
-        st.builds(change, few, st.just(0), st.just(0), st.binary(max_size=40)),
+        st.builds(change, changed, offsets, st.just(len(intact)), st.just(b"")),
+        st.builds(change, changed, offsets, offsets, st.binary(max_size=4)),
+        st.builds(change, changed, st.just(0), st.just(0), st.binary(max_size=40)),
         st.binary(max_size=100),
     )

@@ -1,18 +1,35 @@
-"""A run that takes seconds."""
+"""A training run that takes seconds."""
 
+import contextlib
+import dataclasses
 import io
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from cnn_jax import experiment
+from cnn_jax import data, experiment
+from cnn_jax.engine import compile
+from cnn_jax.engine.compile import ChunkSizes, Programs
 from cnn_jax.reporting.result import Result
+from cnn_jax.training import session
+
+_compile_programs = compile.compile_programs
+_compiled: dict[tuple[Any, ...], Programs] = {}
 
 
 def small_config(**changes: Any) -> ConfigDict:
-    """Two epochs of 70 digits in batches of 16: 5 steps each, the last of 6 images."""
+    """Returns a config that trains two epochs on 70 digits.
+
+    An epoch has 5 steps: 4 batches of 16 images, and the last batch of 6.
+
+    Args:
+      changes: other values, by dotted key, as in `**{"model.pool": "avg"}`.
+    """
     config: ConfigDict = import_module("configs.mnist").get_config()
     config.update_from_flattened_dict(
         {
@@ -31,7 +48,34 @@ def small_config(**changes: Any) -> ConfigDict:
 
 
 def run(workdir: Path | None, *, err: Any = None, **changes: Any) -> Result:
-    """Runs it, with changes, without a console."""
+    """Trains with `small_config`, without console output.
+
+    A hundred tests call this, most of them with the same programs, so each program is compiled only
+    once per process. `test_experiment.py` also runs the real compilation.
+
+    Args:
+      workdir: folder of the run; None: no checkpoints and results are written.
+      err: stream for warnings.
+      changes: other config values, as for `small_config`.
+    """
     folder = str(workdir) if workdir else None
     config = small_config(**changes)
-    return experiment.run(config, folder, out=io.StringIO(), err=err or io.StringIO())
+    with contextlib.ExitStack() as stack:
+        if vars(session)["compile_programs"] is _compile_programs:  # Not patched by a test.
+            stack.enter_context(mock.patch.object(session, "compile_programs", _compile_once))
+        return experiment.run(config, folder, out=io.StringIO(), err=err or io.StringIO())
+
+
+def _compile_once(
+    config: ConfigDict,
+    info: data.Info,
+    mesh: Mesh,
+    chunk: ChunkSizes | None,
+    clock: Callable[[], float],
+) -> Programs:
+    """Caches the programs of `compile_programs`, which depend only on its arguments."""
+    started = clock()
+    key = (config.to_json(sort_keys=True), info, mesh, chunk)
+    if key not in _compiled:
+        _compiled[key] = _compile_programs(config, info, mesh, chunk, clock)
+    return dataclasses.replace(_compiled[key], seconds=clock() - started)

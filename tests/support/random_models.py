@@ -1,4 +1,4 @@
-"""Networks of every kind with random parameters, for what must work with any of them."""
+"""Models with random parameters and every option, for tests of what must work with any model."""
 
 import dataclasses
 import math
@@ -13,8 +13,8 @@ import numpy as np
 from cnn_jax.evaluation.trained import TrainedModel
 from tests.support.small import small_config
 
-# Each option of the model at least twice, beside different others; the images are not square.
-CHOICES: list[dict[str, Any]] = [
+# Each option occurs at least twice, combined with different others; the images are not square.
+MODEL_OPTIONS: list[dict[str, Any]] = [
     {},
     {"kernel_size": 2, "activation": "leaky_relu", "pool": "avg"},
     {"kernel_size": 4, "strides": 2, "pool": "none", "features": (3, 2, 4)},
@@ -29,24 +29,24 @@ CHOICES: list[dict[str, Any]] = [
 ]
 
 
-def random_network(
+def random_model(
     image_shape: tuple[int, int, int] = (17, 14, 3),
     class_names: Sequence[str] = ("cat", "dog", "cow", "hen", "pig"),
     scale: float = 1.0,
     **model: Any,
 ) -> TrainedModel:
-    """A network of whose parameters none is zero, and with values that stay near 1.
+    """Returns a model whose parameters are all nonzero, and whose feature maps stay near 1.
 
     Args:
       image_shape: (height, width, channels).
-      class_names: what each logit stands for.
-      scale: of the parameters.
-      model: fields of `config.model` that are not the reference's.
+      class_names: name of each class, in the order of the logits.
+      scale: factor of the standard deviation of the parameters.
+      model: fields of `config.model` that differ from the reference config.
     """
     config = small_config(**{f"model.{name}": value for name, value in model.items()})
-    network = TrainedModel(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
+    trained = TrainedModel(Path("nowhere"), 0, config, image_shape, tuple(class_names), None)
     image = jnp.zeros((1, *image_shape))
-    shapes = jax.eval_shape(network.model.init, jax.random.key(0), image)["params"]
+    shapes = jax.eval_shape(trained.model.init, jax.random.key(0), image)["params"]
     generator = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> Any:
@@ -54,9 +54,9 @@ def random_network(
         return generator.normal(0, stddev, leaf.shape).astype(np.float32)
 
     params = jax.tree.map(draw, shapes)
-    return dataclasses.replace(network, params=params)
+    return dataclasses.replace(trained, params=params)
 
 
-def random_images(network: TrainedModel, batch: int) -> Any:
-    """uint8 [batch, H, W, C], always the same."""
-    return np.random.default_rng(1).integers(0, 256, (batch, *network.image_shape), np.uint8)
+def random_images(trained: TrainedModel, batch_size: int) -> Any:
+    """Returns the images of a fixed seed, uint8 [batch_size, H, W, C]."""
+    return np.random.default_rng(1).integers(0, 256, (batch_size, *trained.image_shape), np.uint8)
