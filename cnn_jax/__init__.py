@@ -14,10 +14,10 @@ if TYPE_CHECKING:  # The same names, for type checkers.
     from cnn_jax.evaluation.interpret import saliency as saliency
     from cnn_jax.evaluation.trained import TrainedModel as TrainedModel
     from cnn_jax.evaluation.trained import load as load
-    from cnn_jax.experiment import Result as Result
     from cnn_jax.experiment import run as run
     from cnn_jax.model import ConvNet as ConvNet
     from cnn_jax.preprocessing.photo import read_picture as read_picture
+    from cnn_jax.reporting.result import Result as Result
     from cnn_jax.train import create_train_state as create_train_state
     from cnn_jax.train import epoch_permutation as epoch_permutation
     from cnn_jax.train import eval_step as eval_step
@@ -28,7 +28,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "ConvNet": "model",
-    "Result": "experiment",
+    "Result": "reporting.result",
     "Stopped": "errors",
     "TrainedModel": "evaluation.trained",
     "UserError": "errors",

@@ -1,4 +1,4 @@
-"""The story of one training run, from its config to its result."""
+"""One training run, from its config to its result."""
 
 import contextlib
 import json
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
     from cnn_jax.checkpoint.restore import Checkpoint
 
-__all__ = ["Result", "run"]
-
 _TEST_CHUNK = 10_000  # Test examples read at once, since a stream's may exceed memory.
 
 
@@ -51,7 +49,8 @@ def run(
     """Trains, prints the lines of the reference program, and scores the test set once, at the end.
 
     With a workdir it resumes from the newest checkpoint there, and ends with the same bits as an
-    uninterrupted run. A finished run is evaluated again, and its files are not changed.
+    uninterrupted run. A finished run is evaluated again (with several processes its saved accuracy
+    is printed), and its files are not changed.
 
     Args:
       config: config such as `configs/mnist.py` returns; checked before anything else.
@@ -63,10 +62,13 @@ def run(
       err: where warnings and the progress bar are printed; default: standard error.
       clock: returns the time in seconds.
 
+    Returns:
+      The result, which is also in `result.json` if there is a workdir.
+
     Raises:
       UserError: for an invalid config, missing data, a workdir that cannot be used, or a loss that
         is not finite.
-      Stopped: after SIGINT, SIGTERM or SIGHUP, when the state is saved.
+      Stopped: after SIGINT, SIGTERM or SIGHUP, once the state is saved, if there is a workdir.
     """
     started = clock()
     cluster = cluster or Cluster()
@@ -120,11 +122,11 @@ def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | N
         logger.log_test_accuracy(result.test_accuracy)
         return result
     test = data.load_test(**config.dataset)
-    scores = score_test(config, info, mesh, state.params, test)
+    metrics = score_test(config, info, mesh, state.params, test)
     if sweep.count_models(config) > 1:
-        for line in sweep_summary.format_summaries(sweep_summary.summarize(config, scores)):
+        for line in sweep_summary.format_summaries(sweep_summary.summarize(config, metrics)):
             logger.line(line)
-    logger.log_test_accuracy(mean_of_finite(scores.models.compute_each(), "accuracy"))
+    logger.log_test_accuracy(mean_of_finite(metrics.models.compute_each(), "accuracy"))
     return result
 
 
@@ -170,7 +172,7 @@ def _train(
         if session.workdir:
             _draw(session, session.workdir, examples, result)
             result.write(session.workdir)
-        request.raise_if_requested("when the run was finished")
+        request.raise_if_requested("after the last step; the run is finished")
     return result
 
 
@@ -189,10 +191,10 @@ def _draw(session: Session, workdir: Workdir, examples: data.RandomAccess, resul
     trained = TrainedModel(
         workdir.path, result.steps, config, info.image_shape, info.class_names, result.params
     )
-    rows = np.arange(info.num_train, info.num_train + info.num_test)
+    indices = np.arange(info.num_train, info.num_train + info.num_test)
     probabilities, labels = [], []
-    for start in range(0, len(rows), _TEST_CHUNK):
-        test = examples.read(rows[start : start + _TEST_CHUNK])
+    for start in range(0, len(indices), _TEST_CHUNK):
+        test = examples.read(indices[start : start + _TEST_CHUNK])
         probabilities.append(trained.probabilities(test.image))
         labels.append(test.label)
     report = ClassificationReport(np.concatenate(probabilities), np.concatenate(labels))

@@ -6,7 +6,7 @@ Arithmetic only: no file, clock, log or config is read after `create_train_state
 
 import functools
 from collections.abc import Mapping
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 import flax.struct
 import jax
@@ -21,7 +21,7 @@ from cnn_jax.nn.metrics import Metrics
 from cnn_jax.nn.optimizer import make_optimizer, set_hyperparameters
 
 
-class Batch(TypedDict, total=False):
+class Batch(TypedDict):
     """A batch: `image` uint8 [B, H, W, C], `label` int32 [B], optionally `mask` bool [B].
 
     When several devices share a batch, [B] is [devices, examples per device].
@@ -29,7 +29,7 @@ class Batch(TypedDict, total=False):
 
     image: Array
     label: Array
-    mask: Array
+    mask: NotRequired[Array]
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -72,8 +72,17 @@ def create_train_state(
 
     Returns:
       The state before the first step.
+
+    Raises:
+      ValueError: when the config has several values of a field that `hyperparameters` lacks.
     """
     swept = dict(hyperparameters or {})
+    for name in SWEEPABLE:
+        if name not in swept and isinstance(config[name], tuple | list):
+            raise ValueError(
+                f"{name}={config[name]} is invalid for a single model: it must be one value. Pass "
+                f"this model's value as hyperparameters={{{name!r}: ...}}."
+            )
     model = ConvNet(num_classes=num_classes, **config.model)
     # Jitted, so that XLA removes the forward pass of `init`.
     params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.model import ConvNet
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.nn.optimizer import learning_rate_schedule
+from cnn_jax.nn.optimizer import learning_rate_schedule, make_optimizer
 from cnn_jax.train import TrainState
 from tests.support import numpy_reference
 
@@ -116,14 +116,14 @@ def test_epoch_is_its_steps_and_counts_every_example_once(random_examples: data.
     # 7 examples in batches of 3, 3 and 1: the last one is padded and masked in the loop.
     permutation = train.epoch_permutation(5, 1, 7)
     rows = np.asarray(permutation).tolist()
-    state, total = state_with(), Metrics.empty()
+    state, total = state_with(**{"model.features": (2,)}), Metrics.empty()
     for start in (0, 3, 6):
         state, metrics = train.train_step(
             state, batch_of(random_examples, *rows[start : start + 3])
         )
         total = total.merge(metrics)
     looped, metrics = train.train_epoch(
-        state_with(),
+        state_with(**{"model.features": (2,)}),
         jnp.asarray(random_examples.image),
         jnp.asarray(random_examples.label),
         permutation,
@@ -204,6 +204,21 @@ def test_schedules() -> None:
     assert int(np.argmax(rates)) == 30
     assert rates[30] == pytest.approx(0.1)
     assert rates[100] == pytest.approx(0.1 / 25 / 1e4, rel=1e-2)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="'rmsprop' is invalid: it must be sgd, nesterov, adam or"):
+        make_optimizer("rmsprop", "constant", 10, 0.1, 0.0, 0.0)
+    with pytest.raises(ValueError, match="'step' is invalid: it must be constant, cosine or one_c"):
+        learning_rate_schedule("step", 0.1, 10)
+
+
+def test_state_of_a_swept_config_requires_the_value_of_its_model() -> None:
+    config = config_with(learning_rate=(0.1, 0.2))
+    with pytest.raises(
+        ValueError, match=r"learning_rate=\(0.1, 0.2\) is invalid for a single model"
+    ):
+        train.create_train_state(config, jax.random.key(1))
 
 
 @pytest.mark.parametrize("name", ["constant", "cosine", "one_cycle"])

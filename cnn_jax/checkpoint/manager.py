@@ -148,8 +148,11 @@ class Checkpoints:
                     shutil.rmtree(damaged)
 
     def _translate_write_errors(self) -> contextlib.AbstractContextManager[None]:
+        step = self._step_being_written
         return translate_errors(
-            f"cannot write checkpoint {self._step_being_written} of {self.folder}",
+            f"cannot close {self.folder}"
+            if step is None
+            else f"cannot write checkpoint {step} of {self.folder}",
             "--workdir must be a writable folder on a disk with free space. Free space or change "
             "permissions, and start again: earlier checkpoints are intact, and the run resumes "
             "from the newest.",
@@ -165,8 +168,8 @@ class Checkpoints:
           The checkpoint, or None when the folder has no checkpoint at all.
 
         Raises:
-          UserError: when all checkpoints are damaged, or one was saved by another program or by
-            another version of cnn_jax, or cannot be read at the moment.
+          UserError: when no checkpoint is intact, all were saved by another program, or one that is
+            read was saved by another version of cnn_jax or cannot be read at the moment.
         """
         for _ in range(_READ_ATTEMPTS):
             steps = self.steps()
@@ -233,7 +236,12 @@ class Checkpoints:
             version of cnn_jax, or cannot be read at the moment.
         """
         if step not in self.steps():
-            available = ", ".join(map(str, self.steps())) or "none"
+            available = ", ".join(map(str, self.steps()))
+            if not available:
+                raise UserError(
+                    f"{self.folder} has no checkpoint: --workdir must be that of a training run. "
+                    "Choose another --workdir."
+                )
             raise UserError(
                 f"{self.folder} has no checkpoint of step {step}: the step must be one of those "
                 f"saved ({available}). Use one of them, or leave --step out to use the newest."

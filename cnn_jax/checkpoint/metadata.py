@@ -30,7 +30,7 @@ class Progress:
     """Times of a run so far and the size of its metrics, including all parts before it resumed.
 
     Attributes:
-      training_seconds: time since the first step.
+      training_seconds: time of the loop over epochs, over all starts of the run.
       epoch_seconds: time of each epoch that has begun, training alone.
       eval_seconds: time of all evaluations.
       compile_seconds: time to compile the programs.

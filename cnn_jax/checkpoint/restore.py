@@ -17,6 +17,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.checkpoint import tree
 from cnn_jax.checkpoint.errors import is_transient, short_message
+from cnn_jax.checkpoint.tree import Arrays
 from cnn_jax.errors import UserError
 
 FORMAT = 2  # Raise it with each change after which older checkpoints cannot be resumed from.
@@ -45,7 +46,7 @@ class Checkpoint:
     """
 
     step: int
-    arrays: tree.Arrays
+    arrays: Arrays
     metadata: Mapping[str, Any]
 
     def first_difference(self, like: Any) -> str | None:
@@ -101,7 +102,7 @@ def restore_checkpoint(manager: ocp.CheckpointManager, folder: Path, step: int) 
 
 
 def _check_items(folder: Path, step: int) -> None:
-    """Checks that a checkpoint has metadata; `_read_verified` misses its arrays."""
+    """Checks that a checkpoint has metadata; `_read_verified` notices missing arrays."""
     if (folder / str(step) / "metadata").is_dir():
         return
     if (folder / str(step) / "record").is_dir():

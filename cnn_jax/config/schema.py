@@ -141,7 +141,7 @@ def check(config: ConfigDict) -> data.Info:
 
 
 def from_json(content: Any) -> ConfigDict:
-    """Returns the config that was saved as JSON, with its lists turned back into tuples.
+    """Returns the config that was saved as JSON, with `model.features` as a tuple again.
 
     Args:
       content: parsed JSON, normally an object with all keys of `FIELDS`.
@@ -244,8 +244,8 @@ def _check_num_models(config: ConfigDict) -> None:
         )
     if (count := sweep.count_models(config)) > MAX_MODELS:
         raise UserError(
-            f"num_models={config.num_models} is invalid: the run must train at most {MAX_MODELS} "
-            f"models, and trains {count}. Use fewer models."
+            f"the config makes {count} models: a run must train at most {MAX_MODELS}. Use fewer "
+            "seeds (num_models) or fewer swept values."
         )
 
 

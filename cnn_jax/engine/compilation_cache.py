@@ -22,7 +22,7 @@ from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 from cnn_jax.io import files
 
-MAX_PROGRAMS = 200  # About 10 MB. The first run adds six, a run of another config fewer.
+MAX_PROGRAMS = 200  # About 10 MB. A run adds a few.
 _PROGRAMS = "*-cache"  # JAX's names of entries.
 _PRIVATE = "of-one-process-"  # Prefix of the private folders.
 _STALE_SECONDS = 24 * 3600.0  # No compilation takes so long.

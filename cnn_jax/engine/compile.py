@@ -30,8 +30,8 @@ class ChunkSizes(NamedTuple):
     evaluate: int
 
 
-class Loops(NamedTuple):
-    """The loops of `loops`, jitted, with `mesh` and `batch_size` bound."""
+class JittedLoops(NamedTuple):
+    """The loops of `loops`, jitted, with `mesh` bound; `train_steps` also with `batch_size`."""
 
     train_steps: jax.stages.Wrapped
     train_batches: jax.stages.Wrapped
@@ -62,17 +62,17 @@ class Programs:
 
 
 def compiler_options(deterministic: bool) -> dict[str, bool | str]:
-    """Returns XLA's options for every program; `deterministic` as in `compiled_loops`."""
+    """Returns XLA's options for every program; `deterministic` as in `jitted_loops`."""
     options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
     if jax.__version_info__ < (0, 11):
-        # There the newer CPU library for products runs a small result, such as the gradient of a
-        # kernel, on one core only: a step takes a fifth longer. Its sums are faster than XLA's own.
+        # Before JAX 0.11 the newer CPU library for products runs a small result, such as a kernel's
+        # gradient, on one core only: a step takes a fifth longer. Its sums beat XLA's own.
         options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
     return options
 
 
 @functools.cache
-def compiled_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> Loops:
+def jitted_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> JittedLoops:
     """Returns the loops, which compile at their first call for given shapes.
 
     Args:
@@ -90,7 +90,7 @@ def compiled_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> Loops:
         bound = functools.wraps(loop)(functools.partial(loop, mesh=mesh, **static))
         return jax.jit(bound, out_shardings=out, donate_argnums=donated, compiler_options=options)
 
-    return Loops(
+    return JittedLoops(
         jit(loops.train_steps, train_result, 0, batch_size=batch_size),
         jit(loops.train_batches, train_result, 0),
         jit(loops.evaluate, everywhere),
@@ -116,7 +116,7 @@ def compile_programs(
       clock: returns the time in seconds.
     """
     started = clock()
-    jitted = compiled_loops(config.deterministic, mesh, config.batch_size)
+    jitted = jitted_loops(config.deterministic, mesh, config.batch_size)
     seeds, hyperparameters = sweep.seeds_and_hyperparameters(config)
     traced_init = _initial_state(config, info, mesh).trace(seeds, hyperparameters)
     state = _with_sharding(traced_init.out_info, sharding.sharded_by_model(mesh))
@@ -157,7 +157,7 @@ def compile_evaluate(
 
     Args:
       config: config checked by `schema.check`.
-      info: the examples that it will be called with.
+      info: description of the examples that it will be called with.
       mesh: from `sharding.make_mesh`.
       state: the state that it will be called with, or its shapes.
     """
@@ -172,7 +172,7 @@ def _lower_evaluate(
     chunk_sizes: ChunkSizes | None,
     state: train.TrainState,
 ) -> jax.stages.Lowered:
-    jitted = compiled_loops(config.deterministic, mesh, config.batch_size)
+    jitted = jitted_loops(config.deterministic, mesh, config.batch_size)
     num_models = sweep.count_models(config)
     empty = jax.eval_shape(lambda: loops.EvalMetrics.empty(num_models, config.num_models))
     total = _with_sharding(empty, sharding.replicated(mesh))
@@ -259,5 +259,5 @@ def batch_shapes(
     )
 
 
-def _with_sharding(shapes: Any, sharding: NamedSharding) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), shapes)
+def _with_sharding(shapes: Any, named: NamedSharding) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=named), shapes)

@@ -141,7 +141,7 @@ def train_batches(
     *,
     mesh: Mesh,
 ) -> _TrainResult:
-    """Takes the same steps on batches that were sent to the devices that need them.
+    """Takes `num_steps` training steps on the batches of a streamed chunk.
 
     Args:
       state: state of M models; donated.
@@ -236,7 +236,7 @@ def evaluate_batches(
     *,
     mesh: Mesh,
 ) -> EvalMetrics:
-    """Adds the metrics of batches that were sent to the devices that need them.
+    """Adds the metrics of the batches of a streamed chunk.
 
     Args:
       state: state of M models; its parameters are used as they are.

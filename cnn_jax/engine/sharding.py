@@ -42,7 +42,7 @@ def make_mesh(num_models: int) -> Mesh:
 
 
 def single_device_mesh() -> Mesh:
-    """Returns a mesh of this process's first device, for a trained model."""
+    """Returns a mesh of this process's first device, for shapes whose placement is irrelevant."""
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (MODEL, DATA))
 
 

@@ -1,1 +1,1 @@
-"""Everything that a process reads and writes on its host. No JAX."""
+"""Console, files, signals, workdir, package versions. No JAX."""

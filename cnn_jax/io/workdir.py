@@ -92,7 +92,6 @@ class Workdir:
         if not self._metrics.exists():
             return 0
         with translate_errors(self._metrics), self._metrics.open("a") as file:
-            file.flush()
             os.fsync(file.fileno())
             return file.tell()
 

@@ -68,6 +68,9 @@ def pool(feature_map: Array, kind: str) -> Array:
 
     Returns:
       float32 [B, H // 2, W // 2, C], or `feature_map` itself for `none`.
+
+    Raises:
+      ValueError: for any other kind.
     """
     if kind == "none":
         return feature_map
@@ -79,6 +82,8 @@ def pool(feature_map: Array, kind: str) -> Array:
     ]
     if kind == "avg":
         return sum(corners[1:], corners[0]) / len(corners)
+    if kind != "max":
+        raise ValueError(f"kind={kind!r} is invalid: it must be max, avg or none.")
     # Comparisons decide ties: the first of equal values gets the whole gradient, as in PyTorch.
     top, _ = max_and_argmax(corners[0], corners[1])
     bottom, _ = max_and_argmax(corners[2], corners[3])

@@ -30,6 +30,9 @@ def make_optimizer(
       swept: names of those hyperparameters (`learning_rate`, `momentum`, `weight_decay`) that
         differ between models. They become part of the optimizer's state, where
         `set_hyperparameters` changes them; the arguments above are their initial values.
+
+    Raises:
+      ValueError: for any other name of an optimizer or schedule.
     """
     hyperparameters = {
         "learning_rate": learning_rate,
@@ -70,6 +73,8 @@ def _make(
         return optax.adam(rates)
     if name == "adamw":  # The decay is decoupled from the gradient (Loshchilov and Hutter, 2019).
         return optax.adamw(rates, weight_decay=weight_decay)
+    if name not in ("sgd", "nesterov"):
+        raise ValueError(f"name={name!r} is invalid: it must be sgd, nesterov, adam or adamw.")
     sgd = optax.sgd(rates, None if _is_zero(momentum) else momentum, nesterov=name == "nesterov")
     if _is_zero(weight_decay):
         return sgd
@@ -91,9 +96,14 @@ def learning_rate_schedule(name: str, peak: float | Array, num_steps: int) -> op
         falls to peak / 250,000.
       peak: the largest learning rate.
       num_steps: length of the run in steps.
+
+    Raises:
+      ValueError: for any other name.
     """
     if name == "cosine":
         return optax.cosine_decay_schedule(peak, num_steps)
     if name == "one_cycle":
         return optax.cosine_onecycle_schedule(num_steps, peak)
-    return optax.constant_schedule(peak)
+    if name == "constant":
+        return optax.constant_schedule(peak)
+    raise ValueError(f"name={name!r} is invalid: it must be constant, cosine or one_cycle.")

@@ -35,7 +35,7 @@ class Result:
       epoch_seconds: seconds of each epoch, training alone.
       eval_seconds: seconds of all evaluations together.
       compile_seconds: seconds of compilation, part of which overlaps with reading the data.
-      total_seconds: seconds from the call of `run` to its end.
+      total_seconds: seconds from the call of `run` to the end of the test evaluation.
       params_sha256: SHA-256 of the parameters, from `params_sha256`.
       versions: versions of Python and of the packages.
       devices: names of the devices that trained.

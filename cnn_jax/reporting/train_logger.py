@@ -58,17 +58,17 @@ class TrainLogger:
         self,
         devices: list[str],
         compile_seconds: float,
-        image_shape: tuple[int, ...],
+        batch_shape: tuple[int, ...],
         step: int,
         config: Mapping[str, Any],
     ) -> None:
-        """Prints the devices and the first step, and shows the progress bar.
+        """Opens TensorBoard's file, prints the lines before training, and shows the progress bar.
 
         Args:
           devices: names of the devices that train.
           compile_seconds: seconds of compilation.
-          image_shape: shape of a batch of images, (batch, height, width, channels).
-          step: number of steps that earlier processes of this run took.
+          batch_shape: shape of a batch of images, (batch, height, width, channels).
+          step: number of steps taken before this start of the run.
           config: config of the run.
         """
         if self._workdir and tensorboard.is_installed():
@@ -76,8 +76,8 @@ class TrainLogger:
             self.board.add_config(config)
         num_steps = self._num_epochs * self._num_batches
         self.line(f"Device: {_format_devices(devices)} | Compiled in {compile_seconds:.1f} s")
-        self.line(f"Image batch dimensions: {image_shape}")
-        self.line(f"Image label dimensions: {image_shape[:1]}")
+        self.line(f"Image batch dimensions: {batch_shape}")
+        self.line(f"Image label dimensions: {batch_shape[:1]}")
         if step:
             self.line(f"Resuming after step {step} of {num_steps}")
         self._bar = tqdm(

@@ -175,7 +175,7 @@ def check_fits(info: data.Info) -> None:
 
 
 def _host_memory() -> int:
-    """Returns the bytes of main memory that are free or can be freed."""
+    """Returns the bytes of main memory that are free or can be freed; all of it if not on Linux."""
     try:
         with open("/proc/meminfo") as file:  # noqa: PTH123
             lines = dict(line.split(":", 1) for line in file)

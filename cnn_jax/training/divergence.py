@@ -31,7 +31,7 @@ class DivergenceCheck:
 
         Args:
           per_model: metrics of each model.
-          first_step: the step before those that the metrics cover.
+          first_step: the last step after which the loss was known to be finite.
           step: number of steps taken.
           saved_step: step of the newest checkpoint, if there is one.
 
@@ -51,7 +51,7 @@ class DivergenceCheck:
 
         Args:
           loss: a loss that is not finite.
-          first_step: the last step that is known to be before the divergence.
+          first_step: the last step after which the loss was known to be finite.
           step: number of steps taken.
           saved_step: step of the newest checkpoint, if there is one.
 

@@ -38,7 +38,7 @@ _SHARED_SECONDS = 10.0  # After which all hosts must see a file that one of them
 
 @dataclasses.dataclass
 class Session:
-    """A run in this process.
+    """The parts of one run in this process.
 
     Attributes:
       config: config checked by `schema.check`.
@@ -68,7 +68,7 @@ class Session:
         return sharding.make_mesh(sweep.count_models(self.config))
 
     def find_start(self, path: Path) -> "Checkpoint | None":
-        """Returns the checkpoint to resume from, the same in all processes, or None to start."""
+        """Returns the checkpoint to resume from, the same in all processes, or None at step 0."""
         from cnn_jax.checkpoint.manager import Checkpoints
 
         self._check_shared(path)
@@ -120,7 +120,7 @@ class Session:
         return checkpoints
 
     def prepare(self) -> tuple[Programs, data.RandomAccess]:
-        """Compiles the programs while a thread reads the data, or opens them for a stream."""
+        """Reads the data, or opens them for a stream, while a thread compiles the programs."""
         config, info, cluster = self.config, self.info, self.cluster
         streams = self._streams()
         sizes = chunk_sizes(config, info, self.mesh) if streams else None

@@ -177,7 +177,8 @@ class StreamFeed:
         """
         self._programs, self._config = programs, config
         self._num_train = info.num_train
-        self._sizes = chunk_sizes(config, info, mesh)
+        assert programs.chunk_sizes
+        self._sizes = programs.chunk_sizes
         self._eval_batch_size = loops.eval_batch_size(mesh)
         chunks = plan_chunks(config, info, step, self._sizes, self._eval_batch_size)
         num_models = sweep.count_models(config)

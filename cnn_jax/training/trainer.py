@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class Trainer:
-    """The state of a run between two calls of a compiled loop, and the calls."""
+    """Trains, evaluates, logs and saves the models of a run, epoch by epoch."""
 
     def __init__(
         self,
@@ -91,21 +91,21 @@ class Trainer:
         # `_total` sums the metrics of the batches since the last line of metrics.jsonl.
         if checkpoint:
             self._state, self._total = restore_state(config, info, mesh, checkpoint)
-            self._before = Progress.from_checkpoint(checkpoint)
+            self._earlier = Progress.from_checkpoint(checkpoint)
             self._step = checkpoint.step
         else:
             self._state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
             self._total = self._empty
-            self._before = Progress()
+            self._earlier = Progress()
             self._step = 0
         self._first_step, self._profile_folder = self._step, profile_folder
         self._saved_step = checkpoint.step if checkpoint else None
         has_workdir = checkpoints is not None
         self._divergence = DivergenceCheck(self._models, logger.line, has_workdir=has_workdir)
         self._progress = dataclasses.replace(
-            self._before,
-            epoch_seconds=list(self._before.epoch_seconds),
-            compile_seconds=self._before.compile_seconds + programs.seconds,
+            self._earlier,
+            epoch_seconds=list(self._earlier.epoch_seconds),
+            compile_seconds=self._earlier.compile_seconds + programs.seconds,
         )
         self._clock, self._started, self._training_started = clock, started, clock()
 
@@ -113,7 +113,7 @@ class Trainer:
         """Trains to the end, saving checkpoints, and scores the test set.
 
         Raises:
-          Stopped: after a stop request, when the state is saved.
+          Stopped: after a stop request, once the state is saved, if there is a workdir.
           UserError: when the loss is not finite, or something cannot be written.
         """
         # After the last step of an epoch its evaluation is still to come.
@@ -139,21 +139,21 @@ class Trainer:
         """Takes the remaining steps of an epoch; `epoch` counts from 1."""
         if len(self._progress.epoch_seconds) < epoch:
             self._progress.epoch_seconds.append(0.0)
-        before = (epoch - 1) * self._num_batches
+        epoch_start = (epoch - 1) * self._num_batches
         every = self._config.log_every_steps
-        while (done := self._step - before) < self._num_batches:
+        while (done := self._step - epoch_start) < self._num_batches:
             # A stretch of log_every_steps batches makes a console line and a line of metrics.jsonl.
             stretch_end = min(done - done % every + every, self._num_batches)
             seconds_before = self._progress.epoch_seconds[-1]
             for first, end in self._feed.train_chunks(done, stretch_end):
                 began = self._clock()
-                with self._profile(before + first, before + end):
+                with self._profile(epoch_start + first, epoch_start + end):
                     self._state, self._total, first_batch = self._feed.train(
                         self._state, self._total, epoch, first, end
                     )
                     per_model = self._total.compute_each()
-                self._step = before + end
-                self._check_finite(per_model, before + first)
+                self._step = epoch_start + end
+                self._check_finite(per_model, epoch_start + first)
                 self._progress.epoch_seconds[-1] += self._clock() - began
                 self._logger.log_progress(
                     epoch,
@@ -282,15 +282,15 @@ class Trainer:
         self._divergence.check(per_model, first_step, self._step, self._saved_step)
 
     def _elapsed(self) -> float:
-        """Returns the seconds of training, over all processes of the run."""
-        return self._before.training_seconds + self._clock() - self._training_started
+        """Returns the seconds of training, over all starts of the run."""
+        return self._earlier.training_seconds + self._clock() - self._training_started
 
     def _progress_now(self) -> Progress:
         return dataclasses.replace(
             self._progress,
             epoch_seconds=list(self._progress.epoch_seconds),
             training_seconds=self._elapsed(),
-            total_seconds=self._before.total_seconds + self._clock() - self._started,
+            total_seconds=self._earlier.total_seconds + self._clock() - self._started,
             metrics_bytes=self._logger.metrics_size(),
         )
 

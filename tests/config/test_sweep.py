@@ -61,7 +61,10 @@ def test_single_model_of_a_sweep_has_its_own_config() -> None:
             {"seed": 2**32 - 1, "num_models": 2},
             "the last seed, 4294967296, must be at most 4294967295.*seed=4294967295",
         ),
-        ({"num_models": 2**20 + 1}, "train at most 1048576 models, and trains 1048577"),
+        (
+            {"num_models": 2**20 + 1},
+            "the config makes 1048577 models: a run must train at most 1048576",
+        ),
     ],
 )
 def test_invalid_sweep_is_refused(changes: dict[str, Any], words: str) -> None:

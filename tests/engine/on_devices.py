@@ -60,7 +60,7 @@ def train_on(
     ]
     total, losses = Metrics.empty(num_models), []
     num_batches = train.steps_per_epoch(NUM_TRAIN, BATCH_SIZE)
-    compiled = compile.compiled_loops(True, mesh, BATCH_SIZE)
+    compiled = compile.jitted_loops(True, mesh, BATCH_SIZE)
     for step in range(num_steps):
         epoch, first = divmod(step, num_batches)
         state, total, batch_metrics = compiled.train_steps(

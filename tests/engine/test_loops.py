@@ -58,13 +58,14 @@ def test_loop_equals_the_plain_loop_to_the_bit(random_examples: data.Examples) -
     # `train.train_epoch` is the specification. 7 examples in batches of 3, 3 and 1, padded.
     permutation = train.epoch_permutation(5, 1, 7)
     plain, plain_total = train.train_epoch(
-        state_with(), *arrays_of(random_examples), permutation, 3
+        state_with(**{"model.features": (2,)}), *arrays_of(random_examples), permutation, 3
     )
     _, first_metrics = train.train_step(
-        state_with(), batch_of(random_examples, *np.asarray(permutation)[:3].tolist())
+        state_with(**{"model.features": (2,)}),
+        batch_of(random_examples, *np.asarray(permutation)[:3].tolist()),
     )
-    looped, total, first = compile.compiled_loops(True, MESH, 3).train_steps(
-        add_model_axis(state_with()),
+    looped, total, first = compile.jitted_loops(True, MESH, 3).train_steps(
+        add_model_axis(state_with(**{"model.features": (2,)})),
         Metrics.empty(1),
         *arrays_of(random_examples),
         permutation[None],
@@ -78,7 +79,7 @@ def test_loop_equals_the_plain_loop_to_the_bit(random_examples: data.Examples) -
 
 def test_loop_can_be_split_anywhere(random_examples: data.Examples) -> None:
     arrays = (*arrays_of(random_examples), jnp.arange(7)[None])
-    run = compile.compiled_loops(True, MESH, 1).train_steps
+    run = compile.jitted_loops(True, MESH, 1).train_steps
     straight = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 7)
     split, total, first = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 2)
     # The sum of the metrics too: it goes in and comes out, so that even its rounding is the same.
@@ -94,7 +95,7 @@ def test_streamed_batches_train_like_examples_in_memory(
     example = np.append(permutation, [-1] * 5).reshape(1, 4, 3)
     image = np.where(example[..., None, None, None] < 0, 77, random_examples.image[example])
     label = np.where(example < 0, -1, random_examples.label[example])
-    compiled = compile.compiled_loops(True, MESH, 3)
+    compiled = compile.jitted_loops(True, MESH, 3)
     streamed = compiled.train_batches(
         add_model_axis(state_with()), Metrics.empty(1), image.astype(np.uint8), label, 3
     )
@@ -127,7 +128,7 @@ def test_evaluation_scores_every_example_once(num_examples: int) -> None:
     padded = np.pad(label, (7, 2000 - num_examples), constant_values=1)
     state = add_model_axis(state_with()).replace(model=ConstantModel())
     image = jnp.zeros((len(padded), 1, 1, 1), jnp.uint8)
-    compiled = compile.compiled_loops(True, MESH, 128)
+    compiled = compile.jitted_loops(True, MESH, 128)
     arrays = (image, jnp.asarray(padded))
     empty = EvalMetrics.empty(1, 1)
     metrics = compiled.evaluate(state, empty, *arrays, 7, 7 + num_examples)
@@ -169,7 +170,7 @@ def test_ensemble_averages_probabilities() -> None:
     state = state.replace(step=jnp.zeros(4, jnp.int32))
     label = jnp.asarray([0, 0, 1, 0, 0], jnp.int32)
     image = jnp.zeros((5, 1, 1, 1), jnp.uint8)
-    metrics = compile.compiled_loops(True, MESH, 1).evaluate(
+    metrics = compile.jitted_loops(True, MESH, 1).evaluate(
         state, EvalMetrics.empty(4, 2), image, label, 0, 5
     )
     assert [values["accuracy"] for values in metrics.models.compute_each()] == [0.8, 0.2, 0.2, 0.2]
@@ -188,5 +189,5 @@ def test_deterministic_requests_deterministic_kernels(
     monkeypatch.setattr(
         jax, "jit", lambda *_, **options: requested.append(options["compiler_options"])
     )
-    compile.compiled_loops.__wrapped__(deterministic, MESH, 1)
+    compile.jitted_loops.__wrapped__(deterministic, MESH, 1)
     assert ["xla_gpu_deterministic_ops" in options for options in requested] == [deterministic] * 4

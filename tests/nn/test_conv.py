@@ -196,3 +196,8 @@ def test_nan_propagates_through_max_pooling(pixel: int) -> None:
 def test_activations_at_known_values(name: str, at_minus_2: float, at_3: float) -> None:
     values = conv.ACTIVATIONS[name](jnp.asarray([-2.0, 3.0]))
     np.testing.assert_allclose(values, [at_minus_2, at_3], rtol=1e-6)
+
+
+def test_unknown_kind_of_pooling_is_refused() -> None:
+    with pytest.raises(ValueError, match="'mean' is invalid: it must be max, avg or none"):
+        conv.pool(jnp.zeros((1, 4, 4, 1)), "mean")

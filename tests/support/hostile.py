@@ -13,7 +13,7 @@ hostile = settings(
 
 def fraction_of_examples(divisor: int) -> int:
     """Returns the profile's number of examples divided by `divisor`, for slow properties."""
-    return max(1, settings().max_examples // divisor)
+    return max(3, settings().max_examples // divisor)
 
 
 JSON = st.recursive(
