@@ -104,7 +104,7 @@ def random_examples() -> Examples:
 @pytest.fixture(scope="session")
 def straight_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     """Returns workdir and result of a small, uninterrupted run; tests must not change it."""
-    return make_once(tmp_path_factory, "straight_run", run)
+    return make_once(tmp_path_factory, "straight_run", lambda folder: run(folder, figures=True))
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,7 @@ def test_learning_rate_is_that_of_the_last_step(tmp_path: Path) -> None:
 
 def test_run_works_without_tensorboardx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorboard, "is_installed", lambda: False)
-    run(tmp_path, num_epochs=1)
+    run(tmp_path, num_epochs=1, figures=True)
     assert not (tmp_path / "tensorboard").exists()
     assert (tmp_path / "pictures" / "learning_curves.png").exists()
 

@@ -47,7 +47,7 @@ def small_config(**changes: Any) -> ConfigDict:
     return config
 
 
-def run(workdir: Path | None, *, err: Any = None, **changes: Any) -> Result:
+def run(workdir: Path | None, *, err: Any = None, figures: Any = False, **changes: Any) -> Result:
     """Trains with `small_config`, without console output.
 
     A hundred tests call this, most of them with the same programs, so each program is compiled only
@@ -56,6 +56,7 @@ def run(workdir: Path | None, *, err: Any = None, **changes: Any) -> Result:
     Args:
       workdir: folder of the run; None: no checkpoints and results are written.
       err: stream for warnings.
+      figures: whether to draw figures, which takes longer than the training.
       changes: other config values, as for `small_config`.
     """
     folder = str(workdir) if workdir else None
@@ -63,6 +64,8 @@ def run(workdir: Path | None, *, err: Any = None, **changes: Any) -> Result:
     with contextlib.ExitStack() as stack:
         if vars(session)["compile_programs"] is _compile_programs:  # Not patched by a test.
             stack.enter_context(mock.patch.object(session, "compile_programs", _compile_once))
+        if not figures:
+            stack.enter_context(mock.patch.object(experiment, "_draw"))
         return experiment.run(config, folder, out=io.StringIO(), err=err or io.StringIO())
 
 
