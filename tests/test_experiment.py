@@ -152,7 +152,6 @@ def test_run_equals_its_steps_taken_one_by_one() -> None:
 def test_steps_are_traced_once_and_the_test_set_is_scored_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    jax.clear_caches()  # Functions that other tests have traced would not be traced again.
     traced: list[tuple[int, ...]] = []
     from_batch = Metrics.from_batch
 
@@ -169,7 +168,8 @@ def test_steps_are_traced_once_and_the_test_set_is_scored_once(
         return evaluate(self, start, stop)
 
     monkeypatch.setattr(Trainer, "_evaluate", spy)
-    run()
+    # A model that no other test has, since JAX does not trace a function again.
+    run(**{"model.features": (3, 5)})
     # Once to train and once to evaluate, over two epochs with partial batches and two data sets.
     assert traced == [(16, 10), (loops.EVAL_BATCH_SIZE, 10)]
     # The training set after each epoch; the test set, which follows it in memory, at the end.
