@@ -169,7 +169,7 @@ def test_steps_are_traced_once_and_the_test_set_is_scored_once(
 
     monkeypatch.setattr(Trainer, "_evaluate", spy)
     # A model that no other test has, since JAX does not trace a function again.
-    run(**{"model.features": (3, 5)})
+    run(None, **{"model.features": (3, 5)})
     # Once to train and once to evaluate, over two epochs with partial batches and two data sets.
     assert traced == [(16, 10), (loops.EVAL_BATCH_SIZE, 10)]
     # The training set after each epoch; the test set, which follows it in memory, at the end.
