@@ -84,8 +84,7 @@ def create_train_state(
                 f"this model's value as hyperparameters={{{name!r}: ...}}."
             )
     model = ConvNet(num_classes=num_classes, **config.model)
-    # Jitted, so that XLA removes the forward pass of `init`.
-    params = jax.jit(model.init)(key, jnp.zeros((1, *image_shape)))["params"]
+    params = _draw_params(model, image_shape, key)
     fixed = {name: 0.0 if name in swept else float(config[name]) for name in SWEEPABLE}
     optimizer = make_optimizer(
         config.optimizer,
@@ -96,6 +95,12 @@ def create_train_state(
     )
     opt_state = set_hyperparameters(optimizer.init(params), swept)
     return TrainState(jnp.int32(0), params, opt_state, model, optimizer)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _draw_params(model: ConvNet, image_shape: tuple[int, int, int], key: Array) -> Any:
+    """Draws the initial parameters; jitted, so that XLA removes the forward pass of `init`."""
+    return model.init(key, jnp.zeros((1, *image_shape)))["params"]
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
