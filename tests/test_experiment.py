@@ -22,13 +22,13 @@ from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import session
 from cnn_jax.training.trainer import Trainer
+from tests.support import small
 from tests.support.small import small_config
 
 
 def run(workdir: Path | None = None, **changes: Any) -> tuple[Result, list[str]]:
     out = io.StringIO()
-    folder = str(workdir) if workdir else None
-    result = experiment.run(small_config(**changes), folder, out=out, err=io.StringIO())
+    result = small.run(workdir, out=out, **changes)
     return result, out.getvalue().splitlines()
 
 

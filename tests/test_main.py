@@ -25,6 +25,7 @@ SMALL = (
 )
 
 
+@pytest.mark.real_data
 def test_first_command_of_the_readme_trains_on_digits(
     digits_run: tuple[Path, subprocess.CompletedProcess[str]],
 ) -> None:
@@ -199,6 +200,7 @@ def test_closed_output_pipe_ends_the_program_without_a_message() -> None:
     assert (process.returncode, err) == (-signal.SIGPIPE, b"")
 
 
+@pytest.mark.durability
 def test_full_disk_on_standard_output_is_reported() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("only Linux has /dev/full")

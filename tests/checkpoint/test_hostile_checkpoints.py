@@ -13,19 +13,19 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax import experiment
+import cnn_jax
 from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.commands import evaluate
 from cnn_jax.errors import UserError
 from tests.support.hostile import JSON, damaged_bytes, fraction_of_examples, hostile
-from tests.support.small import small_config
+from tests.support.small import run
 
 
 @pytest.fixture(scope="module")
 def finished_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workdir of a finished run of one epoch, 5 steps."""
     workdir = tmp_path_factory.mktemp("finished")
-    experiment.run(small_config(num_epochs=1), str(workdir), out=io.StringIO())
+    run(workdir, num_epochs=1)
     return workdir
 
 
@@ -33,11 +33,10 @@ def finished_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skips the figures, which take longer than the rest and do not depend on the metadata."""
     monkeypatch.setattr(evaluate, "_write_figures", lambda *_: [])
-    monkeypatch.setattr(experiment, "_draw", lambda *_: None)
 
 
 def resume_run(workdir: Path) -> None:
-    experiment.run(small_config(num_epochs=1), str(workdir), out=io.StringIO(), err=io.StringIO())
+    run(workdir, num_epochs=1)
 
 
 def evaluate_run(workdir: Path) -> None:
@@ -150,7 +149,7 @@ def test_no_pickle_is_read(finished_workdir: Path, monkeypatch: pytest.MonkeyPat
         use(finished_workdir)
     # A stream's workers read a pickle from a file that only this user can read, just as Python
     # itself would send it to them through a pipe.
-    paths = Path(experiment.__file__).parent.rglob("*.py")
+    paths = Path(cnn_jax.__file__).parent.rglob("*.py")
     sources = [path.read_text() for path in paths if path.name != "prefetch.py"]
     dangerous = ("import pickle", "from pickle", "np.load(", "eval(")
     assert not any(call in source for source in sources for call in dangerous)

@@ -24,6 +24,12 @@ def evaluate(workdir: Path, *arguments: Any) -> tuple[dict[str, Any], list[str]]
     return report, out.getvalue().splitlines()
 
 
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skips the figures, which take longer than the rest."""
+    monkeypatch.setattr(evaluate_mode, "_write_figures", lambda *_: [])
+
+
 def test_evaluate_needs_only_a_workdir(straight_run: tuple[Path, Result]) -> None:
     workdir, result = straight_run
     report, lines = evaluate(workdir)
@@ -37,11 +43,13 @@ def test_evaluate_needs_only_a_workdir(straight_run: tuple[Path, Result]) -> Non
             figure.verify()
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_evaluate_scores_any_checkpoint(straight_run: tuple[Path, Result]) -> None:
     # The checkpoint of step 5 equals the end of a run of one epoch.
     assert evaluate(straight_run[0], None, 5)[0]["test_loss"] == run(None, num_epochs=1).test_loss
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_evaluate_scores_the_data_set_of_a_config(straight_run: tuple[Path, Result]) -> None:
     # Values that only training uses may differ from those of the run.
     changes = {

@@ -22,7 +22,7 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.export import formats
 from cnn_jax.reporting.result import Result
-from tests.support.random_models import MODEL_OPTIONS, random_images, random_model
+from tests.support.random_models import model_options, random_images, random_model
 
 FILES = ["model.jax", "model.onnx", "model.safetensors"]
 
@@ -173,7 +173,7 @@ def test_exported_files_name_no_local_folder(exported: tuple[Path, list[str]]) -
         assert str(Path.home()).encode() + b"/" not in path.read_bytes()
 
 
-@pytest.mark.parametrize("choice", MODEL_OPTIONS, ids=str)
+@pytest.mark.parametrize("choice", model_options(), ids=str)
 def test_numpy_code_computes_the_logits_of_every_architecture(choice: dict[str, Any]) -> None:
     trained = random_model(**choice)
     image = random_images(trained, 3)
@@ -181,7 +181,7 @@ def test_numpy_code_computes_the_logits_of_every_architecture(choice: dict[str, 
     np.testing.assert_allclose(outputs["logits"], trained.logits(image), rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("choice", MODEL_OPTIONS[2:4], ids=str)
+@pytest.mark.parametrize("choice", model_options()[2:4], ids=str)
 def test_jax_program_computes_unusual_stages(choice: dict[str, Any]) -> None:
     formats.build_and_verify(FILES[0], random_model(**choice))
 

@@ -10,7 +10,7 @@ import pytest
 from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export.onnx import build as build_onnx
 from cnn_jax.model import ConvNet
-from tests.support.random_models import MODEL_OPTIONS, random_images, random_model
+from tests.support.random_models import model_options, random_images, random_model
 
 
 def build(trained: TrainedModel) -> bytes:
@@ -33,7 +33,7 @@ def assert_agrees(trained: TrainedModel) -> None:
         np.testing.assert_allclose(outputs[1], probabilities[:batch], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("choice", MODEL_OPTIONS, ids=str)
+@pytest.mark.parametrize("choice", model_options(), ids=str)
 def test_graph_computes_the_outputs_of_every_architecture(choice: dict[str, Any]) -> None:
     assert_agrees(random_model(**choice))
 

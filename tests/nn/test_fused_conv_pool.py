@@ -10,6 +10,7 @@ def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
     # With a 1x1 kernel of weight 1, the convolution returns the image.
     image = jnp.asarray([[1.0, 1, 0, 0], [1, 1, 2, 2]])[None, :, :, None]
 
+    @jax.jit
     def total(image: jax.Array) -> jax.Array:
         return fused_conv_pool(
             image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu

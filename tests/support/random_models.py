@@ -9,12 +9,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from hypothesis import settings
 
 from cnn_jax.evaluation.trained import TrainedModel
 from tests.support.small import small_config
 
-# Each option occurs at least twice, combined with different others; the images are not square.
-MODEL_OPTIONS: list[dict[str, Any]] = [
+# Each option occurs at least twice, combined with different others; the images are not square. The
+# first six have every value of every choice.
+_MODEL_OPTIONS: list[dict[str, Any]] = [
     {},
     {"kernel_size": 2, "activation": "leaky_relu", "pool": "avg"},
     {"kernel_size": 4, "strides": 2, "pool": "none", "features": (3, 2, 4)},
@@ -27,6 +29,12 @@ MODEL_OPTIONS: list[dict[str, Any]] = [
     {"kernel_size": 6, "padding": "VALID", "pool": "avg", "features": (4,)},
     {"kernel_size": 7, "strides": 2, "features": (2,)},
 ]
+
+
+def model_options() -> list[dict[str, Any]]:
+    """Returns model options for a parametrized test: six, or all with hypothesis' profile "ci"."""
+    is_thorough = settings.get_current_profile_name() == "ci"
+    return _MODEL_OPTIONS if is_thorough else _MODEL_OPTIONS[:6]
 
 
 def random_model(

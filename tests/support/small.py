@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -47,14 +48,22 @@ def small_config(**changes: Any) -> ConfigDict:
     return config
 
 
-def run(workdir: Path | None, *, err: Any = None, figures: Any = False, **changes: Any) -> Result:
-    """Trains with `small_config`, without console output.
+def run(
+    workdir: Path | None,
+    *,
+    out: Any = None,
+    err: Any = None,
+    figures: Any = False,
+    **changes: Any,
+) -> Result:
+    """Trains with `small_config`.
 
     A hundred tests call this, most of them with the same programs, so each program is compiled only
-    once per process. `test_experiment.py` also runs the real compilation.
+    once per process. `test_main.py` runs the whole program, as users start it.
 
     Args:
       workdir: folder of the run; None: no checkpoints and results are written.
+      out: stream for the console.
       err: stream for warnings.
       figures: whether to draw figures, which takes longer than the training.
       changes: other config values, as for `small_config`.
@@ -66,7 +75,7 @@ def run(workdir: Path | None, *, err: Any = None, figures: Any = False, **change
             stack.enter_context(mock.patch.object(session, "compile_programs", _compile_once))
         if not figures:
             stack.enter_context(mock.patch.object(experiment, "_draw"))
-        return experiment.run(config, folder, out=io.StringIO(), err=err or io.StringIO())
+        return experiment.run(config, folder, out=out or io.StringIO(), err=err or io.StringIO())
 
 
 def _compile_once(
@@ -76,9 +85,10 @@ def _compile_once(
     chunk: ChunkSizes | None,
     clock: Callable[[], float],
 ) -> Programs:
-    """Caches the programs of `compile_programs`, which depend only on its arguments."""
+    """Caches the programs of `compile_programs`, to which the seeds are arguments."""
     started = clock()
-    key = (config.to_json(sort_keys=True), info, mesh, chunk)
+    fields = {name: value for name, value in config.to_dict().items() if name != "seed"}
+    key = (json.dumps(fields, sort_keys=True), info, mesh, chunk)
     if key not in _compiled:
         _compiled[key] = _compile_programs(config, info, mesh, chunk, clock)
     return dataclasses.replace(_compiled[key], seconds=clock() - started)

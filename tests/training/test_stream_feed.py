@@ -125,6 +125,7 @@ def test_error_closes_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(closed) == 1
 
 
+@pytest.mark.durability
 def test_stream_that_fails_to_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise UserError("the disk is full")
