@@ -28,6 +28,8 @@ from cnn_jax.errors import UserError
 from cnn_jax.io.files import write_atomically
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
+from cnn_jax.training import schedule
+from cnn_jax.training.schedule import Evaluate, TrainBatches
 
 _CHUNK_BYTES = 2**22  # Large enough that a call costs nothing, small enough to be read soon.
 _MAX_WORKERS = 8
@@ -65,7 +67,7 @@ def _split_range(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 def plan_chunks(
     config: ConfigDict, info: data.Info, step: int, sizes: ChunkSizes, eval_batch_size: int
 ) -> list[Chunk]:
-    """Returns the chunks of a run in the order in which `trainer.Trainer` asks for them.
+    """Returns the chunks of a run, in the order of its actions.
 
     Args:
       config: config checked by `schema.check`.
@@ -74,18 +76,15 @@ def plan_chunks(
       sizes: from `chunk_sizes`.
       eval_batch_size: from `loops.eval_batch_size`.
     """
-    num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-    every, eval_size = config.log_every_steps, sizes.evaluate * eval_batch_size
-    chunks = []
-    for epoch in range(max(1, -(-step // num_batches)), config.num_epochs + 1):
-        done = max(0, step - (epoch - 1) * num_batches)
-        while done < num_batches:
-            stretch_end = min(done - done % every + every, num_batches)
-            chunks += [Chunk(epoch, *r) for r in _split_range(done, stretch_end, sizes.train)]
-            done = stretch_end
-        chunks += [Chunk(0, *r) for r in _split_range(0, info.num_train, eval_size)]
-    test = info.num_train, info.num_train + info.num_test
-    return chunks + [Chunk(0, *r) for r in _split_range(*test, eval_size)]
+    chunks: list[Chunk] = []
+    for action in schedule.actions(config, info, step):
+        match action:
+            case TrainBatches(epoch, first, end):
+                chunks += [Chunk(epoch, *r) for r in _split_range(first, end, sizes.train)]
+            case Evaluate(_, _, start, stop):
+                size = sizes.evaluate * eval_batch_size
+                chunks += [Chunk(0, *r) for r in _split_range(start, stop, size)]
+    return chunks
 
 
 class _ShardLayout(NamedTuple):

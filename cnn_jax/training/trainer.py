@@ -32,8 +32,10 @@ from cnn_jax.nn.optimizer import learning_rate_schedule
 from cnn_jax.reporting import result, sweep_summary
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import TrainLogger
+from cnn_jax.training import schedule
 from cnn_jax.training.device_feed import Feed
 from cnn_jax.training.divergence import DivergenceCheck
+from cnn_jax.training.schedule import Evaluate, Save, TrainBatches
 
 if TYPE_CHECKING:
     from cnn_jax.checkpoint.manager import Checkpoints
@@ -116,58 +118,64 @@ class Trainer:
           Stopped: after a stop request, once the state is saved, if there is a workdir.
           UserError: when the loss is not finite, or something cannot be written.
         """
-        # After the last step of an epoch its evaluation is still to come.
-        first_epoch = max(1, -(-self._step // self._num_batches))
-        for epoch in range(first_epoch, self._config.num_epochs + 1):
-            self._train_epoch(epoch)
-            every = self._config.checkpoint_every_epochs
-            saves = epoch % every == 0 or epoch == self._config.num_epochs
-            # The evaluation comes before the save, since it shows whether the parameters are
-            # finite; but the saved progress excludes it: a resumed run evaluates again.
-            progress = self._progress_now() if saves else None
-            train_metrics = self._evaluate_epoch(epoch)
-            if progress:
-                self._save(progress)
-        self._logger.log_training_time(self._elapsed())
-        if self._profile_folder:
-            self._logger.line("No profile: the compiled loop was called less than twice")
-        if self._checkpoints:
-            self._checkpoints.wait()
-        return self._finish(train_metrics)
+        train_metrics: list[MetricValues] = []
+        progress = self._progress
+        for action in schedule.actions(self._config, self._info, self._step):
+            match action:
+                case TrainBatches(epoch, first, end):
+                    self._train(epoch, first, end)
+                case Evaluate(epoch, "train_eval", start, stop):
+                    # The saved progress excludes the evaluation: a resumed run evaluates again.
+                    progress = self._progress_now()
+                    train_metrics = self._evaluate_epoch(epoch, start, stop)
+                case Save():
+                    self._save(progress)
+                case Evaluate(epoch, "test", start, stop):
+                    self._logger.log_training_time(self._elapsed())
+                    if self._profile_folder:
+                        self._logger.line(
+                            "No profile: the compiled loop was called less than twice"
+                        )
+                    if self._checkpoints:
+                        self._checkpoints.wait()
+                    test_metrics = self._evaluate(start, stop)
+        return self._make_result(train_metrics, test_metrics)
 
-    def _train_epoch(self, epoch: int) -> None:
-        """Takes the remaining steps of an epoch; `epoch` counts from 1."""
+    def _train(self, epoch: int, done: int, stretch_end: int) -> None:
+        """Trains on a stretch of batches, and logs their metrics.
+
+        Args:
+          epoch: epoch, from 1.
+          done: first batch of the epoch, from 0.
+          stretch_end: one after the last.
+        """
         if len(self._progress.epoch_seconds) < epoch:
             self._progress.epoch_seconds.append(0.0)
         epoch_start = (epoch - 1) * self._num_batches
-        every = self._config.log_every_steps
-        while (done := self._step - epoch_start) < self._num_batches:
-            # A stretch of log_every_steps batches makes a console line and a line of metrics.jsonl.
-            stretch_end = min(done - done % every + every, self._num_batches)
-            seconds_before = self._progress.epoch_seconds[-1]
-            for first, end in self._feed.train_chunks(done, stretch_end):
-                began = self._clock()
-                with self._profile(epoch_start + first, epoch_start + end):
-                    self._state, self._total, first_batch = self._feed.train(
-                        self._state, self._total, epoch, first, end
-                    )
-                    per_model = self._total.compute_each()
-                self._step = epoch_start + end
-                self._check_finite(per_model, epoch_start + first)
-                self._progress.epoch_seconds[-1] += self._clock() - began
-                self._logger.log_progress(
-                    epoch,
-                    first,
-                    mean_of_finite(first_batch.compute_each(), "loss"),
-                    show=first % every == 0,
-                    advance=end - first,
+        seconds_before = self._progress.epoch_seconds[-1]
+        for first, end in self._feed.train_chunks(done, stretch_end):
+            began = self._clock()
+            with self._profile(epoch_start + first, epoch_start + end):
+                self._state, self._total, first_batch = self._feed.train(
+                    self._state, self._total, epoch, first, end
                 )
-                if end == stretch_end:
-                    self._log_metrics(epoch, "train", per_model)
-                    seconds = self._progress.epoch_seconds[-1] - seconds_before
-                    self._log_speed(seconds / (stretch_end - done))
-                    self._total = self._empty
-                self._stop_if_requested()
+                per_model = self._total.compute_each()
+            self._step = epoch_start + end
+            self._check_finite(per_model, epoch_start + first)
+            self._progress.epoch_seconds[-1] += self._clock() - began
+            self._logger.log_progress(
+                epoch,
+                first,
+                mean_of_finite(first_batch.compute_each(), "loss"),
+                show=first % self._config.log_every_steps == 0,
+                advance=end - first,
+            )
+            if end == stretch_end:
+                self._log_metrics(epoch, "train", per_model)
+                seconds = self._progress.epoch_seconds[-1] - seconds_before
+                self._log_speed(seconds / (stretch_end - done))
+                self._total = self._empty
+            self._stop_if_requested()
 
     def _profile(self, first: int, end: int) -> contextlib.AbstractContextManager[Any]:
         """Returns a context manager that profiles the second call of the compiled loop.
@@ -199,9 +207,9 @@ class Trainer:
             learning_rate_schedule(config.schedule, config.learning_rate, self._num_steps)
         )
 
-    def _evaluate_epoch(self, epoch: int) -> list[MetricValues]:
-        """Computes and logs the metrics of the training set, for each model."""
-        per_model = self._evaluate(0, self._info.num_train).models.compute_each()
+    def _evaluate_epoch(self, epoch: int, start: int, stop: int) -> list[MetricValues]:
+        """Computes and logs the metrics of the training set, start .. stop - 1, for each model."""
+        per_model = self._evaluate(start, stop).models.compute_each()
         self._check_finite(per_model, self._step - 1)
         self._log_metrics(epoch, "train_eval", per_model)
         accuracy = mean_of_finite(per_model, "accuracy")
@@ -213,10 +221,11 @@ class Trainer:
             board.flush()
         return per_model
 
-    def _finish(self, train_metrics: Sequence[MetricValues]) -> Result:
-        """Scores the test set, and returns the result of the run."""
-        info, config = self._info, self._config
-        test_metrics = self._evaluate(info.num_train, info.num_train + info.num_test)
+    def _make_result(
+        self, train_metrics: Sequence[MetricValues], test_metrics: EvalMetrics
+    ) -> Result:
+        """Logs the metrics of the test set, and returns the result of the run."""
+        config = self._config
         per_model = test_metrics.models.compute_each()
         self._check_finite(per_model, self._step - 1)
         self._log_metrics(config.num_epochs, "test", per_model)
