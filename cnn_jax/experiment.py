@@ -26,6 +26,7 @@ from cnn_jax.nn.metrics import mean_of_finite
 from cnn_jax.reporting import sweep_summary
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import TrainLogger
+from cnn_jax.training.context import RunContext
 from cnn_jax.training.session import Session
 from cnn_jax.training.trainer import Trainer
 
@@ -84,7 +85,9 @@ def run(
             opened = stack.enter_context(Workdir(workdir))
         logger = TrainLogger(opened, console, num_epochs=config.num_epochs, num_batches=num_batches)
         stack.callback(logger.close)
-        session = Session(config, info, cluster, console, opened, logger, clock, started, stack)
+        mesh = sharding.make_mesh(sweep.count_models(config))
+        context = RunContext(config, info, mesh, cluster, logger, clock, started)
+        session = Session(context, console, opened, stack)
         checkpoints = checkpoint = None
         if workdir is not None:
             path = Path(os.path.expanduser(workdir))
@@ -107,9 +110,10 @@ def _silent() -> Iterator[Console]:
 
 def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | None:
     """Evaluates a finished run again; returns its result, or None where result.json is missing."""
-    config, info, mesh, logger = session.config, session.info, session.mesh, session.logger
+    context = session.context
+    config, info, mesh, logger = context.config, context.info, context.mesh, context.logger
     saved = session.workdir.read_json("result.json") if session.workdir else None
-    content = json.loads(session.cluster.broadcast_from_first(json.dumps(saved)))
+    content = json.loads(context.cluster.broadcast_from_first(json.dumps(saved)))
     state, _ = metadata.restore_state(config, info, mesh, checkpoint)
     params = sharding.to_host(state.params)
     if sweep.count_models(config) == 1:
@@ -118,7 +122,7 @@ def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | N
     if result is None or result.steps != checkpoint.step:
         return None
     logger.line(f"This run is finished after {config.num_epochs} epochs.")
-    if session.cluster.process_count > 1:  # The result is known: it is not worth reading all data.
+    if context.cluster.process_count > 1:  # The result is known: it is not worth reading all data.
         logger.log_test_accuracy(result.test_accuracy)
         return result
     test = data.load_test(**config.dataset)
@@ -137,50 +141,42 @@ def _train(
     profile: bool,
 ) -> Result:
     """Trains from a checkpoint, or from step 0, to the end, and writes the result."""
-    config, info, logger = session.config, session.info, session.logger
+    context = session.context
+    config, cluster, logger = context.config, context.cluster, context.logger
     if session.workdir:
         content = {"config": config.to_dict(), **metadata.environment()}
         session.workdir.write_json("config.json", content)
-    step = checkpoint.step if checkpoint else 0
     programs, examples = session.prepare()
     with signals.defer_signals() as request:
-        shape = (config.batch_size, *info.image_shape)
+        step = checkpoint.step if checkpoint else 0
+        shape = (config.batch_size, *context.info.image_shape)
         logger.start(device_names(), programs.seconds, shape, step, config.to_dict())
-        if session.cluster.process_count > 1:
-            logger.line(f"Processes: {session.cluster.process_count}")
+        if cluster.process_count > 1:
+            logger.line(f"Processes: {cluster.process_count}")
         if sweep.count_models(config) > 1:
             logger.line(sweep.describe(config))
+        feed = session.make_feed(programs, examples, step)
+        start = session.make_start(programs, checkpoint)
         tensorboard = session.workdir.path / "tensorboard" if session.workdir else None
-        trainer = Trainer(
-            config,
-            info,
-            session.mesh,
-            programs,
-            session.make_feed(programs, examples, step),
-            logger,
-            checkpoints,
-            request,
-            session.cluster,
-            clock=session.clock,
-            started=session.started,
-            checkpoint=checkpoint,
-            profile_folder=tensorboard if profile else None,
-        )
+        profile_folder = tensorboard if profile else None
+        trainer = Trainer(context, feed, checkpoints, request, start, profile_folder)
         # Gloo waits 30 s for all processes once the first one starts a collective.
-        session.cluster.barrier("the programs are compiled")
+        cluster.barrier("the programs are compiled")
         result = trainer.run()
         if session.workdir:
-            _draw(session, session.workdir, examples, result)
+            _draw(context, session.workdir, examples, result)
             result.write(session.workdir)
         request.raise_if_requested("after the last step; the run is finished")
     return result
 
 
-def _draw(session: Session, workdir: Workdir, examples: data.RandomAccess, result: Result) -> None:
+def _draw(
+    context: RunContext, workdir: Workdir, examples: data.RandomAccess, result: Result
+) -> None:
     """Draws the learning curves and, for TensorBoard, the confusion matrix."""
     from cnn_jax.plots import curves, evaluation, figure  # Matplotlib takes half a second.
 
-    config, info, board = session.config, session.info, session.logger.board
+    config, info, board = context.config, context.info, context.logger.board
     drawn = curves.draw(read_metrics(workdir.path), f"Training of {config.dataset.name}")
     figure.save(drawn, workdir.path / "pictures" / "learning_curves.png")
     if not board or sweep.count_models(config) > 1:

@@ -21,6 +21,7 @@ from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import session
+from cnn_jax.training.context import RunContext
 from cnn_jax.training.trainer import Trainer
 from tests.support import small
 from tests.support.small import small_config
@@ -266,8 +267,8 @@ def test_workdir_that_is_not_shared_is_reported(
 
     monkeypatch.setattr(session, "_SHARED_SECONDS", 0)
     unused: Any = None
-    arguments = (Second(), unused, None, unused, unused, unused, unused)
-    second = session.Session(small_config(), unused, *arguments)
+    context = RunContext(small_config(), unused, unused, Second(), unused, unused, 0.0)
+    second = session.Session(context, unused, None, unused)
     with pytest.raises(UserError, match=r"process 1 on .* it must be a folder on a file system"):
         second._check_shared(tmp_path)
     (tmp_path / ".cluster").write_text("token of process 0")

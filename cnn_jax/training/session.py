@@ -6,26 +6,23 @@ import functools
 import os
 import socket
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
-
 from cnn_jax import data
+from cnn_jax.checkpoint.metadata import Progress, restore_state
 from cnn_jax.config import sweep
-from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs, compile_programs
 from cnn_jax.errors import UserError
 from cnn_jax.io.console import Console
 from cnn_jax.io.files import write_output
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.reporting.train_logger import TrainLogger
+from cnn_jax.nn.metrics import Metrics
 from cnn_jax.training import device_feed, resume
 from cnn_jax.training.chunking import ChunkTimer
+from cnn_jax.training.context import RunContext, Start
 from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
@@ -36,36 +33,21 @@ if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
 _SHARED_SECONDS = 10.0  # After which all hosts must see a file that one of them has written.
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Session:
-    """The parts of one run in this process.
+    """Opens the parts of one run in this process.
 
     Attributes:
-      config: config checked by `schema.check`.
-      info: its data set.
-      cluster: the processes that train together.
+      context: what all parts share.
       console: standard output and standard error; silent in all but the first process.
       workdir: the open workdir; None without one, and in all but the first process.
-      logger: reports the training.
-      clock: returns the time in seconds.
-      started: time at which the run was started.
       stack: closes what is opened here at the end of the run.
     """
 
-    config: ConfigDict
-    info: data.Info
-    cluster: Cluster
+    context: RunContext
     console: Console
     workdir: Workdir | None
-    logger: TrainLogger
-    clock: Callable[[], float]
-    started: float
     stack: contextlib.ExitStack
-
-    @functools.cached_property
-    def mesh(self) -> Mesh:
-        """Mesh of all devices of all processes."""
-        return sharding.make_mesh(sweep.count_models(self.config))
 
     def find_start(self, path: Path) -> "Checkpoint | None":
         """Returns the checkpoint to resume from, the same in all processes, or None at step 0."""
@@ -76,9 +58,13 @@ class Session:
         if self.workdir:
             with Checkpoints(path, read_only=True) as checkpoints:
                 checkpoint = resume.find_start(
-                    self.config, self.info, self.workdir, checkpoints, self.console.warn
+                    self.context.config,
+                    self.context.info,
+                    self.workdir,
+                    checkpoints,
+                    self.console.warn,
                 )
-        step = self.cluster.broadcast_from_first(str(checkpoint.step) if checkpoint else "")
+        step = self.context.cluster.broadcast_from_first(str(checkpoint.step) if checkpoint else "")
         if step and not self.workdir:
             with Checkpoints(path, read_only=True) as checkpoints:
                 checkpoint = checkpoints.at(int(step))
@@ -90,18 +76,19 @@ class Session:
         Raises:
           UserError: in a process that sees another folder.
         """
-        if self.cluster.process_count == 1:
+        cluster = self.context.cluster
+        if cluster.process_count == 1:
             return
         marker = path / ".cluster"
         token = f"{socket.gethostname()} {os.getpid()} {time.time_ns()}"
         if self.workdir:
             write_output(marker, token.encode())
-        token = self.cluster.broadcast_from_first(token)
+        token = cluster.broadcast_from_first(token)
         deadline = time.monotonic() + _SHARED_SECONDS
         while not marker.is_file() or marker.read_text() != token:
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"process {self.cluster.process_index} on {socket.gethostname()} does not see "
+                    f"process {cluster.process_index} on {socket.gethostname()} does not see "
                     f"what process 0 wrote to --workdir={path}: it must be a folder on a file "
                     "system that all hosts share. Use the absolute path of such a folder."
                 )
@@ -111,25 +98,27 @@ class Session:
         """Opens the checkpoints, which all processes write together, and prepares the workdir."""
         from cnn_jax.checkpoint.manager import Checkpoints
 
-        mesh = self.mesh if self.cluster.process_count > 1 else None
+        cluster = self.context.cluster
+        mesh = self.context.mesh if cluster.process_count > 1 else None
         checkpoints = Checkpoints(path, read_only=False, mesh=mesh)
         self.stack.enter_context(checkpoints)
         if self.workdir:
             resume.prepare_workdir(checkpoint, self.workdir, checkpoints, self.console.warn)
-        self.cluster.barrier("the workdir is ready")
+        cluster.barrier("the workdir is ready")
         return checkpoints
 
     def prepare(self) -> tuple[Programs, data.RandomAccess]:
         """Reads the data, or opens them for a stream, while a thread compiles the programs."""
-        config, info, cluster = self.config, self.info, self.cluster
+        config, info, mesh = self.context.config, self.context.info, self.context.mesh
+        cluster, clock = self.context.cluster, self.context.clock
         streams = self._streams()
-        sizes = chunk_sizes(config, info, self.mesh) if streams else None
+        sizes = chunk_sizes(config, info, mesh) if streams else None
         if data.needs_tfds(**config.dataset):
             import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
         progress = self.console.err.isatty()
         examples: data.RandomAccess
         with ThreadPoolExecutor() as pool:
-            compiled = pool.submit(compile_programs, config, info, self.mesh, sizes, self.clock)
+            compiled = pool.submit(compile_programs, config, info, mesh, sizes, clock)
             if cluster.process_count == 1 and not streams:
                 examples = data.load(**config.dataset, show_progress=progress)
             else:
@@ -143,25 +132,41 @@ class Session:
         Raises:
           UserError: when `dataset.feed=device` and the examples do not fit into device memory.
         """
-        feed = self.config.dataset.feed
+        feed, info = self.context.config.dataset.feed, self.context.info
         if feed == "device":
-            device_feed.check_fits(self.info)
+            device_feed.check_fits(info)
         if feed == "auto":
-            return bool(self.cluster.all_reduce_max(int(not device_feed.fits_in_memory(self.info))))
+            exceeds_memory = int(not device_feed.fits_in_memory(info))
+            return bool(self.context.cluster.all_reduce_max(exceeds_memory))
         return bool(feed == "stream")
 
     def make_feed(
         self, programs: Programs, examples: data.RandomAccess, step: int
     ) -> device_feed.Feed:
         """Returns the feed of a run that starts after `step` steps."""
-        arguments = self.config, self.info, self.mesh, programs
+        context = self.context
+        arguments = context.config, context.info, context.mesh, programs
         if programs.chunk_sizes:
             assert isinstance(examples, data.Source)
             stream = StreamFeed(*arguments, examples, step)
             return self.stack.enter_context(contextlib.closing(stream))
         if isinstance(examples, data.Source):
-            arrays = device_feed.load_sharded(examples, self.mesh)
+            arrays = device_feed.load_sharded(examples, context.mesh)
         else:
-            arrays = device_feed.load_to_devices(examples, self.mesh)
-        make_timer = functools.partial(ChunkTimer, self.clock, self.cluster.all_reduce_min)
+            arrays = device_feed.load_to_devices(examples, context.mesh)
+        make_timer = functools.partial(ChunkTimer, context.clock, context.cluster.all_reduce_min)
         return device_feed.DeviceFeed(*arguments, arrays, make_timer)
+
+    def make_start(self, programs: Programs, checkpoint: "Checkpoint | None") -> Start:
+        """Restores a checkpoint, or draws the initial parameters."""
+        config, mesh = self.context.config, self.context.mesh
+        if checkpoint:
+            step, progress = checkpoint.step, Progress.from_checkpoint(checkpoint)
+            state, total = restore_state(config, self.context.info, mesh, checkpoint)
+        else:
+            step, progress = 0, Progress()
+            state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
+            empty = Metrics.empty(sweep.count_models(config))
+            total = sharding.to_devices(empty, sharding.replicated(mesh))
+        progress.compile_seconds += programs.seconds
+        return Start(step, state, total, progress)

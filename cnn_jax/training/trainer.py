@@ -10,36 +10,30 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
-from ml_collections import ConfigDict
 
-from cnn_jax import data, train
+from cnn_jax import train
 from cnn_jax.checkpoint.metadata import (
     Progress,
-    restore_state,
     run_metadata,
     squeeze_model_axis,
     state_tree,
 )
 from cnn_jax.config import sweep
-from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.engine import sharding
-from cnn_jax.engine.compile import Programs
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.io.signals import StopRequest
 from cnn_jax.nn.metrics import Metrics, MetricValues, mean_of_finite
 from cnn_jax.nn.optimizer import learning_rate_schedule
 from cnn_jax.reporting import result, sweep_summary
 from cnn_jax.reporting.result import Result
-from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training import schedule
+from cnn_jax.training.context import RunContext, Start
 from cnn_jax.training.device_feed import Feed
 from cnn_jax.training.divergence import DivergenceCheck
 from cnn_jax.training.schedule import Evaluate, Save, TrainBatches
 
 if TYPE_CHECKING:
     from cnn_jax.checkpoint.manager import Checkpoints
-    from cnn_jax.checkpoint.restore import Checkpoint
 
 
 class Trainer:
@@ -47,69 +41,41 @@ class Trainer:
 
     def __init__(
         self,
-        config: ConfigDict,
-        info: data.Info,
-        mesh: Mesh,
-        programs: Programs,
+        context: RunContext,
         feed: Feed,
-        logger: TrainLogger,
         checkpoints: "Checkpoints | None",
         request: StopRequest,
-        cluster: Cluster,
-        *,
-        clock: Callable[[], float],
-        started: float,
-        checkpoint: "Checkpoint | None",
+        start: Start,
         profile_folder: Path | None = None,
     ) -> None:
-        """Draws the initial parameters, or restores a checkpoint.
+        """Prepares to train from `start`.
 
         Args:
-          config: config checked by `schema.check`.
-          info: its data set.
-          mesh: from `sharding.make_mesh`.
-          programs: programs for config, info and mesh.
+          context: what all parts of the run share.
           feed: its examples.
-          logger: reports the training.
           checkpoints: where the state is saved, or None.
           request: tells of a stop request.
-          cluster: the processes that train together.
-          clock: returns the time in seconds.
-          started: time at which the run was started.
-          checkpoint: checkpoint to resume from; None: start at step 0.
+          start: where the run starts; its state is donated.
           profile_folder: where a profile of some steps is written, or None.
         """
-        self._config, self._info, self._feed = config, info, feed
-        self._logger, self._checkpoints = logger, checkpoints
-        self._request, self._cluster = request, cluster
-        self._num_batches = train.steps_per_epoch(info.num_train, config.batch_size)
-        self._num_steps = config.num_epochs * self._num_batches
-        self._models = sweep.list_models(config)
-        empty = (
-            Metrics.empty(len(self._models)),
-            EvalMetrics.empty(len(self._models), config.num_models),
-        )
-        self._empty, self._empty_eval = sharding.to_devices(empty, sharding.replicated(mesh))
+        self._config, self._info, self._cluster = context.config, context.info, context.cluster
+        self._logger, self._clock, self._started = context.logger, context.clock, context.started
+        self._feed, self._checkpoints, self._request = feed, checkpoints, request
+        self._num_batches = train.steps_per_epoch(self._info.num_train, self._config.batch_size)
+        self._num_steps = self._config.num_epochs * self._num_batches
+        self._models = sweep.list_models(self._config)
+        num_models, everywhere = len(self._models), sharding.replicated(context.mesh)
+        empty = Metrics.empty(num_models), EvalMetrics.empty(num_models, self._config.num_models)
+        self._empty, self._empty_eval = sharding.to_devices(empty, everywhere)
         # `_total` sums the metrics of the batches since the last line of metrics.jsonl.
-        if checkpoint:
-            self._state, self._total = restore_state(config, info, mesh, checkpoint)
-            self._earlier = Progress.from_checkpoint(checkpoint)
-            self._step = checkpoint.step
-        else:
-            self._state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))
-            self._total = self._empty
-            self._earlier = Progress()
-            self._step = 0
-        self._first_step, self._profile_folder = self._step, profile_folder
-        self._saved_step = checkpoint.step if checkpoint else None
+        self._step, self._state, self._total, self._earlier = start
+        self._first_step, self._profile_folder = start.step, profile_folder
+        self._saved_step = start.step or None
         has_workdir = checkpoints is not None
-        self._divergence = DivergenceCheck(self._models, logger.line, has_workdir=has_workdir)
-        self._progress = dataclasses.replace(
-            self._earlier,
-            epoch_seconds=list(self._earlier.epoch_seconds),
-            compile_seconds=self._earlier.compile_seconds + programs.seconds,
-        )
-        self._clock, self._started, self._training_started = clock, started, clock()
+        self._divergence = DivergenceCheck(self._models, self._logger.line, has_workdir=has_workdir)
+        epoch_seconds = list(self._earlier.epoch_seconds)
+        self._progress = dataclasses.replace(self._earlier, epoch_seconds=epoch_seconds)
+        self._training_started = self._clock()
 
     def run(self) -> Result:
         """Trains to the end, saving checkpoints, and scores the test set.
@@ -130,16 +96,17 @@ class Trainer:
                     train_metrics = self._evaluate_epoch(epoch, start, stop)
                 case Save():
                     self._save(progress)
-                case Evaluate(epoch, "test", start, stop):
-                    self._logger.log_training_time(self._elapsed())
-                    if self._profile_folder:
-                        self._logger.line(
-                            "No profile: the compiled loop was called less than twice"
-                        )
-                    if self._checkpoints:
-                        self._checkpoints.wait()
+                case Evaluate(_, "test", start, stop):
+                    self._end_training()
                     test_metrics = self._evaluate(start, stop)
         return self._make_result(train_metrics, test_metrics)
+
+    def _end_training(self) -> None:
+        self._logger.log_training_time(self._elapsed())
+        if self._profile_folder:
+            self._logger.line("No profile: the compiled loop was called less than twice")
+        if self._checkpoints:
+            self._checkpoints.wait()
 
     def _train(self, epoch: int, done: int, stretch_end: int) -> None:
         """Trains on a stretch of batches, and logs their metrics.
