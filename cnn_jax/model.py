@@ -8,7 +8,7 @@ from jax import Array
 
 from cnn_jax.nn import conv
 from cnn_jax.nn.linear import linear
-from cnn_jax.nn.shapes import Layer, walk_layers
+from cnn_jax.nn.shapes import Layer, Stage, walk_layers
 
 
 class ConvStage(nn.Module):
@@ -19,45 +19,30 @@ class ConvStage(nn.Module):
 
     Attributes:
       features: number of filters, which is the number of output channels.
-      kernel_size: height and width of the kernel.
-      strides: step of the convolution in both directions.
-      padding: `VALID`, `SAME` or `FULL`.
-      activation: `relu`, `leaky_relu` or `sigmoid`.
-      pool: `max`, `avg` or `none`.
+      stage: size and strides of the kernel, padding, activation and pooling.
       init_stddev: standard deviation of the initial kernel, or 0 for sqrt(2 / inputs of a filter).
         The bias starts at zero.
     """
 
     features: int
-    kernel_size: int
-    strides: int
-    padding: str
-    activation: str
-    pool: str
+    stage: Stage
     init_stddev: float
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
         """Computes the stage: float32 [B, H, W, C] -> float32 [B, H', W', features]."""
-        shape = (self.kernel_size, self.kernel_size, image.shape[-1], self.features)
+        stage = self.stage
+        shape = (stage.kernel_size, stage.kernel_size, image.shape[-1], self.features)
         kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         # Only when intermediates are captured: `conv_stage` does not expose these two maps.
         if self.is_mutable_collection("intermediates"):
-            convolution = conv.convolve(image, kernel, strides=self.strides, padding=self.padding)
+            convolution = conv.convolve(image, kernel, strides=stage.strides, padding=stage.padding)
             convolution += bias.reshape(1, 1, 1, -1)
             self.sow("intermediates", "convolution", convolution)
-            activation = conv.ACTIVATIONS[self.activation](convolution)
+            activation = conv.ACTIVATIONS[stage.activation](convolution)
             self.sow("intermediates", "activation", activation)
-        return conv.conv_stage(
-            image,
-            kernel,
-            bias,
-            strides=self.strides,
-            padding=self.padding,
-            activation=self.activation,
-            pool_kind=self.pool,
-        )
+        return conv.conv_stage(image, kernel, bias, stage)
 
 
 class ConvNet(nn.Module):
@@ -100,18 +85,15 @@ class ConvNet(nn.Module):
           float32 logits [B, num_classes].
         """
         feature_map = image
-        for stage, features in enumerate(self.features, start=1):
-            feature_map = ConvStage(
-                features,
-                self.kernel_size,
-                self.strides,
-                self.padding,
-                self.activation,
-                self.pool,
-                self.init_stddev,
-                name=f"conv_{stage}",
-            )(feature_map)
+        for number, features in enumerate(self.features, start=1):
+            stage = ConvStage(features, self.stage, self.init_stddev, name=f"conv_{number}")
+            feature_map = stage(feature_map)
         return Linear(self.num_classes, self.init_stddev, name="linear_1")(feature_map)
+
+    @property
+    def stage(self) -> Stage:
+        """What all stages have in common."""
+        return Stage(self.kernel_size, self.strides, self.padding, self.activation, self.pool)
 
 
 class Linear(nn.Module):
@@ -145,17 +127,7 @@ def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
     Raises:
       UserError: at the first layer whose window is larger than its input.
     """
-    layers = walk_layers(
-        image_shape,
-        model.num_classes,
-        features=model.features,
-        kernel_size=model.kernel_size,
-        strides=model.strides,
-        padding=model.padding,
-        activation=model.activation,
-        pool=model.pool,
-    )
-    return list(layers)
+    return list(walk_layers(image_shape, model.num_classes, model.features, model.stage))
 
 
 def _kernel_init(stddev: float, shape: tuple[int, ...]) -> nn.initializers.Initializer:

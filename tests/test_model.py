@@ -10,7 +10,6 @@ import pytest
 
 from cnn_jax import model
 from cnn_jax.model import ConvNet
-from cnn_jax.nn import shapes
 from tests.support import numpy_reference
 
 
@@ -96,10 +95,7 @@ def test_shapes_of_all_options_follow_the_arithmetic(
     maps, params = variables["intermediates"], variables["params"]
     chex.assert_shape(logits, (5, 7))
     chex.assert_type(logits, jnp.float32)
-    layers = {
-        layer.name: layer
-        for layer in shapes.walk_layers((100, 92, 3), 7, **options)  # type: ignore[arg-type]
-    }
+    layers = {layer.name: layer for layer in model.layers_of(convnet, (100, 92, 3))}
     for stage in range(1, len(features) + 1):
         stage_maps = maps[f"conv_{stage}"]
         convolution = layers[f"conv_{stage}"].output_shape

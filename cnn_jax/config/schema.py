@@ -190,8 +190,9 @@ def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[shapes.Layer]:
     Raises:
       UserError: at the first layer whose output would be empty.
     """
-    geometry = {key: value for key, value in config.model.items() if key != "init_stddev"}
-    return shapes.walk_layers(info.image_shape, info.num_classes, **geometry)
+    fields = {field.name: config.model[field.name] for field in dataclasses.fields(shapes.Stage)}
+    stage = shapes.Stage(**fields)
+    return shapes.walk_layers(info.image_shape, info.num_classes, config.model.features, stage)
 
 
 def check_fields(config: ConfigDict) -> None:

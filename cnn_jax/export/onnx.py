@@ -7,7 +7,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, checker, helper, numpy_helper
 
 from cnn_jax.model import ConvNet, layers_of
-from cnn_jax.nn.shapes import POOL_SIZE, padding_amounts
+from cnn_jax.nn.shapes import POOL_SIZE
 
 # The versions of ONNX 1.8, from 2020, so that old runtimes can read the model. Before opset 13,
 # Softmax had another definition.
@@ -51,7 +51,7 @@ def build(
     value = add("Div", [value, "max_pixel"], "scaled")
     value = add("Transpose", [value], "channels_first", perm=[0, 3, 1, 2])
 
-    before, after = padding_amounts(model.padding, model.kernel_size)
+    before, after = model.stage.pads
     activation, attributes = _ACTIVATIONS[model.activation]
     for stage in range(1, len(model.features) + 1):
         layer = f"conv_{stage}"

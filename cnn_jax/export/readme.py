@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from cnn_jax.model import ConvNet
-from cnn_jax.nn.shapes import POOL_SIZE, padding_amounts
+from cnn_jax.nn.shapes import POOL_SIZE
 
 _ACTIVATIONS = {
     "relu": "np.maximum(x, 0)",
@@ -106,7 +106,7 @@ def numpy_code(model: ConvNet) -> str:
       Lines that read the variables `np`, `image` (uint8 [B, H, W, C], 0..255) and `params` (arrays
       by path, such as `conv_1.kernel`), and assign `logits` and `probabilities` [B, K].
     """
-    before, after = pads = padding_amounts(model.padding, model.kernel_size)
+    before, after = pads = model.stage.pads
     padded = f"np.pad(x, ((0, 0), {pads}, {pads}, (0, 0)))"
     conv_windows = _windows(model.kernel_size, model.strides)
     pool_windows = _windows(POOL_SIZE, POOL_SIZE)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn_jax.nn.fused_conv_pool import fused_conv_pool, max_and_argmax
-from cnn_jax.nn.shapes import POOL_SIZE, output_size, padding_amounts
+from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -113,16 +113,7 @@ def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) 
     )
 
 
-def conv_stage(
-    image: Array,
-    kernel: Array,
-    bias: Array,
-    *,
-    strides: int,
-    padding: str,
-    activation: str,
-    pool_kind: str,
-) -> Array:
+def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
     """Computes one stage of the model: convolution, bias, activation and pooling.
 
     JAX picks the form when it lowers the program for a platform. All forms agree in values and
@@ -132,27 +123,24 @@ def conv_stage(
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       bias: float32 [O].
-      strides: step of the convolution in both directions.
-      padding: `VALID`, `SAME` or `FULL`.
-      activation: a key of `ACTIVATIONS`.
-      pool_kind: `max`, `avg` or `none`.
+      stage: strides, padding, activation and pooling.
 
     Returns:
       float32 [B, H', W', O].
     """
-    activate = ACTIVATIONS[activation]
+    activate = ACTIVATIONS[stage.activation]
 
     def stage_with(convolution: Callable[..., Array]) -> Callable[[Array, Array, Array], Array]:
-        def stage(image: Array, kernel: Array, bias: Array) -> Array:
-            feature_map = convolution(image, kernel, strides=strides, padding=padding)
-            return pool(activate(feature_map + bias.reshape(1, 1, 1, -1)), pool_kind)
+        def plain_stage(image: Array, kernel: Array, bias: Array) -> Array:
+            feature_map = convolution(image, kernel, strides=stage.strides, padding=stage.padding)
+            return pool(activate(feature_map + bias.reshape(1, 1, 1, -1)), stage.pool)
 
-        return stage
+        return plain_stage
 
     def fused_stage(image: Array, kernel: Array, bias: Array) -> Array:
-        return fused_conv_pool(image, kernel, bias, padding_amounts(padding, len(kernel)), activate)
+        return fused_conv_pool(image, kernel, bias, stage.pads, activate)
 
-    can_fuse = strides == 1 and pool_kind == "max"
+    can_fuse = stage.strides == 1 and stage.pool == "max"
     return jax.lax.platform_dependent(
         image,
         kernel,

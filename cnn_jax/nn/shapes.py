@@ -51,6 +51,30 @@ def output_size(size: int, window: int, padding: tuple[int, int], stride: int) -
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+    """What all stages of a model have in common: convolution, activation and pooling.
+
+    Attributes:
+      kernel_size: height and width of the kernel.
+      strides: step of the convolution in both directions.
+      padding: `VALID`, `SAME` or `FULL`, defined in `padding_amounts`.
+      activation: `relu`, `leaky_relu` or `sigmoid`.
+      pool: `max`, `avg` (windows of 2x2) or `none`.
+    """
+
+    kernel_size: int
+    strides: int
+    padding: str
+    activation: str
+    pool: str
+
+    @property
+    def pads(self) -> tuple[int, int]:
+        """The zeros (before, after) that are added to the rows and to the columns."""
+        return padding_amounts(self.padding, self.kernel_size)
+
+
+@dataclasses.dataclass(frozen=True)
 class Layer:
     """One layer of the model, a row of the table that `--mode=describe` prints.
 
@@ -91,12 +115,14 @@ class _Geometry:
 
     Attributes:
       size: (height, width) of the map.
+      arithmetic: the computation of the size, as text.
       field: side of the receptive field of one value.
       start: row and column where the receptive field of the first value begins.
       jump: distance between the receptive fields of two neighbouring values.
     """
 
     size: tuple[int, int]
+    arithmetic: str = ""
     field: int = 1
     start: int = 0
     jump: int = 1
@@ -106,87 +132,83 @@ class _Geometry:
         height, width = (output_size(side, window, pads, stride) for side in self.size)
         return _Geometry(
             (height, width),
+            _size_arithmetic(self.size, (height, width), window, pads, stride),
             self.field + (window - 1) * self.jump,
             self.start - pads[0] * self.jump,
             self.jump * stride,
         )
 
-    def layer(self, name: str, channels: int, arithmetic: str, weights: int = 0) -> Layer:
+    def layer(self, name: str, channels: int, weights: int = 0) -> Layer:
         """Returns the layer whose output has this geometry.
 
         Args:
           name: name of the layer.
           channels: channels of the output.
-          arithmetic: the computation of the output size, as text.
           weights: number of weights, each used once per output position; 0 for none, and then the
             layer has no biases either.
         """
         height, width = self.size
-        num_parameters = weights + channels if weights else 0
-        fields = (self.field, self.field), self.start, self.jump
-        shape = (height, width, channels)
-        return Layer(name, shape, arithmetic, num_parameters, weights * height * width, *fields)
+        return Layer(
+            name,
+            (height, width, channels),
+            self.arithmetic,
+            num_parameters=weights + channels if weights else 0,
+            multiply_adds=weights * height * width,
+            receptive_field=(self.field, self.field),
+            field_start=self.start,
+            jump=self.jump,
+        )
 
 
 def walk_layers(
-    image_shape: Sequence[int],
-    num_classes: int,
-    *,
-    features: Sequence[int],
-    kernel_size: int,
-    strides: int,
-    padding: str,
-    activation: str,
-    pool: str,
+    image_shape: tuple[int, int, int], num_classes: int, features: Sequence[int], stage: Stage
 ) -> Iterator[Layer]:
     """Yields the layers from the image to the logits.
 
     Args:
       image_shape: (height, width, channels).
       num_classes: number of logits.
-      features: number of filters of each convolution stage.
-      kernel_size: height and width of each convolution kernel.
-      strides: step of the convolutions in both directions.
-      padding: `VALID`, `SAME` or `FULL`, defined in `padding_amounts`.
-      activation: name of the activation; its layers are named after it.
-      pool: `max`, `avg` or `none`.
+      features: number of filters of each stage.
+      stage: what all stages have in common.
 
     Raises:
       UserError: at the first layer whose window is larger than its input.
     """
     height, width, channels = image_shape
-    pads = padding_amounts(padding, kernel_size)
     geometry = _Geometry((height, width))
-    yield geometry.layer("image", channels, "")
-    for stage, filters in enumerate(features, start=1):
-        size = geometry.size
-        geometry = geometry.after(kernel_size, strides, pads)
+    yield geometry.layer("image", channels)
+    for number, filters in enumerate(features, start=1):
+        before, geometry = geometry, geometry.after(stage.kernel_size, stage.strides, stage.pads)
         if min(geometry.size) < 1:
-            # Only with VALID: SAME and FULL add at least kernel_size - 1 zeros.
-            raise UserError(
-                f"model.kernel_size={kernel_size} is too large for conv_{stage}, whose input is "
-                f"{size[0]}x{size[1]} ({padding} padding): it must be at most {min(size)}. "
-                "Use a smaller kernel or model.padding=SAME."
-            )
-        arithmetic = _size_arithmetic(size, geometry.size, kernel_size, pads, strides)
-        weights = kernel_size * kernel_size * channels * filters
+            raise _kernel_too_large(stage, f"conv_{number}", before.size)
+        weights = stage.kernel_size * stage.kernel_size * channels * filters
         channels = filters
-        yield geometry.layer(f"conv_{stage}", channels, arithmetic, weights)
-        yield geometry.layer(f"{activation}_{stage}", channels, "each value")
-        if pool == "none":
-            continue
-        size = geometry.size
-        geometry = geometry.after(POOL_SIZE, POOL_SIZE, (0, 0))
-        if min(geometry.size) < 1:
-            raise UserError(
-                f"model.pool={pool} is invalid for pool_{stage}, whose input is "
-                f"{size[0]}x{size[1]}: it must be at least {POOL_SIZE}x{POOL_SIZE}. Use fewer "
-                "stages in model.features, a smaller model.kernel_size or model.strides, or "
-                "model.pool=none."
-            )
-        arithmetic = _size_arithmetic(size, geometry.size, POOL_SIZE, (0, 0), POOL_SIZE)
-        yield geometry.layer(f"pool_{stage}", channels, arithmetic)
+        yield geometry.layer(f"conv_{number}", channels, weights)
+        activated = dataclasses.replace(geometry, arithmetic="each value")
+        yield activated.layer(f"{stage.activation}_{number}", channels)
+        if stage.pool != "none":
+            before, geometry = geometry, geometry.after(POOL_SIZE, POOL_SIZE, (0, 0))
+            if min(geometry.size) < 1:
+                raise _pool_too_large(stage, f"pool_{number}", before.size)
+            yield geometry.layer(f"pool_{number}", channels)
     yield _linear_layer((*geometry.size, channels), num_classes, (height, width))
+
+
+def _kernel_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError:
+    # Only with VALID: SAME and FULL add at least kernel_size - 1 zeros.
+    return UserError(
+        f"model.kernel_size={stage.kernel_size} is too large for {name}, whose input is "
+        f"{size[0]}x{size[1]} ({stage.padding} padding): it must be at most {min(size)}. "
+        "Use a smaller kernel or model.padding=SAME."
+    )
+
+
+def _pool_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError:
+    return UserError(
+        f"model.pool={stage.pool} is invalid for {name}, whose input is {size[0]}x{size[1]}: it "
+        f"must be at least {POOL_SIZE}x{POOL_SIZE}. Use fewer stages in model.features, a smaller "
+        "model.kernel_size or model.strides, or model.pool=none."
+    )
 
 
 def _linear_layer(

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.nn import conv
-from cnn_jax.nn.shapes import output_size, padding_amounts
+from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
 from tests.support.hostile import fraction_of_examples
 
 
@@ -104,14 +104,10 @@ def test_conv_stage_equals_convolution_activation_and_pooling(
     shapes = ((3, height, width, channels), (kernel_size, kernel_size, channels, 4), (4,))
     arguments = [jnp.asarray(generator.normal(size=shape), jnp.float32) for shape in shapes]
 
-    def stage(*arguments: jax.Array) -> jax.Array:
-        return conv.conv_stage(
-            *arguments,
-            strides=strides,
-            padding=padding,
-            activation=activation,
-            pool_kind=pool_kind,
-        )
+    options = Stage(kernel_size, strides, padding, activation, pool_kind)
+
+    def stage(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return conv.conv_stage(image, kernel, bias, options)
 
     def reference(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         convolution = conv.convolve_by_xla(image, kernel, strides=strides, padding=padding)
@@ -134,15 +130,7 @@ def test_conv_stage_equals_convolution_activation_and_pooling(
 @pytest.mark.parametrize(("platform", "uses_xla"), [("cpu", False), ("cuda", True), ("tpu", True)])
 def test_accelerators_use_the_convolution_of_xla(platform: str, uses_xla: bool) -> None:
     def stage(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return conv.conv_stage(
-            image,
-            kernel,
-            bias,
-            strides=1,
-            padding="SAME",
-            activation="relu",
-            pool_kind="max",
-        )
+        return conv.conv_stage(image, kernel, bias, Stage(3, 1, "SAME", "relu", "max"))
 
     shapes = ((2, 6, 6, 1), (3, 3, 1, 4), (4,))
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]

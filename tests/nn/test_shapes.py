@@ -1,24 +1,23 @@
+import dataclasses
+from typing import Any
+
 import pytest
 
 from cnn_jax.errors import UserError
 from cnn_jax.nn import shapes
-from cnn_jax.nn.shapes import Layer
+from cnn_jax.nn.shapes import Layer, Stage
 
-REFERENCE = {
-    "features": (8, 16),
-    "kernel_size": 3,
-    "strides": 1,
-    "padding": "SAME",
-    "activation": "relu",
-    "pool": "max",
-}
+REFERENCE = Stage(kernel_size=3, strides=1, padding="SAME", activation="relu", pool="max")
 
 
 def layers_by_name(
-    image_shape: tuple[int, int, int] = (28, 28, 1), **changes: object
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    features: tuple[int, ...] = (8, 16),
+    **changes: Any,
 ) -> dict[str, Layer]:
     """Returns the layers of the reference model, with changes, by their names."""
-    layers = shapes.walk_layers(image_shape, 10, **(REFERENCE | changes))  # type: ignore[arg-type]
+    stage = dataclasses.replace(REFERENCE, **changes)
+    layers = shapes.walk_layers(image_shape, 10, features, stage)
     return {layer.name: layer for layer in layers}
 
 

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from cnn_jax.nn import shapes
+from cnn_jax.model import ConvNet, layers_of
 from cnn_jax.plots import receptive_field
 from tests.plots.legible import assert_legible
 
@@ -22,15 +22,7 @@ def draw(image_shape: tuple[int, int, int] = (28, 28, 1), **changes: Any) -> Any
     Returns:
       The figure, its axes with receptive fields by layer, and the feature maps by layer.
     """
-    reference: dict[str, Any] = {
-        "features": (8, 16),
-        "kernel_size": 3,
-        "strides": 1,
-        "padding": "SAME",
-        "activation": "relu",
-        "pool": "max",
-    }
-    layers = list(shapes.walk_layers(image_shape, 10, **(reference | changes)))
+    layers = layers_of(ConvNet(**changes), image_shape)
     generator = np.random.default_rng(0)
     maps = {layer.name: generator.random(layer.output_shape, np.float32) for layer in layers[1:-1]}
     image_u8 = generator.integers(0, 256, image_shape, dtype=np.uint8)
