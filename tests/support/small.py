@@ -85,9 +85,10 @@ def _compile_once(
     chunk: ChunkSizes | None,
     clock: Callable[[], float],
 ) -> Programs:
-    """Caches the programs of `compile_programs`, to which the seeds are arguments."""
+    """Caches the programs of `compile_programs`, by all that they depend on."""
     started = clock()
-    fields = {name: value for name, value in config.to_dict().items() if name != "seed"}
+    unused = ("seed", "log_every_steps", "checkpoint_every_epochs")  # Seeds are arguments.
+    fields = {name: value for name, value in config.to_dict().items() if name not in unused}
     key = (json.dumps(fields, sort_keys=True), info, mesh, chunk)
     if key not in _compiled:
         _compiled[key] = _compile_programs(config, info, mesh, chunk, clock)
