@@ -37,7 +37,7 @@ gc.set_threshold(100_000)  # As in `main.py`: most objects that JAX creates are 
 
 # Number of examples of a property test; slow tests use a fraction of it. Every run has the same
 # examples, so that failures can be reproduced.
-for profile, max_examples in (("quick", 30), ("ci", 100)):
+for profile, max_examples in (("quick", 30), ("ci", 60)):
     hypothesis.settings.register_profile(
         profile, max_examples=max_examples, derandomize=True, deadline=None, database=None
     )

@@ -20,12 +20,12 @@ from tests.checkpoint.saved import checkpoint_files, make_tree, restore_newest
 def damaged_contents(intact: bytes) -> Iterator[bytes]:
     """Yields a file's content truncated in two ways, and with one byte changed at some offsets.
 
-    There is one offset, and with hypothesis' profile "ci" there are six.
+    There is one offset, and with hypothesis' profile "ci" there are three.
     """
     yield intact[: len(intact) // 2]
     yield b""
     is_thorough = settings.get_current_profile_name() == "ci"
-    for tenths in (0, 1, 4, 5, 7, 9) if is_thorough else (5,):
+    for tenths in (0, 5, 9) if is_thorough else (5,):
         offset = len(intact) * tenths // 10
         yield intact[:offset] + bytes([intact[offset] ^ 0x10]) + intact[offset + 1 :]
 

@@ -43,7 +43,7 @@ def test_training_does_not_depend_on_the_number_of_devices(results: Results) -> 
     losses = expected["loss"]
     assert losses.shape == (200, 1)
     assert losses[-1] < 1.1 < 2 < losses[0]  # The model has learnt something.
-    for devices in (2, 4, 8):
+    for devices in (2, 8):
         sharded = results[f"{devices} devices"]
         # Sums have another order: float32 rounds by 6e-8, which grows over 200 steps. If 8 devices
         # with 2 or 3 examples each lost or counted twice one of 20, the error would be a twentieth.
