@@ -24,6 +24,7 @@ from collections.abc import Sequence
 
 import absl.flags
 from absl import app
+from ml_collections import ConfigDict
 
 from cnn_jax.config import flags
 from cnn_jax.distributed import join
@@ -38,18 +39,37 @@ def _main(argv: Sequence[str]) -> None:
     Imports only what the mode needs: `describe` starts in half a second because it needs no JAX.
     """
     del argv
-    mode, config = flags.MODE.value, flags.CONFIG.value
-    workdir = flags.WORKDIR.value
-    selection = (config, flags.STEP.value, flags.MODEL.value)
     # Imports and traces create a million objects that are never freed. With Python's default
     # threshold, scanning them for garbage takes a twentieth of a short run.
     gc.set_threshold(100_000)
+    mode, config, workdir = flags.MODE.value, flags.CONFIG.value, flags.WORKDIR.value
     if mode == "describe":
         from cnn_jax.commands.describe import describe
 
         for text in describe(config):
             print(text)
-    elif mode == "evaluate":
+    elif mode == "train":
+        coordinator, num_processes = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
+        # Joined before JAX is imported, whose messages this suppresses.
+        with join.join(coordinator, num_processes, flags.PROCESS_ID.value) as cluster:
+            from cnn_jax.engine import compilation_cache
+            from cnn_jax.experiment import run
+
+            compilation_cache.enable()
+            run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
+    else:
+        _use_trained_model(mode, workdir, config)
+    # All work is done: a signal during Python's shutdown must not raise an exception.
+    signals.install(signal.SIG_DFL)
+
+
+def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> None:
+    """Runs a mode that needs a trained model."""
+    from cnn_jax.engine import compilation_cache
+
+    compilation_cache.enable()
+    selection = (config, flags.STEP.value, flags.MODEL.value)
+    if mode == "evaluate":
         from cnn_jax.commands.evaluate import evaluate
 
         evaluate(workdir, *selection)
@@ -62,18 +82,10 @@ def _main(argv: Sequence[str]) -> None:
         from cnn_jax.commands.inspect import inspect
 
         inspect(workdir, flags.IMAGES.value, *selection)
-    elif mode == "export":
+    else:
         from cnn_jax.commands.export import export
 
         export(workdir, *selection)
-    else:
-        coordinator, num_processes = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
-        with join.join(coordinator, num_processes, flags.PROCESS_ID.value) as cluster:
-            from cnn_jax.experiment import run
-
-            run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
-    # All work is done: a signal during Python's shutdown must not raise an exception.
-    signals.install(signal.SIG_DFL)
 
 
 def _hide_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:

@@ -23,7 +23,7 @@ from benchmarks.reference import (
 )
 from cnn_jax import data
 from cnn_jax.config import sweep
-from cnn_jax.engine import sharding
+from cnn_jax.engine import compilation_cache, sharding
 from cnn_jax.engine.compile import compile_programs
 from cnn_jax.training.chunking import ChunkTimer
 from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
@@ -33,6 +33,7 @@ class CnnJax(BareTrainer):
     """This project: the training of `experiment.run`, without logs and checkpoints."""
 
     def __init__(self, config_name: str, dataset: data.Dataset) -> None:
+        compilation_cache.enable()
         config = import_module(f"configs.{config_name}").get_config()
         num_train, num_test = len(dataset.train.label), len(dataset.test.label)
         info = data.Info(

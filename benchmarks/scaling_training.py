@@ -22,7 +22,7 @@ from benchmarks.reference import BATCH_SIZE
 from benchmarks.scaling_tables import STREAM, Row
 from cnn_jax import data
 from cnn_jax.config import schema
-from cnn_jax.engine import sharding
+from cnn_jax.engine import compilation_cache, sharding
 from cnn_jax.engine.compile import compile_programs
 from cnn_jax.training.chunking import ChunkTimer
 from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
@@ -48,6 +48,7 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
       folder: with the original files; empty to download them.
     """
     row = Row.parse(row_name)
+    compilation_cache.enable()
     config = mnist.get_config()
     config.num_models = row.num_models
     config.num_epochs = int(epochs)

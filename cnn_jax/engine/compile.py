@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data, train
 from cnn_jax.config import sweep
-from cnn_jax.engine import compilation_cache, loops, many_models, sharding
+from cnn_jax.engine import loops, many_models, sharding
 from cnn_jax.nn.metrics import Metrics
 
 
@@ -133,7 +133,7 @@ def compile_programs(
         batches = batch_shapes(config, info, mesh, chunk_sizes.train, num_models)
         train_steps = jitted.train_batches.lower(state, total, *batches, 0)
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
-    with compilation_cache.enabled(), ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor() as threads:
         compiled_train = threads.submit(train_steps.compile)
         evaluate = _lower_evaluate(config, info, mesh, chunk_sizes, state)
         compiled_evaluate = threads.submit(evaluate.compile)
@@ -161,8 +161,7 @@ def compile_evaluate(
       mesh: from `sharding.make_mesh`.
       state: the state that it will be called with, or its shapes.
     """
-    with compilation_cache.enabled():
-        return _lower_evaluate(config, info, mesh, None, state).compile()
+    return _lower_evaluate(config, info, mesh, None, state).compile()
 
 
 def _lower_evaluate(

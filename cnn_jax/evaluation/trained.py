@@ -21,7 +21,7 @@ from cnn_jax.checkpoint.restore import Checkpoint
 from cnn_jax.checkpoint.tree import dtype_and_shape, first_difference
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import check_same_model
-from cnn_jax.engine import compilation_cache, loops
+from cnn_jax.engine import loops
 from cnn_jax.engine.compile import compiler_options
 from cnn_jax.errors import UserError
 from cnn_jax.model import ConvNet, normalize
@@ -112,8 +112,7 @@ def _compile_logits(
 
     image_u8 = jax.ShapeDtypeStruct((loops.EVAL_BATCH_SIZE, *image_shape), jnp.uint8)
     jitted = jax.jit(logits, compiler_options=compiler_options(deterministic))
-    with compilation_cache.enabled():
-        return jitted.lower(_param_shapes(model, image_shape), image_u8).compile()
+    return jitted.lower(_param_shapes(model, image_shape), image_u8).compile()
 
 
 def _param_shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data
 from cnn_jax.config import sweep
-from cnn_jax.engine import compilation_cache, loops, sharding
+from cnn_jax.engine import loops, sharding
 from cnn_jax.engine.compile import Programs
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
@@ -141,8 +141,7 @@ def load_sharded(source: data.Source, mesh: Mesh) -> tuple[Array, Array]:
     join = jax.jit(
         lambda *arrays: tuple(a[: len(source)] for a in arrays), out_shardings=everywhere
     )
-    with compilation_cache.enabled():
-        return join(*parts)
+    return join(*parts)
 
 
 def fits_in_memory(info: data.Info) -> bool:

@@ -1,13 +1,14 @@
-import errno
-import hashlib
+"""The cache of compiled programs: what JAX is told, and which entries it gets to see."""
+
 import json
 import os
 import subprocess
 import sys
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from cnn_jax.engine import compilation_cache
@@ -16,125 +17,83 @@ CACHE_DIR = "jax_compilation_cache_dir"
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder, below the temporary folder of this test."""
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The cache folder, below the temporary folder of this test, with three entries."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return compilation_cache.folder()
+    folder = compilation_cache.folder()
+    folder.mkdir(parents=True)
+    for name in ("a-cache", "b-cache", "c-cache"):
+        (folder / name).write_bytes(zlib.compress(name.encode() * 100))
+    names = [CACHE_DIR, "jax_persistent_cache_min_compile_time_secs"]
+    names += ["jax_persistent_cache_enable_xla_caches"]
+    before = {name: jax.config.values[name] for name in names}
+    yield folder
+    for name, value in before.items():
+        jax.config.update(name, value)
 
 
-def compile_program(number: int) -> None:
-    """Compiles a program that contains a number; no other test must use the same one."""
-    jax.jit(lambda x: x + number)(jnp.zeros(3)).block_until_ready()
-
-
-def jax_programs() -> dict[str, bytes]:
-    """Returns the content of each file in the folder that JAX uses."""
-    return {path.name: path.read_bytes() for path in Path(jax.config.values[CACHE_DIR]).iterdir()}
-
-
-def test_compiled_program_is_stored_and_given_to_jax_again(cache: Path) -> None:
-    with compilation_cache.enabled():
-        assert jax_programs() == {}
-        compile_program(1001)
-        compiled = jax_programs()
-        assert compiled
-    assert jax.config.values[CACHE_DIR] is None
-    assert {path.name for path in cache.iterdir()} == set(compiled)
-    with compilation_cache.enabled():
-        assert jax_programs() == compiled
-
-
-@pytest.mark.parametrize("kind", ["flipped", "truncated", "extended", "empty", "folder"])
-def test_jax_gets_no_damaged_program(cache: Path, kind: str) -> None:
-    cache.mkdir(parents=True)
-    program = b"machine code"
-    intact = hashlib.sha256(program).hexdigest().encode() + program
-    contents = {
-        "flipped": intact[:-1] + bytes([intact[-1] ^ 1]),
-        "truncated": intact[:-1],
-        "extended": intact + b" ",
-        "empty": b"",
-    }
-    if kind == "folder":
-        (cache / "damaged-cache").mkdir()
-    else:
-        (cache / "damaged-cache").write_bytes(contents[kind])
-    (cache / "intact-cache").write_bytes(intact)
-    with compilation_cache.enabled():
-        assert jax_programs() == {"intact-cache": program}
-
-
-def test_jax_gets_no_truncated_copy_on_a_full_disk(
+def test_jax_gets_the_folder_of_this_processor(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.mkdir(parents=True)
-    program = b"machine code"
-    (cache / "intact-cache").write_bytes(hashlib.sha256(program).hexdigest().encode() + program)
-    write_bytes = Path.write_bytes
-
-    def write_half(self: Path, content: bytes) -> int:
-        write_bytes(self, content[: len(content) // 2])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", write_half)
-    with compilation_cache.enabled():
-        assert not any(name.endswith("-cache") for name in jax_programs())
+    compilation_cache.enable()
+    assert jax.config.values[CACHE_DIR] == str(cache)
+    assert jax.config.values["jax_persistent_cache_min_compile_time_secs"] == 0
+    assert len(list(cache.iterdir())) == 3
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "flags: fpu\n\n")
+    assert compilation_cache.folder() != cache
 
 
-def test_damaged_program_is_replaced(cache: Path) -> None:
-    with compilation_cache.enabled():
-        compile_program(1002)
-    before = {path: path.read_bytes() for path in cache.iterdir()}
-    for path in before:
-        path.write_bytes(b"damaged")
-    with compilation_cache.enabled():
-        compile_program(1002)  # A new function: JAX traces it again, and looks it up on disk.
-    with compilation_cache.enabled():
-        assert {path.name for path in before} <= set(jax_programs())
+def test_damaged_entries_are_removed(cache: Path) -> None:
+    intact = (cache / "a-cache").read_bytes()
+    for name, damaged in {
+        "flipped": intact[:-9] + bytes([intact[-9] ^ 1]) + intact[-8:],
+        "truncated": intact[:-1],
+        "empty": b"",
+        "other": b"no zlib stream",
+    }.items():
+        (cache / f"{name}-cache").write_bytes(damaged)
+    (cache / "folder-cache").mkdir()  # Nobody's: neither used nor removed.
+    compilation_cache.enable()
+    names = {path.name for path in cache.iterdir()}
+    assert names == {"a-cache", "b-cache", "c-cache", "folder-cache"}
 
 
-def test_oldest_programs_are_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache.mkdir(parents=True)
-    paths = [cache / f"{age}-cache" for age in range(4)]
-    for age, path in enumerate(paths):
-        path.touch()
-        os.utime(path, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(compilation_cache, "MAX_PROGRAMS", 3)
-    with compilation_cache.enabled():
-        pass
-    assert [path.exists() for path in paths] == [True, True, True, False]
+def test_oldest_entries_are_removed(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.utime(cache / "b-cache", (1e9, 1e9))
+    monkeypatch.setattr(compilation_cache, "MAX_PROGRAMS", 2)
+    compilation_cache.enable()
+    assert {path.name for path in cache.iterdir()} == {"a-cache", "c-cache"}
 
 
-def test_settings_of_the_user_are_kept(cache: Path, tmp_path: Path) -> None:
-    users_folder = str(tmp_path / "user")
-    for setting, value, before in (
-        (CACHE_DIR, users_folder, None),
-        ("jax_enable_compilation_cache", False, True),
-    ):
-        jax.config.update(setting, value)
-        try:
-            with compilation_cache.enabled():
-                assert jax.config.values[setting] == value
-        finally:
-            jax.config.update(setting, before)
-    assert not cache.exists()
+@pytest.mark.parametrize(
+    ("setting", "value"), [(CACHE_DIR, "mine"), ("jax_enable_compilation_cache", False)]
+)
+def test_settings_of_the_user_are_kept(cache: Path, setting: str, value: object) -> None:
+    before = jax.config.values[setting]
+    jax.config.update(setting, value)
+    try:
+        compilation_cache.enable()
+        assert jax.config.values[setting] == value
+        assert jax.config.values[CACHE_DIR] in (None, "mine")
+    finally:
+        jax.config.update(setting, before)
 
 
-def test_program_compiles_without_cache_if_its_folder_cannot_be_created(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_cache_where_entries_would_have_no_checksum(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compilation_cache, "find_spec", lambda name: name == "zstandard")
+    compilation_cache.enable()
+    assert jax.config.values[CACHE_DIR] is None
+
+
+def test_no_cache_if_its_folder_cannot_be_created(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with compilation_cache.enabled():
-        assert jax.config.values[CACHE_DIR] is None
-        compile_program(1003)
-
-
-def test_processor_with_other_features_has_another_folder(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compilation_cache, "_processor", lambda: "flags: fpu")
-    assert compilation_cache.folder() != cache
+    compilation_cache.enable()
+    assert jax.config.values[CACHE_DIR] is None
 
 
 # Only a new process reads compiled programs from the disk: three starts of the real program.

@@ -51,6 +51,8 @@ def error_message(*arguments: str) -> str:
         with (
             flagsaver.flagsaver(),
             mock.patch.object(sys, "argv", argv),  # ml_collections reads it too.
+            # It would hold for all other tests.
+            mock.patch("cnn_jax.engine.compilation_cache.enable"),
             pytest.raises(UserError) as error,
         ):
             program._main(flags.parse(argv))
