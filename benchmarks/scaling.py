@@ -27,8 +27,8 @@ The columns of the table:
 - per model: the additional memory of each model after the first one. The epoch permutations take 4
   bytes per model for each of the 6,400 examples; for the 60,000 of MNIST they take 0.2 MB more.
 
-Below the table there are two more parts: the all-reduces of a step, from the compiled program, and
-the throughput of a stream without training.
+Below the table there are two more parts: what the devices send each other in a step, from the
+compiled program, and the throughput of a stream without training.
 """
 
 import functools
@@ -132,7 +132,7 @@ def main(argv: Sequence[str]) -> None:
     results = run_in_turns(starters, _ROUNDS.value)
     training = {row: results[row.name] for row in rows}
     reading = {n: results[name] for name, n in num_workers.items()}
-    lines = [*scaling_tables.training_table(training), *scaling_tables.all_reduce_lines(training)]
+    lines = [*scaling_tables.training_table(training), *scaling_tables.collective_lines(training)]
     print("\n".join(lines + (scaling_tables.reading_table(reading) if reading else [])))
     Path(_JSON.value).write_text(json.dumps({**machine_info, "results": results}, indent=2) + "\n")
     print(f"Results written to {_JSON.value}")

@@ -152,14 +152,20 @@ def training_table(results: Mapping[Row, Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def all_reduce_lines(results: Mapping[Row, Mapping[str, Any]]) -> list[str]:
-    """Formats the all-reduces of a step, one line for each row whose devices share a batch."""
-    return [
-        f"{row.name}: {result['data_devices']} devices share each batch: {result['all_reduces']} "
-        f"all-reduces per step, {result['all_reduce_bytes']:,} bytes in total"
-        for row, result in results.items()
-        if result["data_devices"] > 1
-    ]
+def collective_lines(results: Mapping[Row, Mapping[str, Any]]) -> list[str]:
+    """Formats the collective operations of a step, one line for each row with several devices."""
+    lines = []
+    for row, result in results.items():
+        if row.devices == "1":
+            continue
+        counts = [
+            f"{number} {kind}s of {num_bytes:,} bytes"
+            for kind, (number, num_bytes) in result["collectives"].items()
+        ]
+        shared = result["data_devices"]
+        sharing = f"{shared} devices share each batch" if shared > 1 else "no batch is shared"
+        lines.append(f"{row.name}: {sharing}; a step has {', '.join(counts) or 'no collectives'}")
+    return lines
 
 
 def reading_table(results: Mapping[int, Mapping[str, Any]]) -> list[str]:

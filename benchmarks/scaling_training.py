@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 
 from benchmarks import command_server
-from benchmarks.all_reduces import count_all_reduces
 from benchmarks.bare_trainer import BareTrainer
+from benchmarks.collectives import count_collectives
 from benchmarks.reference import BATCH_SIZE
 from benchmarks.scaling_tables import STREAM, Row
 from cnn_jax import data
@@ -73,7 +73,6 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
             arrays = load_to_devices(examples, mesh)
             feed = DeviceFeed(config, info, mesh, programs, arrays, make_chunk_timer)
         trainer = BareTrainer(config, info, mesh, programs, feed)
-        all_reduces = count_all_reduces(programs.train_steps.as_text() or "")
 
         def train(epoch: str) -> None:
             trainer.train(int(epoch), trainer.num_steps)
@@ -87,8 +86,7 @@ def main(row_name: str, dataset: str, steps: str, epochs: str, folder: str = "")
             num_steps=trainer.num_steps,
             num_train=num_train,
             data_devices=mesh.shape[sharding.DATA],
-            all_reduces=all_reduces.num_all_reduces,
-            all_reduce_bytes=all_reduces.num_bytes,
+            collectives=count_collectives(programs.train_steps.as_text() or ""),
         )
 
 

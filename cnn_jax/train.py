@@ -22,10 +22,7 @@ from cnn_jax.nn.optimizer import make_optimizer, set_hyperparameters
 
 
 class Batch(TypedDict):
-    """A batch: `image` uint8 [B, H, W, C], `label` int32 [B], optionally `mask` bool [B].
-
-    When several devices share a batch, [B] is [devices, examples per device].
-    """
+    """A batch: `image` uint8 [B, H, W, C], `label` int32 [B], optionally `mask` bool [B]."""
 
     image: Array
     label: Array
@@ -189,14 +186,8 @@ def eval_step(state: TrainState, batch: Batch) -> Metrics:
 
 
 def logits_of(state: TrainState, image_u8: Array) -> Array:
-    """Computes the logits of images: float32 [B, K] or [devices, examples per device, K]."""
-
-    def logits(image_u8: Array) -> Array:
-        variables = {"params": state.params}
-        return cast(Array, state.model.apply(variables, normalize(image_u8)))
-
-    # XLA generates slower code for an additional axis of size one.
-    return logits(image_u8) if image_u8.ndim == 4 else jax.vmap(logits)(image_u8)
+    """Computes the logits of images: uint8 [B, H, W, C] -> float32 [B, K]."""
+    return cast(Array, state.model.apply({"params": state.params}, normalize(image_u8)))
 
 
 def _metrics(state: TrainState, batch: Batch) -> Metrics:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import all_reduces, floor, scaling_tables, train_speed
+from benchmarks import collectives, floor, scaling_tables, train_speed
 from benchmarks.scaling_tables import Row
 
 
@@ -123,8 +123,7 @@ SCALED: dict[Row, dict[str, Any]] = {
         "eval_seconds": [0.1, 0.1, 0.1],
         "peak_megabytes": 400.0,
         "data_devices": 1,
-        "all_reduces": 0,
-        "all_reduce_bytes": 0,
+        "collectives": {},
     },
     Row("4", 8, "device"): {
         "start_seconds": 6.4,
@@ -135,8 +134,7 @@ SCALED: dict[Row, dict[str, Any]] = {
         "eval_seconds": [0.8, 0.8, 0.8],
         "peak_megabytes": 470.0,
         "data_devices": 2,
-        "all_reduces": 3,
-        "all_reduce_bytes": 1234,
+        "collectives": {"all-reduce": [3, 1234], "all-gather": [1, 8]},
     },
     Row("4", 1, "device"): {
         "start_seconds": 6.4,
@@ -147,8 +145,7 @@ SCALED: dict[Row, dict[str, Any]] = {
         "eval_seconds": [0.5],
         "peak_megabytes": 435.0,
         "data_devices": 4,
-        "all_reduces": 2,
-        "all_reduce_bytes": 1234,
+        "collectives": {},
     },
 }
 
@@ -174,10 +171,11 @@ def test_memory_per_model_needs_a_row_with_one_model() -> None:
     assert scaling_tables.megabytes_per_model(row, {row: SCALED[row]}) is None
 
 
-def test_all_reduces_are_reported_for_devices_that_share_a_batch() -> None:
-    assert scaling_tables.all_reduce_lines(SCALED) == [
-        "4x8: 2 devices share each batch: 3 all-reduces per step, 1,234 bytes in total",
-        "4x1: 4 devices share each batch: 2 all-reduces per step, 1,234 bytes in total",
+def test_collectives_are_reported_for_several_devices() -> None:
+    assert scaling_tables.collective_lines(SCALED) == [
+        "4x8: 2 devices share each batch; a step has 3 all-reduces of 1,234 bytes, "
+        "1 all-gathers of 8 bytes",
+        "4x1: 4 devices share each batch; a step has no collectives",
     ]
 
 
@@ -200,6 +198,7 @@ PROGRAM = """HloModule jit__train_steps, entry_computation_layout={()->f32[2]}
 }
 
 %called (p: f32[2,3]) -> f32[2,3] {
+  %all-gather.1 = f32[2,6]{1,0} all-gather(%p), channel_id=9, dimensions={1}
   ROOT %all-reduce.2 = f32[2,3]{1,0} all-reduce-start(%p), channel_id=2, to_apply=%add
 }
 
@@ -218,10 +217,13 @@ ENTRY %main (p: f32[2]) -> f32[2] {
 """  # noqa: E501
 
 
-def test_all_reduces_of_a_step_are_counted() -> None:
+def test_collectives_of_a_step_are_counted() -> None:
     # In a loop of three iterations 10 float32; 2 * 3 float32; 4 int32, 5 bytes and one bfloat16.
     # The 99 float32 are outside the step.
-    assert all_reduces.count_all_reduces(PROGRAM) == (5, 3 * 40 + 24 + 16 + 5 + 2)
+    assert collectives.count_collectives(PROGRAM) == {
+        "all-reduce": (5, 3 * 40 + 24 + 16 + 5 + 2),
+        "all-gather": (1, 48),
+    }
 
 
 @pytest.mark.benchmark
@@ -242,5 +244,6 @@ def test_scaling_is_measured(tmp_path: Path) -> None:
                if isinstance(seconds, float))  # fmt: skip
     assert [results[name]["data_devices"] for name in ("2x1", "1x2")] == [2, 1]
     # Float32 gradients of 80 + 1,168 + 7,850 parameters, the sum of the loss, and two counts.
-    assert results["2x1"]["all_reduce_bytes"] == 4 * (80 + 1168 + 7850 + 1 + 2)
-    assert results["1x2"]["all_reduces"] == 0
+    num_values = 80 + 1168 + 7850 + 1 + 2
+    assert results["2x1"]["collectives"] == {"all-reduce": [2, 4 * num_values]}
+    assert results["1x2"]["collectives"] == {}

@@ -216,10 +216,10 @@ def _epoch_permutations(num_train: int, mesh: Mesh) -> jax.stages.Wrapped:
     """Returns `train.epoch_permutation`, jitted, for the seeds of many models."""
 
     def epoch_permutations(seeds: Array, epoch: Array | int) -> Array:
-        def permutation(seed: Array) -> Array:
+        def permutation(seed: Array, epoch: Array | int) -> Array:
             return train.epoch_permutation(seed, epoch, num_train)
 
-        return many_models.map_models(mesh, permutation, seeds)
+        return many_models.map_models(mesh, permutation, seeds, shared=(epoch,))
 
     return jax.jit(epoch_permutations, out_shardings=sharding.sharded_by_model(mesh))
 

@@ -6,7 +6,7 @@ number of steps is an argument, not a constant, so that one program runs chunks 
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cnn_jax.engine.many_models import map_models
-from cnn_jax.engine.sharding import DATA, batch_positions, shard_batch
+from cnn_jax.engine.sharding import DATA, ShardedModel, batch_positions, shard_batch, shard_by_model
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import Batch, TrainState, logits_of, train_step
 
@@ -54,37 +54,35 @@ def _train(
     state: TrainState,
     total: Metrics,
     num_steps: Array | int,
-    select: Callable[[Array], Any],
-    make_batch: Callable[[Any], Batch],
+    make_batch: Callable[[Array], Batch],
 ) -> _TrainResult:
-    """Takes training steps.
-
-    Args:
-      mesh: from `sharding.make_mesh`.
-      state: state of M models.
-      total: metrics [M] of earlier batches.
-      num_steps: number of steps.
-      select: step, from 0 -> whatever differs between the models' batches, a tree of arrays
-        [M, ...].
-      make_batch: one model's part of that tree -> its batch.
+    """Takes `num_steps` steps; `make_batch` maps an index, from 0, to batches [M, ...].
 
     Returns:
       The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def step(state: TrainState, total: Metrics, selection: Any) -> _TrainResult:
-        state, metrics = train_step(state, make_batch(selection))
-        return state, total.merge(metrics), metrics
+    def step(state: TrainState, total: Metrics, batch: Batch) -> _TrainResult:
+        after, metrics = train_step(_shard_examples(mesh, state), batch)
+        return after.replace(model=state.model), total.merge(metrics), metrics
 
     def body(index: Array, carry: _TrainResult) -> _TrainResult:
         state, total, first = carry
-        selection = jax.tree.map(lambda a: shard_batch(mesh, a, model_axis=True), select(index))
-        state, total, metrics = map_models(mesh, step, state, total, selection)
+        batches = shard_batch(mesh, make_batch(index), model_axis=True)
+        state, total, metrics = map_models(mesh, step, state, total, batches)
         first = jax.tree.map(functools.partial(jnp.where, index == 0), metrics, first)
         return state, total, first
 
-    carry = (state, total, Metrics.empty(*total.count.shape))
-    return jax.lax.fori_loop(0, num_steps, body, carry)
+    # Within the loop each device adds up its own models; `jitted_loops` shares the sums after it.
+    sums = shard_by_model(mesh, (total, Metrics.empty(*total.count.shape)))
+    return jax.lax.fori_loop(0, num_steps, body, (state, *sums))
+
+
+def _shard_examples(mesh: Mesh, state: TrainState) -> TrainState:
+    """Returns the state with a model that splits each batch over the devices that share it."""
+    if mesh.shape[DATA] == 1:
+        return state
+    return state.replace(model=cast(Any, ShardedModel(state.model)))
 
 
 def train_steps(
@@ -119,17 +117,17 @@ def train_steps(
     in_batch = batch_positions(mesh, batch_size)
     num_examples = permutation.shape[1]
 
-    def select(index: Array) -> tuple[Array, Array]:
+    def make_batch(index: Array) -> Batch:
         position = (first + index) * batch_size + in_batch
         mask = (in_batch < batch_size) & (position < num_examples)
         example = permutation[:, jnp.minimum(position, num_examples - 1)]
-        return example, jnp.broadcast_to(mask, example.shape)
+        return {
+            "image": image[example],
+            "label": label[example],
+            "mask": jnp.broadcast_to(mask, example.shape),
+        }
 
-    def make_batch(selection: tuple[Array, Array]) -> Batch:
-        example, mask = selection
-        return {"image": image[example], "label": label[example], "mask": mask}
-
-    return _train(mesh, state, total, num_steps, select, make_batch)
+    return _train(mesh, state, total, num_steps, make_batch)
 
 
 def train_batches(
@@ -155,14 +153,11 @@ def train_batches(
       The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def select(index: Array) -> tuple[Array, Array]:
-        return image[:, index], label[:, index]
+    def make_batch(index: Array) -> Batch:
+        labels = label[:, index]
+        return {"image": image[:, index], "label": jnp.maximum(labels, 0), "mask": labels >= 0}
 
-    def make_batch(selection: tuple[Array, Array]) -> Batch:
-        image, label = selection
-        return {"image": image, "label": jnp.maximum(label, 0), "mask": label >= 0}
-
-    return _train(mesh, state, total, num_steps, select, make_batch)
+    return _train(mesh, state, total, num_steps, make_batch)
 
 
 def _score(
@@ -175,21 +170,26 @@ def _score(
     """Adds the metrics of `num_batches` batches; `make_batch` maps an index, from 0, to a batch."""
 
     def body(index: Array, total: EvalMetrics) -> EvalMetrics:
-        batch = make_batch(index)
-        shard = functools.partial(shard_batch, mesh, model_axis=False)
-        image, label, mask = shard(batch["image"]), shard(batch["label"]), shard(batch["mask"])
-        logits = map_models(mesh, lambda state: logits_of(state, image), state)
-        metrics_of = jax.vmap(Metrics.from_batch, in_axes=(0, None, None))
-        models = total.models.merge(metrics_of(logits, label, mask))
+        batch = shard_batch(mesh, make_batch(index), model_axis=False)
+
+        def score(state: TrainState, total: Metrics, batch: Batch) -> tuple[Metrics, Array]:
+            logits = logits_of(_shard_examples(mesh, state), batch["image"])
+            metrics = Metrics.from_batch(logits, batch["label"], batch["mask"])
+            return total.merge(metrics), logits
+
+        models, logits = map_models(mesh, score, state, total.models, shared=(batch,))
         if total.ensembles is None:
             return EvalMetrics(models, None)
         shape = (*total.ensembles.count.shape, -1, *logits.shape[1:])
         probabilities = jax.nn.softmax(logits).reshape(shape).mean(axis=1)
+        metrics_of = jax.vmap(Metrics.from_batch, in_axes=(0, None, None))
         # Logarithms of probabilities are logits as well.
-        ensembles = metrics_of(jnp.log(probabilities), label, mask)
-        return EvalMetrics(models, total.ensembles.merge(ensembles))
+        metrics = metrics_of(jnp.log(probabilities), batch["label"], batch["mask"])
+        return EvalMetrics(models, total.ensembles.merge(metrics))
 
-    return jax.lax.fori_loop(0, num_batches, body, total)
+    # As in `_train`.
+    carry = total._replace(models=shard_by_model(mesh, total.models))
+    return jax.lax.fori_loop(0, num_batches, body, carry)
 
 
 def evaluate(

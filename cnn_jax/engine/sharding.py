@@ -1,10 +1,11 @@
 """One mesh of all devices of all processes: models along one axis, examples along the other.
 
-The programs are written for arrays with an axis for the models and, where several devices share a
-batch, an axis for these devices; `jax.jit` and the shardings do the rest. A model whose batches are
-split lies on each of the devices that share them, and XLA adds up the gradients.
+The programs are written for arrays with an axis for the models and one for the examples of a batch.
+`many_models.map_models` gives each device its models, `ShardedModel` its examples. A model whose
+batches are split lies on each of the devices that share them, and XLA adds up the gradients.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -83,30 +84,58 @@ def batches_sharding(mesh: Mesh, *, model_axis: bool) -> NamedSharding:
 
 
 def batch_positions(mesh: Mesh, batch_size: int) -> Array:
-    """Returns the positions 0, 1, ... in a batch, arranged as its devices share them.
+    """Returns the positions 0, 1, ... in a batch that its devices share evenly.
 
     Returns:
-      int32 [batch_size] for one device, else [devices, examples per device]; positions >=
-      batch_size are padding.
+      int32 [B], with B the multiple of the number of devices that is not below batch_size;
+      positions >= batch_size are padding.
     """
     devices = mesh.shape[DATA]
-    if devices == 1:
-        return jnp.arange(batch_size)
-    rows = -(-batch_size // devices)
-    return jnp.arange(devices * rows).reshape(devices, rows)
+    return jnp.arange(-(-batch_size // devices) * devices)
 
 
-def shard_batch(mesh: Mesh, batch: Array, *, model_axis: bool) -> Array:
+def shard_batch(mesh: Mesh, batch: Any, *, model_axis: bool) -> Any:
     """Constrains a batch, inside a program, to be split over the devices that share it.
 
     Args:
       mesh: from `make_mesh`.
-      batch: array with the axes of `batch_positions`, after the axis of the models if `model_axis`.
-      model_axis: whether the array's first axis is that of the models.
+      batch: tree of arrays with the axes of `batch_positions`, after the axis of the models if
+        `model_axis`.
+      model_axis: whether each array's first axis is that of the models.
     """
     axes = [MODEL] * model_axis + [DATA] * (mesh.shape[DATA] > 1)
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
     return jax.lax.with_sharding_constraint(batch, sharding)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardedModel:
+    """A model that each device applies to its own part of a batch, within `map_models`.
+
+    Left to itself, XLA gathers the feature maps of all devices on each: it does not split the
+    matrix products and grouped convolutions that a batch becomes. The gradient with respect to the
+    parameters is the sum over the devices.
+
+    Attributes:
+      model: linen module.
+    """
+
+    model: Any
+
+    def apply(self, variables: Any, image: Array) -> Array:
+        """Computes the logits, as `model.apply` does."""
+        return jax.shard_map(
+            self.model.apply,
+            in_specs=(PartitionSpec(), PartitionSpec(DATA)),
+            out_specs=PartitionSpec(DATA),
+            axis_names={DATA},
+            check_vma=False,
+        )(variables, image)
+
+
+def shard_by_model(mesh: Mesh, tree: Any) -> Any:
+    """Constrains arrays, inside a program, to be split along their first axis, the models."""
+    return jax.lax.with_sharding_constraint(tree, sharded_by_model(mesh))
 
 
 def device_indices(array: jax.ShapeDtypeStruct | Array) -> dict[jax.Device, Index]:

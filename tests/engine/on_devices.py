@@ -1,12 +1,15 @@
 """Trains on eight simulated devices; runs in a new process, since their number is fixed at start.
 
-    JAX_NUM_CPU_DEVICES=8 python -m tests.engine.on_devices FILE
+    JAX_NUM_CPU_DEVICES=8 python -m tests.engine.on_devices FOLDER
 
-writes arrays to FILE, for `test_sharding.py`.
+writes `results.npz` and `collectives.json` into FOLDER, for `test_sharding.py`.
 """
 
+import json
 import math
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from jax.sharding import Mesh
 
+from benchmarks.collectives import count_collectives
 from cnn_jax import data, train
-from cnn_jax.config import sweep
+from cnn_jax.config import schema, sweep
 from cnn_jax.engine import compile, many_models, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
@@ -79,8 +83,19 @@ def train_on(
     }
 
 
-def main(path: str) -> None:
-    """Writes the arrays of all trainings, and the shapes of meshes, to an .npz file."""
+def collectives_of(num_models: int) -> dict[str, Any]:
+    """Returns what devices send each other in a step, by program: see `count_collectives`."""
+    config = small_config(num_models=num_models)
+    mesh = sharding.make_mesh(num_models)
+    programs = compile.compile_programs(config, schema.check(config), mesh, None, time.perf_counter)
+    return {
+        name: count_collectives(getattr(programs, name).as_text())
+        for name in ("train_steps", "evaluate")
+    }
+
+
+def main(folder: Path) -> None:
+    """Writes the arrays of all trainings, the shapes of meshes, and the collectives."""
     jax.config.update("jax_disable_most_optimizations", True)
     results = {f"{n} devices": train_on(make_mesh(1, n), NUM_STEPS) for n in (1, 2, 8)}
     results["8 devices again"] = train_on(make_mesh(1, 8), NUM_STEPS)
@@ -100,8 +115,14 @@ def main(path: str) -> None:
         for training, result in results.items()
         for name, array in result.items()
     }
-    np.savez(path, **arrays)
+    np.savez(folder / "results.npz", **arrays)
+    counts = {f"{n} models on a CPU": collectives_of(n) for n in (1, 20)}
+    # As on accelerators: models vectorized, and XLA's own convolution.
+    many_models.maps_sequentially = lambda mesh: False
+    vars(jax.lax)["platform_dependent"] = lambda *arguments, default, **_: default(*arguments)
+    counts |= {f"{n} models": collectives_of(n) for n in (1, 4, 20, 64)}
+    (folder / "collectives.json").write_text(json.dumps(counts))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

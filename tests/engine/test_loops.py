@@ -1,6 +1,6 @@
 """The compiled loops on one device; `test_sharding.py` runs them on several."""
 
-from typing import Any, cast
+from typing import Any
 
 import chex
 import jax
@@ -36,22 +36,23 @@ def test_every_example_is_used_exactly_once_per_epoch(
 ) -> None:
     # A step that learns nothing and counts the examples of each label that are not masked.
     def count(state: Any, batch: train.Batch) -> Any:
-        counts = state.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
-        return counts, Metrics.empty()
+        counts = state.params.at[batch["label"]].add(batch["mask"].astype(jnp.int32))
+        return state.replace(params=counts), Metrics.empty()
 
     monkeypatch.setattr(loops, "train_step", count)
     label = jnp.arange(7, dtype=jnp.int32)
     permutation = train.epoch_permutation(0, 1, 7)[None]
     image = jnp.asarray(random_examples.image)
     for batch_size, num_batches in ((3, 3), (7, 1), (1, 7)):
-        counts, _, _ = loops.train_steps(
-            cast(Any, jnp.zeros((1, 7), jnp.int32)),
+        state = state_with().replace(step=jnp.zeros(1), params=jnp.zeros((1, 7), jnp.int32))
+        counted, _, _ = loops.train_steps(
+            state.replace(opt_state=()),
             Metrics.empty(1),
             *(image, label, permutation, 0, num_batches),
             batch_size=batch_size,
             mesh=MESH,
         )
-        chex.assert_trees_all_equal(counts, jnp.ones((1, 7), jnp.int32))
+        chex.assert_trees_all_equal(counted.params, jnp.ones((1, 7), jnp.int32))
 
 
 def test_loop_equals_the_plain_loop(random_examples: data.Examples) -> None:

@@ -1,5 +1,6 @@
 """Training does not depend on the number of devices, nor on the models trained at the same time."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,17 +22,22 @@ Results = Mapping[str, Mapping[str, npt.NDArray[Any]]]
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """The arrays of each training in `on_devices.py`, which takes half a minute."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the files that `on_devices.py` writes, which takes a minute."""
 
     def make(folder: Path) -> None:
         environment = os.environ | {"JAX_NUM_CPU_DEVICES": "8"}
-        command = [sys.executable, "-m", "tests.engine.on_devices", str(folder / "results.npz")]
+        command = [sys.executable, "-m", "tests.engine.on_devices", str(folder)]
         subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=300)
 
-    path = make_once(tmp_path_factory, "devices", make)[0] / "results.npz"
+    return make_once(tmp_path_factory, "devices", make)[0]
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> Results:
+    """The arrays of each training in `on_devices.py`."""
     by_training: dict[str, dict[str, npt.NDArray[Any]]] = {}
-    with np.load(path) as arrays:
+    with np.load(folder / "results.npz") as arrays:
         for key in arrays:
             training, name = key.split("/")
             by_training.setdefault(training, {})[name] = arrays[key]
@@ -87,3 +93,17 @@ def test_mesh_distributes_models_first_and_splits_batches_over_the_rest(results:
     shapes = results["mesh shapes"]
     for num_models, shape in {1: [1, 8], 4: [4, 2], 6: [2, 4], 20: [4, 2], 64: [8, 1]}.items():
         assert shapes[str(num_models)].tolist() == shape
+
+
+def test_models_on_different_devices_need_nothing_of_each_other(folder: Path) -> None:
+    # Eight devices. 64 models: eight on each. 20 and 4 models: two devices share the batches of
+    # five models or one, 1 model: all do, and add up gradients and metrics.
+    collectives = json.loads((folder / "collectives.json").read_text())
+    assert len(collectives) == 6
+    for models, programs in collectives.items():
+        kinds = set() if models == "64 models" else {"all-reduce"}
+        assert programs["train_steps"].keys() == kinds
+        # Where models form an ensemble, the devices add up the probabilities of its models.
+        assert programs["evaluate"].keys() == {"all-reduce"}
+    # Gradients of the reference's 9,098 parameters, the sum of the losses, and two counts.
+    assert collectives["1 models"]["train_steps"]["all-reduce"] == [2, 4 * (9098 + 3)]

@@ -1,67 +1,59 @@
-"""Counts the all-reduces of a training step in the text of the compiled program."""
+"""Counts the collective operations of a compiled loop: what devices send each other in one step."""
 
+import collections
 import math
 import re
-from typing import NamedTuple
 
 _COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_ALL_REDUCE = re.compile(r" = (.*?) all-reduce(?:-start)?\(")
+_COLLECTIVE = re.compile(
+    r" = (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
+)
 _LOOP_BODY = re.compile(r" while\(.* body=%([^\s,]+)")
 _TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CALLED = re.compile(r"(?:calls|to_apply)=%([^\s,]+)|branch_computations=\{(.*?)\}")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
 
 
-class AllReduces(NamedTuple):
-    """All-reduces of one training step.
+def count_collectives(program: str) -> dict[str, tuple[int, int]]:
+    """Counts the collective operations inside the loop over steps.
 
-    Attributes:
-      num_all_reduces: number of all-reduces.
-      num_bytes: total size of the arrays that they reduce, on each device.
-    """
-
-    num_all_reduces: int
-    num_bytes: int
-
-
-def count_all_reduces(program: str) -> AllReduces:
-    """Counts the all-reduces inside the loop over steps.
-
-    An all-reduce in a nested loop counts once for each iteration of that loop. All-reduces outside
+    An operation in a nested loop counts once for each iteration of that loop. Operations outside
     the loop over steps do not count.
 
     Args:
       program: HLO text of a compiled loop over steps, from `jax.stages.Compiled.as_text`.
+
+    Returns:
+      For each kind of operation that occurs, such as `all-reduce`: how often one step executes it,
+      and the total bytes of its results on each device.
     """
     bodies = {}
     entry = ""
     for is_entry, name, body in _COMPUTATION.findall(program):
         bodies[name] = body
         entry = name if is_entry else entry
+    sizes_by_kind: dict[str, list[int]] = collections.defaultdict(list)
 
-    def sizes_in_bytes(name: str, times: int) -> list[int]:
-        """Returns the size of each all-reduce that a computation executes in one step.
+    def count_in(name: str, times: int) -> None:
+        """Counts the operations of a computation.
 
         Args:
           name: of the computation.
           times: how often one step executes it; 0 outside the loop over steps.
         """
-        sizes = []
         for line in bodies[name].splitlines():
-            if match := _ALL_REDUCE.search(line):
-                sizes += [_num_bytes(match[1])] * times
+            if match := _COLLECTIVE.search(line):
+                sizes_by_kind[match[2]] += [_num_bytes(match[1])] * times
             elif match := _LOOP_BODY.search(line):
                 trips = _TRIP_COUNT.search(line)
                 # The outermost loop is the loop over steps: its body is executed once in a step.
-                inner_times = times * int(trips[1]) if times and trips else times or 1
-                sizes += sizes_in_bytes(match[1], inner_times)
+                count_in(match[1], times * int(trips[1]) if times and trips else times or 1)
             elif match := _CALLED.search(line):
                 for called in re.findall(r"[^\s,%]+", match[1] or match[2]):
-                    sizes += sizes_in_bytes(called, times)
-        return sizes
+                    count_in(called, times)
 
-    sizes = sizes_in_bytes(entry, 0)
-    return AllReduces(len(sizes), sum(sizes))
+    count_in(entry, 0)
+    return {kind: (len(sizes), sum(sizes)) for kind, sizes in sizes_by_kind.items() if sizes}
 
 
 def _num_bytes(hlo_shape: str) -> int:
