@@ -35,14 +35,15 @@ class ConvStage(nn.Module):
         shape = (stage.kernel_size, stage.kernel_size, image.shape[-1], self.features)
         kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        # Only when intermediates are captured: `conv_stage` does not expose these two maps.
-        if self.is_mutable_collection("intermediates"):
-            convolution = conv.convolve(image, kernel, strides=stage.strides, padding=stage.padding)
-            convolution += bias.reshape(1, 1, 1, -1)
-            self.sow("intermediates", "convolution", convolution)
-            activation = conv.ACTIVATIONS[stage.activation](convolution)
-            self.sow("intermediates", "activation", activation)
-        return conv.conv_stage(image, kernel, bias, stage)
+        if not self.is_mutable_collection("intermediates"):
+            return conv.conv_stage(image, kernel, bias, stage)
+        # The same by its definition, whose maps `conv_stage` may never make.
+        convolution = conv.convolve(image, kernel, strides=stage.strides, padding=stage.padding)
+        convolution += bias.reshape(1, 1, 1, -1)
+        self.sow("intermediates", "convolution", convolution)
+        activation = conv.ACTIVATIONS[stage.activation](convolution)
+        self.sow("intermediates", "activation", activation)
+        return conv.pool(activation, stage.pool)
 
 
 class ConvNet(nn.Module):

@@ -10,6 +10,8 @@ import pytest
 
 from cnn_jax import model
 from cnn_jax.model import ConvNet
+from cnn_jax.nn import conv
+from cnn_jax.nn.linear import linear
 from tests.support import numpy_reference
 
 
@@ -128,10 +130,21 @@ def test_captured_intermediates_are_the_computed_feature_maps() -> None:
     params = init(ConvNet())
     image = jnp.ones((2, 28, 28, 1))
     logits, captured = ConvNet().apply({"params": params}, image, capture_intermediates=True)
-    stage = captured["intermediates"]["conv_1"]
-    convolution, activation = stage["convolution"][0], stage["activation"][0]
-    chex.assert_trees_all_equal(activation, jnp.maximum(convolution, 0))
-    chex.assert_trees_all_equal(logits, ConvNet().apply({"params": params}, image))
+    maps = captured["intermediates"]
+    # Each map follows from the one before, to the bit, and the logits from the last.
+    feature_map = image
+    for name in ("conv_1", "conv_2"):
+        (convolution,), (activation,) = maps[name]["convolution"], maps[name]["activation"]
+        kernel, bias = params[name]["kernel"], params[name]["bias"].reshape(1, 1, 1, -1)
+        products = conv.convolve(feature_map, kernel, strides=1, padding="SAME")
+        chex.assert_trees_all_equal(convolution, products + bias)
+        chex.assert_trees_all_equal(activation, jnp.maximum(convolution, 0))
+        (feature_map,) = maps[name]["__call__"]
+        chex.assert_trees_all_equal(feature_map, conv.pool(activation, "max"))
+    chex.assert_trees_all_equal(logits, linear(feature_map, **params["linear_1"]))
+    # Without intermediates the same is computed in another order.
+    plain = ConvNet().apply({"params": params}, image)
+    chex.assert_trees_all_close(logits, plain, rtol=1e-5, atol=1e-8)
 
 
 def test_probabilities_are_the_softmax_without_overflow() -> None:
