@@ -35,9 +35,13 @@ class ConvStage(nn.Module):
         shape = (stage.kernel_size, stage.kernel_size, image.shape[-1], self.features)
         kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        if not self.is_mutable_collection("intermediates"):
-            return conv.conv_stage(image, kernel, bias, stage)
-        # The same by its definition, whose maps `conv_stage` may never make.
+        if self.is_mutable_collection("intermediates"):
+            return self._record_stage(image, kernel, bias)
+        return conv.conv_stage(image, kernel, bias, stage)
+
+    def _record_stage(self, image: Array, kernel: Array, bias: Array) -> Array:
+        """Computes the stage step by step: the fused `conv_stage` has no single maps to record."""
+        stage = self.stage
         convolution = conv.convolve(image, kernel, strides=stage.strides, padding=stage.padding)
         convolution += bias.reshape(1, 1, 1, -1)
         self.sow("intermediates", "convolution", convolution)

@@ -1,7 +1,8 @@
-"""The training of one model: its state, one step, one evaluation, and the plain loop over an epoch.
+"""The training of one model: its state, one step, one evaluation, and the loop over an epoch.
 
 Arithmetic only: no file, clock, log or config is read after `create_train_state` has returned.
-`engine.loops` runs the same steps compiled, for many models and devices.
+`train_epoch` is the readable loop. Runs use `engine.loops`, which computes the same with the whole
+loop inside one compiled program.
 """
 
 import functools
@@ -30,13 +31,14 @@ class Batch(TypedDict):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything that a step changes, and the two functions that it uses.
+    """Everything that a step changes, and the model and the optimizer that it uses.
 
     Attributes:
       step: int32 [], number of steps taken.
       params: parameters, a tree of float32 arrays.
       opt_state: state of the optimizer.
-      model: the network, without parameters.
+      model: the network, without parameters. Like the optimizer it is static: no array, but a part
+        of what a compiled program depends on.
       optimizer: Optax's pair of functions.
     """
 
@@ -125,6 +127,17 @@ def _permutation(key: Array, num_examples: int) -> Array:
     return jax.random.permutation(key, num_examples)
 
 
+def logits_of(state: TrainState, image_u8: Array) -> Array:
+    """Computes the logits of images: uint8 [B, H, W, C] -> float32 [B, K]."""
+    return cast(Array, state.model.apply({"params": state.params}, normalize(image_u8)))
+
+
+def _forward_metrics(state: TrainState, batch: Batch) -> Metrics:
+    """Computes the metrics of a batch: the forward pass."""
+    logits = logits_of(state, batch["image"])
+    return Metrics.from_batch(logits, batch["label"], batch.get("mask"))
+
+
 @functools.partial(jax.jit, donate_argnums=0)
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """Takes one step down the gradient of the batch's mean cross-entropy.
@@ -137,11 +150,13 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
       The state after the step, and the metrics of the batch with the parameters before it.
     """
 
+    # The forward pass as a function of the parameters alone, for the gradient.
     def loss(params: Any) -> tuple[Array, Metrics]:
-        metrics = _metrics(state.replace(params=params), batch)
+        metrics = _forward_metrics(state.replace(params=params), batch)
         return metrics.mean_loss(), metrics
 
     gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
+    # The updates contain the minus sign and the learning rate; weight decay needs the parameters.
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
@@ -150,9 +165,7 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
 def train_epoch(
     state: TrainState, images: Array, labels: Array, permutation: Array, batch_size: int
 ) -> tuple[TrainState, Metrics]:
-    """Trains for one epoch: the plain loop, for one model on one device.
-
-    `engine.loops.train_steps` computes the same, compiled, for many models and devices.
+    """Trains for one epoch, one batch after the other.
 
     Args:
       state: donated: its buffers are reused for the result.
@@ -182,14 +195,4 @@ def train_epoch(
 @jax.jit
 def eval_step(state: TrainState, batch: Batch) -> Metrics:
     """Computes the metrics of a batch; masked examples have no effect."""
-    return _metrics(state, batch)
-
-
-def logits_of(state: TrainState, image_u8: Array) -> Array:
-    """Computes the logits of images: uint8 [B, H, W, C] -> float32 [B, K]."""
-    return cast(Array, state.model.apply({"params": state.params}, normalize(image_u8)))
-
-
-def _metrics(state: TrainState, batch: Batch) -> Metrics:
-    logits = logits_of(state, batch["image"])
-    return Metrics.from_batch(logits, batch["label"], batch.get("mask"))
+    return _forward_metrics(state, batch)

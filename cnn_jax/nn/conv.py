@@ -1,11 +1,11 @@
 """Convolution, activation and pooling.
 
-`convolve` and `pool` are the textbook definitions. `conv_stage` computes a stage of the model
-(convolution, bias, activation, pooling) in the form that is fast on the platform at hand:
+`convolve` and `pool` define them, in a few operations on arrays. `conv_stage` computes a stage of
+the model (convolution, bias, activation, pooling) in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
 - CPUs: matrix products, because XLA's convolution is two to five times slower there inside a
-  compiled loop. At stride 1 with max pooling the whole stage is one fused operation
+  compiled training loop. At stride 1 with max pooling the whole stage is one fused operation
   (`fused_conv_pool.py`). Otherwise only the convolution is a matrix product (`convolve`).
 """
 
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.nn.fused_conv_pool import fused_conv_pool, max_and_argmax
+from cnn_jax.nn.fused_conv_pool import first_maximum, fused_conv_pool
 from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -85,9 +85,9 @@ def pool(feature_map: Array, kind: str) -> Array:
     if kind != "max":
         raise ValueError(f"kind={kind!r} is invalid: it must be max, avg or none.")
     # Comparisons decide ties: the first of equal values gets the whole gradient, as in PyTorch.
-    top, _ = max_and_argmax(corners[0], corners[1])
-    bottom, _ = max_and_argmax(corners[2], corners[3])
-    return max_and_argmax(top, bottom)[0]
+    top, _ = first_maximum(corners[0], corners[1])
+    bottom, _ = first_maximum(corners[2], corners[3])
+    return first_maximum(top, bottom)[0]
 
 
 def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:

@@ -4,22 +4,24 @@ The usual way computes every output of the convolution, then takes the maximum o
 window of 2x2 outputs. Here the four outputs of a pooling window come from one product:
 
 1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 read the
-   padded image's rows 2y to 2y + k and columns 2x to 2x + k. This window of k + 1 pixels a side is
-   copied for every pooled position (y, x), as one column of a matrix.
+   padded image's rows 2y to 2y + k and columns 2x to 2x + k. This window of k + 1 pixels a side, or
+   k + 2 for an even k, is copied for every pooled position (y, x), as one column of a matrix.
 2. Weights (`_expand_kernel`). The kernel is placed into a window of zeros at the four offsets
    (p, q) with p, q in {0, 1}. Each of the resulting 4 * O filters is one row of a matrix.
 3. Product. Weights times windows gives the four outputs of every pooling window.
 4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
-   The result is the same as with pooling last: adding a bias and applying an increasing activation
-   do not change which value is the maximum.
+   The result is the same as with pooling last: adding a bias and applying an activation that never
+   decreases do not change which value is the maximum.
 
 The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel), but one large
-product is what a CPU is fastest at.
+product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
+[32, 16] weights, four offsets times eight filters, by [16, 14 * 14 * B] windows.
 
-For 3x3 kernels Winograd's F(2, 3) (Lavin and Gray, Fast Algorithms for Convolutional Neural
-Networks, 2015, section 4.1) halves the multiplications. It computes the two outputs that a filter
-(g0, g1, g2) gives on four values (d0, d1, d2, d3) with four multiplications, where step 3 takes
-eight, two of them by zeros:
+For 3x3 kernels on several channels, such as `conv_2` of the reference model but not `conv_1`,
+Winograd's F(2, 3) (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section
+4.1) halves the multiplications. It computes the two outputs that a filter (g0, g1, g2) gives on
+four values (d0, d1, d2, d3) with four multiplications, where step 3 takes eight, two of them by
+zeros:
 
     d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2         m0 = (d0 - d2) g0
     d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3         m1 = (d1 + d2) (g0 + g1 + g2) / 2
@@ -68,8 +70,8 @@ def fused_conv_pool(
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       bias: float32 [O].
-      pads: zeros (before, after) the rows of the image, and the same for its columns.
-      activation: an increasing elementwise function.
+      pads: zeros added (before, after) on both axes of the image.
+      activation: an elementwise function that never decreases.
 
     Returns:
       float32 [B, H', W', O], where H' and W' are half the height and width of the convolution,
@@ -82,7 +84,7 @@ class _Residuals(NamedTuple):
     """Values that the forward pass keeps for the backward pass.
 
     Attributes:
-      image: float32 [B, H, W, C].
+      image: float32 [B, H, W, C]; only its shape and dtype are used.
       kernel: float32 [k, k, C, O].
       windows: float32 [groups, pixels * C, H', W', B], from `_extract_windows`.
       argmax: int8 [O, H', W', B], the index 2p + q of the maximum in its pooling window.
@@ -105,15 +107,17 @@ def _forward(
 ) -> tuple[Array, _Residuals]:
     """Returns the output of `fused_conv_pool` and the residuals for `_backward`."""
     windows = _extract_windows(image, kernel.shape, pads)
-    # g: group, m: filter at an offset, k: pixel and channel of a window, n: window and example.
+    # g: group, f: filter at an offset, p: pixel and channel of a window, n: window and example.
     products = _einsum(
-        "gmk,gkn->gmn", _expand_kernel(kernel), windows.reshape(*windows.shape[:2], -1)
+        "gfp,gpn->gfn", _expand_kernel(kernel), windows.reshape(*windows.shape[:2], -1)
     )
-    outputs = _pool_windows(products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape)
-    top, top_column = max_and_argmax(outputs[0, 0], outputs[0, 1])
-    bottom, bottom_column = max_and_argmax(outputs[1, 0], outputs[1, 1])
-    maximum, is_bottom = max_and_argmax(top, bottom)
-    argmax = jnp.where(is_bottom, bottom_column + 2, top_column).astype(jnp.int8)
+    outputs = _outputs_by_offset(
+        products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape
+    )
+    top, top_is_right = first_maximum(outputs[0, 0], outputs[0, 1])
+    bottom, bottom_is_right = first_maximum(outputs[1, 0], outputs[1, 1])
+    maximum, is_bottom = first_maximum(top, bottom)
+    argmax = jnp.where(is_bottom, bottom_is_right + 2, top_is_right).astype(jnp.int8)
     biased = maximum + bias[:, None, None, None]
     # Without the barrier XLA computes both again wherever they are used.
     biased, argmax = jax.lax.optimization_barrier((biased, argmax))
@@ -139,25 +143,24 @@ def _backward(
     _, activation_vjp = jax.vjp(activation, biased)
     (d_biased,) = activation_vjp(gradient.transpose(3, 1, 2, 0))
     offsets = jnp.arange(4, dtype=argmax.dtype).reshape(2, 2, 1, 1, 1, 1)
-    d_products = _pool_windows_transpose(
+    d_products = _outputs_by_offset_transpose(
         jnp.where(argmax[None, None] == offsets, d_biased[None, None], 0), kernel.shape
     )
     d_products = d_products.reshape(*d_products.shape[:2], -1)
     weights, weights_vjp = jax.vjp(_expand_kernel, kernel)
-    columns = windows.reshape(*windows.shape[:2], -1)
-    (d_kernel,) = weights_vjp(_einsum("gmn,gkn->gmk", d_products, columns))
-    d_windows = _einsum("gmk,gmn->gkn", weights, d_products).reshape(windows.shape)
-    windows_transpose = jax.linear_transpose(
-        lambda image: _extract_windows(image, kernel.shape, pads), image
-    )
-    (d_image,) = windows_transpose(d_windows)
+    window_matrix = windows.reshape(*windows.shape[:2], -1)
+    (d_kernel,) = weights_vjp(_einsum("gfn,gpn->gfp", d_products, window_matrix))
+    d_windows = _einsum("gfp,gfn->gpn", weights, d_products).reshape(windows.shape)
+    extract = functools.partial(_extract_windows, kernel_shape=kernel.shape, pads=pads)
+    # Nothing uses the gradient of the first stage's image: there XLA drops its computation.
+    (d_image,) = jax.linear_transpose(extract, image)(d_windows)
     return d_image, d_kernel, d_biased.sum((1, 2, 3))
 
 
 fused_conv_pool.defvjp(_forward, _backward)
 
 
-def max_and_argmax(first: Array, second: Array) -> tuple[Array, Array]:
+def first_maximum(first: Array, second: Array) -> tuple[Array, Array]:
     """Returns the elementwise maximum of two arrays, and where the second one provides it.
 
     Of equal values the first one is the maximum, and gets the whole gradient, as in PyTorch.
@@ -190,7 +193,7 @@ def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[in
     Args:
       image: float32 [B, H, W, C].
       kernel_shape: (k, k, C, O).
-      pads: zeros (before, after) the rows of the image, and the same for its columns.
+      pads: zeros added (before, after) on both axes of the image.
 
     Returns:
       float32 [groups, pixels * C, H', W', B]. One group holds all pixels of the windows; with
@@ -259,8 +262,8 @@ def _expand_kernel(kernel: Array) -> Array:
     return groups.reshape(len(groups), groups.shape[1] * filters, -1)
 
 
-def _pool_windows(products: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """Rearranges the products into pooling windows; with Winograd sums them to m0 + m1 + m2, ....
+def _outputs_by_offset(products: Array, kernel_shape: tuple[int, ...]) -> Array:
+    """Arranges the products by the offsets of a pooling window; with Winograd it sums them first.
 
     Args:
       products: float32 [groups, offsets * O, H', W', B].
@@ -276,8 +279,8 @@ def _pool_windows(products: Array, kernel_shape: tuple[int, ...]) -> Array:
     return products.reshape(2, 2, filters, *products.shape[2:])
 
 
-def _pool_windows_transpose(d_outputs: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """Applies the transpose of the linear function `_pool_windows`.
+def _outputs_by_offset_transpose(d_outputs: Array, kernel_shape: tuple[int, ...]) -> Array:
+    """Applies the transpose of the linear function `_outputs_by_offset`.
 
     Args:
       d_outputs: float32 [2, 2, O, H', W', B], the gradient with respect to the outputs.

@@ -1,4 +1,4 @@
-"""The fully connected layer, in a memory layout that is fast on CPUs."""
+"""The fully connected layer."""
 
 import math
 
@@ -23,8 +23,8 @@ def linear(feature_map: Array, kernel: Array, bias: Array) -> Array:
     # The batch is the last axis here, as it is inside the fused stages on CPUs. With so few outputs
     # this product is four times as fast as one with the batch first. The barrier keeps XLA from
     # transposing it back.
-    weights = kernel.reshape(*shape, outputs).transpose(3, 2, 0, 1)
-    values = feature_map.transpose(3, 1, 2, 0).reshape(inputs, batch)
+    weights = kernel.reshape(*shape, outputs).transpose(3, 2, 0, 1)  # [K, C, H, W]
+    values = feature_map.transpose(3, 1, 2, 0).reshape(inputs, batch)  # [C * H * W, B]
     product = jnp.matmul(
         weights.reshape(outputs, inputs), values, precision=jax.lax.Precision.HIGHEST
     )
