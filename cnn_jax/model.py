@@ -97,7 +97,7 @@ class ConvNet(nn.Module):
 
     @property
     def stage(self) -> Stage:
-        """What all stages have in common."""
+        """Settings that all stages share."""
         return Stage(self.kernel_size, self.strides, self.padding, self.activation, self.pool)
 
 

@@ -53,7 +53,7 @@ def output_size(size: int, window: int, padding: tuple[int, int], stride: int) -
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What all stages of a model have in common: convolution, activation and pooling.
+    """Settings of convolution, activation and pooling that all stages of a model share.
 
     Attributes:
       kernel_size: height and width of the kernel.

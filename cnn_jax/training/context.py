@@ -1,4 +1,4 @@
-"""What all parts of a run share, and where it starts."""
+"""Context that all parts of a run share, and the state from which it starts."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from cnn_jax.train import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class RunContext:
-    """What all parts of a run share.
+    """Context that all parts of a run share.
 
     Attributes:
       config: config checked by `schema.check`.
