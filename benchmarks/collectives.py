@@ -25,7 +25,8 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
 
     Returns:
       For each kind of operation that occurs, such as `all-reduce`: how often one step executes it,
-      and the total bytes of its results on each device.
+      and the total bytes of its results on each device (and of the operands that an asynchronous
+      operation returns with them).
     """
     bodies = {}
     entry = ""

@@ -42,17 +42,13 @@ def enable() -> None:
     settings, path = jax.config.values, folder()
     if not settings["jax_enable_compilation_cache"] or settings["jax_compilation_cache_dir"]:
         return
-    if find_spec("zstandard") or find_spec("compression"):
+    if find_spec("zstandard") or find_spec("compression"):  # The latter comes with Python 3.14.
         return
     try:
         path.mkdir(parents=True, exist_ok=True)
-        dated = sorted((entry.stat().st_mtime_ns, entry) for entry in path.iterdir())
+        _remove_damaged_and_oldest(path)
     except OSError:
         return
-    for _, entry in dated[:-MAX_PROGRAMS]:
-        entry.unlink(missing_ok=True)
-    for _, entry in dated[-MAX_PROGRAMS:]:
-        _remove_if_damaged(entry)
     # A program that cannot be read or written costs only its compilation.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_compilation_cache_dir", str(path))
@@ -61,10 +57,16 @@ def enable() -> None:
     jax.config.update("jax_persistent_cache_enable_xla_caches", "none")
 
 
-def _remove_if_damaged(entry: Path) -> None:
-    """Removes an entry that does not unpack to what its checksum says."""
-    with contextlib.suppress(OSError):
-        try:
-            zlib.decompress(entry.read_bytes())
-        except (zlib.error, OSError):
+def _remove_damaged_and_oldest(path: Path) -> None:
+    """Removes entries that do not unpack to what their checksums say, and all but the newest."""
+    dated = []
+    for entry in path.iterdir():
+        with contextlib.suppress(OSError):  # Another process may have removed it.
+            try:
+                zlib.decompress(entry.read_bytes())
+                dated.append((entry.stat().st_mtime_ns, entry))
+            except zlib.error:
+                entry.unlink()
+    for _, entry in sorted(dated)[:-MAX_PROGRAMS]:
+        with contextlib.suppress(OSError):
             entry.unlink()

@@ -6,7 +6,7 @@ number of steps is an argument, not a constant, so that one program runs chunks 
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def _shard_examples(mesh: Mesh, state: TrainState) -> TrainState:
     """Returns the state with a model that splits each batch over the devices that share it."""
     if mesh.shape[DATA] == 1:
         return state
-    return state.replace(model=cast(Any, ShardedModel(state.model)))
+    return state.replace(model=ShardedModel(state.model))
 
 
 def train_steps(

@@ -41,7 +41,7 @@ class Metrics(flax.struct.PyTreeNode):
         """Computes the metrics of one batch.
 
         Args:
-          logits: float32 [B, K]. B may stand for any number of axes.
+          logits: float32 [B, K].
           label: int32 [B], 0..K-1.
           mask: bool [B], false for the padding of a batch. None counts every example.
 

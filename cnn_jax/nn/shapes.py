@@ -21,8 +21,8 @@ def padding_amounts(padding: str, kernel_size: int) -> tuple[int, int]:
     Args:
       padding: `VALID` adds none. `SAME` keeps the size at stride 1; an even kernel needs an odd
         number of zeros and puts the extra one at the end. Unlike in `jax.lax`, they are the same at
-        other strides. `FULL` adds kernel_size - 1 on each side,
-        so that every position where kernel and image overlap gives an output.
+        other strides. `FULL` adds kernel_size - 1 on each side, so that every position where kernel
+        and image overlap gives an output.
       kernel_size: height and width of the kernel.
 
     Raises:

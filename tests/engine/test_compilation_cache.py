@@ -1,5 +1,6 @@
 """The cache of compiled programs: what JAX is told, and which entries it gets to see."""
 
+import errno
 import json
 import os
 import subprocess
@@ -63,6 +64,18 @@ def test_oldest_entries_are_removed(cache: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(compilation_cache, "MAX_PROGRAMS", 2)
     compilation_cache.enable()
     assert {path.name for path in cache.iterdir()} == {"a-cache", "c-cache"}
+
+
+def test_entry_that_cannot_be_removed_is_left(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    (cache / "d-cache").write_bytes(b"damaged")
+    monkeypatch.setattr(compilation_cache, "MAX_PROGRAMS", 1)
+    monkeypatch.setattr(Path, "unlink", fail)
+    compilation_cache.enable()
+    assert jax.config.values[CACHE_DIR] == str(cache)
+    assert len(list(cache.iterdir())) == 4
 
 
 @pytest.mark.parametrize(
