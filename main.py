@@ -49,18 +49,28 @@ def _main(argv: Sequence[str]) -> None:
         for text in describe(config):
             print(text)
     elif mode == "train":
-        coordinator, num_processes = flags.COORDINATOR.value, flags.NUM_PROCESSES.value
-        # Joined before JAX is imported, whose messages this suppresses.
-        with join.join(coordinator, num_processes, flags.PROCESS_ID.value) as cluster:
-            from cnn_jax.engine import compilation_cache
-            from cnn_jax.experiment import run
-
-            compilation_cache.enable()
-            run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
+        _train(config, workdir)
     else:
         _use_trained_model(mode, workdir, config)
     # All work is done: a signal during Python's shutdown must not raise an exception.
     signals.install(signal.SIG_DFL)
+    join.exit_process(0)
+
+
+def _train(config: ConfigDict, workdir: str | None) -> None:
+    """Trains the model of a config, alone or with other processes."""
+    # Joined before JAX is imported, whose messages this suppresses.
+    with join.join(
+        flags.COORDINATOR.value,
+        flags.NUM_PROCESSES.value,
+        flags.PROCESS_ID.value,
+        distributed=flags.DISTRIBUTED.value,
+    ) as cluster:
+        from cnn_jax.engine import compilation_cache
+        from cnn_jax.experiment import run
+
+        compilation_cache.enable()
+        run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
 
 
 def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> None:

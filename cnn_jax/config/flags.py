@@ -53,18 +53,19 @@ SHOW = flags.DEFINE_boolean(
 PROFILE = flags.DEFINE_boolean(
     "profile", False, "Write a profiler trace of some training steps into the workdir."
 )
+DISTRIBUTED = flags.DEFINE_boolean(
+    "distributed",
+    False,
+    "Train together with the other processes that SLURM, Open MPI, Kubernetes or a TPU pod has "
+    "started. Elsewhere --coordinator, --num_processes and --process_id do the same.",
+)
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "HOST:PORT on which process 0 listens if several processes train together. Under SLURM, "
-    "Kubernetes, Open MPI and on TPU pods, this flag, --num_processes and --process_id are "
-    "detected.",
+    "HOST:PORT on which process 0 listens if several processes train together.",
 )
 NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes",
-    None,
-    "Number of processes that train together; 1: this process trains alone.",
-    lower_bound=1,
+    "num_processes", None, "Number of processes that train together.", lower_bound=1
 )
 PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Index, from 0, of this process.", lower_bound=0
@@ -78,6 +79,7 @@ _MODES_OF = {
     "json": ("predict",),
     "show": ("predict",),
     "profile": ("train",),
+    "distributed": ("train",),
     "coordinator": ("train",),
     "num_processes": ("train",),
     "process_id": ("train",),

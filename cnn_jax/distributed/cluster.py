@@ -6,15 +6,18 @@ import itertools
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from cnn_jax.distributed.process_spec import ProcessSpec
 from cnn_jax.distributed.watchdog import Watchdog
 from cnn_jax.errors import UserError
 
 _POLL_MS = 500  # A waiting process handles signals after at most this time.
+# In which a process that is dead is noticed: more than the heartbeats' timeout.
+LOST_CONNECTION_SECONDS = 35.0
+_GATHERS_KEY, _LEFT_KEY = "cnn_jax/gathers", "cnn_jax/left"
 _EXCERPT_LENGTH, _CONTEXT_LENGTH = 60, 30  # Characters of differing texts in an error message.
 
 
@@ -33,27 +36,19 @@ class Cluster:
       process_count: number of processes.
     """
 
-    def __init__(
-        self,
-        spec: ProcessSpec | None = None,
-        client: Any = None,
-        heartbeat_timeout_seconds: float = 0,
-    ) -> None:
+    def __init__(self, client: Any = None, process_index: int = 0, process_count: int = 1) -> None:
         """Sets up a single process, or one of several for `join.join`, which passes arguments.
 
         Args:
-          spec: the position of this process among several.
           client: the client of JAX's coordination service.
-          heartbeat_timeout_seconds: time without heartbeats after which a process counts as dead.
+          process_index: index of this process.
+          process_count: number of processes.
         """
-        self.process_index = spec.process_id if spec else 0
-        self.process_count = spec.num_processes if spec else 1
+        self.process_index, self.process_count = process_index, process_count
         self._client, self._num_gathers = client, 0
         self._agreed_to_stop = False
-        self._watchdog: Watchdog | None = None
         self._hosts = self._gather("join", socket.gethostname())
-        if spec:
-            self._watchdog = Watchdog(client, spec, self._hosts, heartbeat_timeout_seconds)
+        self._watchdog = Watchdog(client, process_index, self._hosts) if client else None
 
     @property
     def is_first(self) -> bool:
@@ -107,7 +102,7 @@ class Cluster:
             f"{name} of process {different} on {self._hosts[different]} differs from that of "
             f"process {usual} on {self._hosts[usual]}: {different_excerpt} instead of "
             f"{usual_excerpt}. It must be the same in all processes: start the same command with "
-            "the same software on all hosts, or add --num_processes=1 for independent runs."
+            "the same software on all hosts, or leave out --distributed for independent runs."
         )
 
     def barrier(self, name: str) -> None:
@@ -125,11 +120,13 @@ class Cluster:
 
     def __enter__(self) -> Self:
         if self._watchdog:
-            try:
-                _connect_devices()
-            except BaseException as error:
-                self.__exit__(type(error), error, error.__traceback__)
-                raise
+            from jax.experimental import multihost_utils
+
+            with contextlib.ExitStack() as stack:
+                stack.push(self)  # Tells the others if this fails.
+                # On CPUs the processes must connect within 30 s: now all are waiting for it.
+                multihost_utils.sync_global_devices("cnn_jax")
+                stack.pop_all()
         return self
 
     def __exit__(
@@ -140,18 +137,14 @@ class Cluster:
     ) -> None:
         if self._watchdog is None:
             return
-        is_stop = self._agreed_to_stop and isinstance(error, UserError | KeyboardInterrupt)
-        if error is None or is_stop:
+        is_expected = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
+        if error is None or (self._agreed_to_stop and is_expected):
             self._leave(self._watchdog)
-            if error:  # Without this JAX would shut down at the end of Python, which is too late.
-                from jax import distributed
-
-                distributed.shutdown()
             return
         if _is_lost_connection(error):
-            self._watchdog.report_lost_connection()
-        # `main.py` prints these as one line; all others are bugs.
-        is_expected = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
+            # If another process has ended, the watchdog soon ends this one, too.
+            time.sleep(LOST_CONNECTION_SECONDS)
+        # `main.py` prints expected errors as one line; all others are bugs.
         reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
         self._watchdog.announce_exit(reason)
         if not is_expected:
@@ -160,17 +153,21 @@ class Cluster:
             os._exit(1)  # A normal exit would wait for the other processes.
 
     def _leave(self, watchdog: Watchdog) -> None:
-        """Waits until all processes are about to leave, and stops the watchdog."""
-        try:
-            self.barrier("end")
-        except Exception as error:
-            if _is_lost_connection(error):
-                watchdog.report_lost_connection()
-            raise
-        watchdog.stop()
+        """Waits until all processes are about to end; process 0 ends last."""
+        self.barrier("end")
+        if self.is_first:
+            for index in range(1, self.process_count):
+                self._wait_for_value(f"{_LEFT_KEY}/{index}")
+            watchdog.stop()
+        else:
+            watchdog.stop()
+            with contextlib.suppress(Exception):  # Process 0 may end before it has answered.
+                self._client.key_value_set(f"{_LEFT_KEY}/{self.process_index}", "")
 
     def _gather(self, operation: str, text: str) -> list[str]:
         """Gathers a text from every process, in the order of their indices.
+
+        `multihost_utils` gathers arrays of equal shapes, in C++ code that no signal can interrupt.
 
         Args:
           operation: name of the collective operation, the same in all processes.
@@ -181,57 +178,31 @@ class Cluster:
         """
         if self._client is None:
             return [text]
+        folder = f"{_GATHERS_KEY}/{self._num_gathers}"
         self._num_gathers += 1
-        folder = f"cnn_jax/gathers/{self._num_gathers}"
-        self._client.key_value_set(f"{folder}/texts/{self.process_index}", f"{operation}\n{text}")
-        if self._client.key_value_increment(f"{folder}/count", 1) == self.process_count:
-            # All processes have arrived, so all of them have read the texts of the gather before.
-            self._client.key_value_delete(f"cnn_jax/gathers/{self._num_gathers - 1}")
-            self._client.key_value_set(f"{folder}/complete", "yes")
-        self._wait_for_key(f"{folder}/complete")
-        items = dict(self._client.key_value_dir_get(f"{folder}/texts"))
+        self._client.key_value_set(f"{folder}/{self.process_index}", f"{operation}\n{text}")
         gathered = [
-            items[f"{folder}/texts/{index}"].partition("\n") for index in range(self.process_count)
+            self._wait_for_value(f"{folder}/{index}").partition("\n")
+            for index in range(self.process_count)
         ]
-        operations = [gathered_operation for gathered_operation, _, _ in gathered]
-        if any(gathered_operation != operation for gathered_operation in operations):
-            raise RuntimeError(f"the processes call different operations: {operations}")
+        if self.is_first:
+            # All processes have arrived, so all of them have read the texts of the gather before.
+            self._client.key_value_delete(f"{_GATHERS_KEY}/{self._num_gathers - 2}")
+        operations = {gathered_operation for gathered_operation, _, _ in gathered}
+        if operations != {operation}:
+            raise RuntimeError(f"the processes call different operations: {sorted(operations)}")
         return [gathered_text for _, _, gathered_text in gathered]
 
-    def _wait_for_key(self, key: str) -> None:
+    def _wait_for_value(self, key: str) -> str:
+        """Returns a value of the coordination service's store as soon as a process has set it."""
         while True:
             try:
-                self._client.blocking_key_value_get(key, _POLL_MS)
-                return
+                value: str = self._client.blocking_key_value_get(key, _POLL_MS)
             except RuntimeError as error:
                 if "DEADLINE_EXCEEDED" not in str(error):
                     raise
-
-
-def _connect_devices() -> None:
-    """Makes XLA connect the processes now, while all of them are waiting for it.
-
-    On CPUs the processes must connect within 30 seconds of the first collective operation, once for
-    each set of devices: all devices, and, for Orbax, one device of each process.
-
-    Raises:
-      JaxRuntimeError: when they cannot be connected.
-    """
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-    from jax.experimental import multihost_utils
-    from jax.sharding import Mesh, NamedSharding, PartitionSpec
-
-    devices = np.array(jax.devices())
-    mesh = Mesh(devices, ("all",))
-    ones = jax.make_array_from_callback(
-        devices.shape,
-        NamedSharding(mesh, PartitionSpec("all")),
-        lambda index: np.ones(devices.shape, np.float32)[index],
-    )
-    jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(ones).block_until_ready()
-    multihost_utils.sync_global_devices("cnn_jax")
+            else:
+                return value
 
 
 def _is_lost_connection(error: BaseException | None) -> bool:

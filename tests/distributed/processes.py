@@ -21,11 +21,14 @@ from tests.support.command_line import ROOT
 TIMEOUT_SECONDS = 60
 # Short for processes that wait for a killed one; longer for those that also compile. All others
 # have the program's own timeout.
-HEARTBEAT_SECONDS = {"kill 0": 2.0, "kill 1": 2.0, "train until killed": 6.0}
+HEARTBEAT_SECONDS = {"kill 0": 2, "kill 1": 2, "train until killed": 6}
 
 
 class ProcessResult(NamedTuple):
-    """Status and output of a process that ended `seconds` after the first of its cluster."""
+    """Status and output of a process that ended `seconds` after the first of its cluster.
+
+    `out` is without the lines in which Gloo reports the connections of CPUs.
+    """
 
     status: int
     out: str
@@ -57,10 +60,13 @@ def run_cluster(scenario: str, count: int = 2, **environment: str) -> list[Proce
             if index not in ended_at and process.poll() is not None:
                 ended_at[index] = time.monotonic()
     first = min(ended_at.values())
-    return [
-        ProcessResult(process.returncode, *process.communicate(), ended_at[index] - first)
-        for index, process in enumerate(processes)
-    ]
+    results = []
+    for index, process in enumerate(processes):
+        out, err = process.communicate()
+        lines = [line for line in out.splitlines(keepends=True) if not line.startswith("[Gloo]")]
+        seconds = ended_at[index] - first
+        results.append(ProcessResult(process.returncode, "".join(lines), err, seconds))
+    return results
 
 
 def _main(coordinator: str, num_processes: int, process_id: int, scenario: str) -> None:
@@ -69,10 +75,16 @@ def _main(coordinator: str, num_processes: int, process_id: int, scenario: str) 
     from cnn_jax.errors import Stopped, UserError
 
     timeout = HEARTBEAT_SECONDS.get(scenario, join.HEARTBEAT_TIMEOUT_SECONDS)
+    position: dict[str, Any] = {
+        "coordinator": coordinator,
+        "num_processes": num_processes,
+        "process_id": process_id,
+    }
+    if scenario == "find each other":
+        position = {"distributed": True}
+        _set_slurm_variables(coordinator, num_processes, process_id)
     try:
-        with join.join(
-            coordinator, num_processes, process_id, heartbeat_timeout_seconds=timeout
-        ) as cluster:
+        with join.join(**position, heartbeat_timeout_seconds=timeout) as cluster:
             SCENARIOS[scenario](cluster)
     except UserError as error:
         print("error:", error, file=sys.stderr)
@@ -80,6 +92,20 @@ def _main(coordinator: str, num_processes: int, process_id: int, scenario: str) 
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         join.exit_process(128 + stopped.signal_number)
+    join.exit_process(0)
+
+
+def _set_slurm_variables(coordinator: str, num_processes: int, process_id: int) -> None:
+    """Sets the environment variables that `srun` sets and JAX reads."""
+    host, _, port = coordinator.rpartition(":")
+    os.environ |= {
+        "SLURM_JOB_ID": "5000",
+        "SLURM_STEP_NODELIST": host,
+        "SLURM_NTASKS": str(num_processes),
+        "SLURM_PROCID": str(process_id),
+        "SLURM_LOCALID": str(process_id),
+        "JAX_COORDINATOR_PORT": port,
+    }
 
 
 def _agree(cluster: Cluster) -> None:
@@ -189,6 +215,7 @@ def _sum_of_indices(cluster: Cluster) -> float:
 
 SCENARIOS: dict[str, Callable[[Cluster], None]] = {
     "agree": _agree,
+    "find each other": lambda cluster: print(cluster.process_count, cluster.process_index),
     "differ": _differ,
     "stop": _stop,
     "user error in 1": lambda cluster: _raise_user_error(cluster, 1),
