@@ -24,6 +24,7 @@ from benchmarks.jax_contenders import CnnJax
 from cnn_jax import data
 from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoints
+from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.engine import sharding
 
 _CONFIG = flags.DEFINE_string("config", "mnist", "Name of a file in configs/: mnist or digits.")
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
 
     with (
         tempfile.TemporaryDirectory() as folder,
-        Checkpoints(Path(folder), read_only=False) as checkpoints,
+        Checkpoints(Path(folder)) as checkpoints,
     ):
         blocked, written = [], []
         for _ in range(_SAVES.value):
@@ -81,7 +82,10 @@ def main(argv: Sequence[str]) -> None:
         print_statistics("until training resumes", blocked)
         print_statistics("until the checkpoint is on disk", written)
         print(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
-        restored = [measure_seconds(lambda: checkpoints.newest(print)) for _ in range(_RESTORES)]
+        restored = [
+            measure_seconds(lambda: newest_checkpoint(checkpoints.folder, print))
+            for _ in range(_RESTORES)
+        ]
         print_statistics("restored and verified", restored)
         epoch_seconds: dict[bool, list[float]] = {True: [], False: []}
         for epoch in range(2 * _EPOCHS.value):

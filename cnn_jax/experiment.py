@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data, train
 from cnn_jax.checkpoint import metadata
+from cnn_jax.checkpoint.restore import Checkpoint
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import cluster_fingerprint
 from cnn_jax.distributed.cluster import Cluster
@@ -32,7 +33,6 @@ from cnn_jax.training.trainer import Trainer
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
-    from cnn_jax.checkpoint.restore import Checkpoint
 
 _TEST_CHUNK = 10_000  # Test examples read at once, since a stream's may exceed memory.
 
@@ -108,7 +108,7 @@ def _silent() -> Iterator[Console]:
         yield Console(null, null)
 
 
-def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | None:
+def _evaluate_finished(session: Session, checkpoint: Checkpoint) -> Result | None:
     """Evaluates a finished run again; returns its result, or None where result.json is missing."""
     context = session.context
     config, info, mesh, logger = context.config, context.info, context.mesh, context.logger
@@ -137,7 +137,7 @@ def _evaluate_finished(session: Session, checkpoint: "Checkpoint") -> Result | N
 def _train(
     session: Session,
     checkpoints: "Checkpoints | None",
-    checkpoint: "Checkpoint | None",
+    checkpoint: Checkpoint | None,
     profile: bool,
 ) -> Result:
     """Trains from a checkpoint, or from step 0, to the end, and writes the result."""

@@ -5,48 +5,17 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-
-import jax
-import orbax.checkpoint as ocp
 
 from cnn_jax.errors import UserError
 
 # The file may be intact, and readable later: permissions, a failing disk or network, a full memory.
 _TRANSIENT = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
 _MAX_MESSAGE_LENGTH = 100
-_MAX_LISTED_ARRAYS = 3
 
 
 def is_transient(error: Exception) -> bool:
     """Returns whether a failed read says nothing about the file, which may be intact."""
     return _errno(error) in _TRANSIENT
-
-
-def describe_arrays(folder: Path) -> str:
-    """Returns the names of the first arrays in a checkpoint, whichever program saved it.
-
-    Args:
-      folder: the folder of the checkpoint, with one folder for each of its items.
-
-    Returns:
-      Names separated by commas, such as `params.Dense_0.bias, params.Dense_0.kernel`, or
-      `no arrays`.
-    """
-    names: list[str] = []
-    for item in sorted(folder.glob("*/")):
-        # An item that is not a tree of arrays raises various errors, and has no names to list.
-        with (
-            contextlib.suppress(Exception),
-            ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer,
-        ):
-            tree = checkpointer.metadata(item.absolute()).item_metadata.tree
-            leaves = jax.tree.leaves(tree, is_leaf=lambda leaf: hasattr(leaf, "name"))
-            names += [leaf.name for leaf in leaves]
-    if not names:
-        return "no arrays"
-    ellipsis = ", ..." if len(names) > _MAX_LISTED_ARRAYS else ""
-    return ", ".join(names[:_MAX_LISTED_ARRAYS]) + ellipsis
 
 
 def short_message(error: Exception) -> str:
@@ -85,5 +54,5 @@ def translate_errors(failed_action: str, advice: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except Exception as error:  # Orbax and TensorStore raise many types.
         raise UserError(f"{failed_action} ({short_message(error)}): {advice}") from error

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,19 +10,14 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data
+from cnn_jax.checkpoint.restore import Checkpoint
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import state_shapes
 from cnn_jax.engine.sharding import device_names
-from cnn_jax.errors import UserError
 from cnn_jax.io.environment import versions
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
-
-if TYPE_CHECKING:  # Importing Orbax takes 0.3 s, which a run without a workdir saves.
-    from cnn_jax.checkpoint.restore import Checkpoint
-
-_MAX_PROGRESS = 2**53  # Seconds or bytes; up to here a float represents each integer exactly.
 
 
 @dataclasses.dataclass
@@ -44,27 +39,6 @@ class Progress:
     compile_seconds: float = 0.0
     total_seconds: float = 0.0
     metrics_bytes: int = 0
-
-    @classmethod
-    def from_checkpoint(cls, checkpoint: "Checkpoint") -> Self:
-        """Returns the progress that a checkpoint's metadata contains.
-
-        Raises:
-          UserError: when the metadata contains no valid progress.
-        """
-        content = checkpoint.metadata.get("progress")
-        defaults = {field.name: getattr(cls(), field.name) for field in dataclasses.fields(cls)}
-        if not isinstance(content, dict) or content.keys() != defaults.keys():
-            raise _invalid_metadata(checkpoint, "progress")
-        for name, default in defaults.items():
-            types = (int,) if isinstance(default, int) else (int, float)
-            values = content[name] if isinstance(default, list) else [content[name]]
-            # `type()`, since `isinstance(True, int)` holds as well.
-            if not isinstance(values, list) or not all(
-                type(value) in types and 0 <= value < _MAX_PROGRESS for value in values
-            ):
-                raise _invalid_metadata(checkpoint, f"progress.{name}")
-        return cls(**content)
 
 
 def state_tree(state: TrainState, total: Metrics) -> dict[str, Any]:
@@ -107,45 +81,8 @@ def squeeze_model_axis(tree: Any) -> Any:
     return jax.tree.map(squeeze, tree)
 
 
-def saved_config(checkpoint: "Checkpoint") -> dict[str, Any]:
-    """Returns the config of the run that saved a checkpoint, as JSON holds it.
-
-    Raises:
-      UserError: when the metadata contains no config.
-    """
-    content = checkpoint.metadata.get("config")
-    if not isinstance(content, dict):
-        raise _invalid_metadata(checkpoint, "config")
-    return content
-
-
-def saved_dataset_info(
-    checkpoint: "Checkpoint",
-) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """Returns the image shape (height, width, channels) and the class names of a run.
-
-    Raises:
-      UserError: when the metadata contains no valid ones.
-    """
-    content = checkpoint.metadata.get("dataset")
-    try:
-        height, width, channels = map(int, content["image_shape"])  # type: ignore[index]
-        class_names = tuple(map(str, content["class_names"]))  # type: ignore[index]
-        "".join(class_names).encode()  # A ValueError for names that are not valid Unicode.
-        if min(height, width, channels, len(class_names)) < 1:
-            raise ValueError
-    except (TypeError, ValueError, KeyError) as error:
-        raise _invalid_metadata(checkpoint, "dataset") from error
-    return (height, width, channels), class_names
-
-
-def dataset_info(info: data.Info) -> dict[str, Any]:
-    """Returns the part of a checkpoint's metadata that `saved_dataset_info` reads."""
-    return {"image_shape": info.image_shape, "class_names": info.class_names}
-
-
 def first_different_array(
-    config: ConfigDict, info: data.Info, checkpoint: "Checkpoint"
+    config: ConfigDict, info: data.Info, checkpoint: Checkpoint
 ) -> str | None:
     """Describes the first array of a checkpoint that a run of a config cannot resume from.
 
@@ -162,7 +99,7 @@ def first_different_array(
 
 
 def restore_state(
-    config: ConfigDict, info: data.Info, mesh: Mesh, checkpoint: "Checkpoint"
+    config: ConfigDict, info: data.Info, mesh: Mesh, checkpoint: Checkpoint
 ) -> tuple[TrainState, Metrics]:
     """Copies the arrays of a checkpoint to the devices.
 
@@ -195,7 +132,7 @@ def run_metadata(config: ConfigDict, info: data.Info, progress: Progress) -> dic
     return {
         "config": config.to_dict(),
         **environment(),
-        "dataset": dataset_info(info),
+        "dataset": {"image_shape": info.image_shape, "class_names": info.class_names},
         "progress": dataclasses.asdict(progress),
     }
 
@@ -213,20 +150,8 @@ def describe_numerics(metadata: Mapping[str, Any]) -> str:
 
     Returns:
       Packages with their versions, then devices, such as `jax 0.12.0, jaxlib 0.12.0, flax 0.12.2,
-      optax 0.2.6, cpu:0 cpu`; what is missing or invalid is left out.
+      optax 0.2.6, cpu:0 cpu`.
     """
-    saved_versions, devices = metadata.get("versions"), metadata.get("devices")
-    parts: list[str] = []
-    if isinstance(saved_versions, dict):
-        packages = ("jax", "jaxlib", "flax", "optax")
-        parts += [f"{package} {saved_versions.get(package)}" for package in packages]
-    if isinstance(devices, list):
-        parts += map(str, devices)
-    return ", ".join(parts)
-
-
-def _invalid_metadata(checkpoint: "Checkpoint", key: str) -> UserError:
-    return UserError(
-        f"checkpoint {checkpoint.step} has an invalid `{key}` in its metadata: it must be as "
-        "cnn_jax saved it. Restore a backup, or choose another --workdir."
-    )
+    packages = ("jax", "jaxlib", "flax", "optax")
+    parts = [f"{package} {metadata['versions'].get(package)}" for package in packages]
+    return ", ".join(parts + metadata["devices"])

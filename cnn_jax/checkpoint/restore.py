@@ -1,38 +1,29 @@
-"""Restores one checkpoint, and verifies it by its SHA-256.
+"""Finds the newest intact checkpoint, reads it to the host, and verifies it by its SHA-256.
 
 Orbax verifies its indices, but not the arrays: without the SHA-256 an array that has changed on
 the disk would be restored with other values, and no error.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import numpy.typing as npt
-import orbax.checkpoint as ocp
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.checkpoint import tree
-from cnn_jax.checkpoint.errors import is_transient, short_message
+from cnn_jax.checkpoint.errors import is_transient, short_message, translate_errors
 from cnn_jax.checkpoint.tree import Arrays
 from cnn_jax.errors import UserError
 
 FORMAT = 2  # Raise it with each change after which older checkpoints cannot be resumed from.
-
-# Noise, and floats other than zero, are compressed by a tenth at most. A ratio beyond this comes
-# from a file made to fill the memory.
-_MAX_COMPRESSION = 100
+_READ_ATTEMPTS = 20  # A running training may remove a checkpoint while another process reads it.
 
 
 class DamagedError(Exception):
     """A checkpoint differs from what was saved; the message says how that was noticed."""
-
-
-class ForeignError(DamagedError):
-    """A checkpoint has no metadata: a part of it was deleted, or another program saved it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +49,7 @@ class Checkpoint:
         Returns:
           A clause for an error message, or None when there is no difference.
         """
-        saved = {path: tree.dtype_and_shape(array) for path, array in self.arrays.items()}
-        return tree.first_difference(saved, like)
+        return tree.first_difference(tree.dtypes_and_shapes(self.arrays), like)
 
     def tree(self, like: Any) -> Any:
         """Returns the arrays in the structure of another tree.
@@ -70,23 +60,117 @@ class Checkpoint:
         return tree.unflatten(self.arrays, like)
 
 
-def restore_checkpoint(manager: ocp.CheckpointManager, folder: Path, step: int) -> Checkpoint:
-    """Restores a checkpoint to the host, and verifies it.
+def list_steps(folder: Path) -> list[int]:
+    """Returns the steps of the complete checkpoints in a folder, in ascending order.
+
+    Raises:
+      UserError: when the folder cannot be read.
+    """
+    advice = "it must be a readable folder. Change that, or choose another --workdir."
+    with translate_errors(f"cannot open {folder}", advice):
+        # Orbax writes into a folder of another name, and renames it when it is complete.
+        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+
+
+def newest_checkpoint(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """Reads the newest intact checkpoint; never waits for another process.
 
     Args:
-      manager: opened on the folder.
+      folder: the folder `checkpoints` of a workdir; need not exist.
+      warn: takes one line about newer checkpoints that are damaged, if there are any.
+
+    Returns:
+      The checkpoint, or None when the folder has no checkpoint at all.
+
+    Raises:
+      UserError: when no checkpoint is intact, or one that is read was saved by another version of
+        cnn_jax or cannot be read at the moment.
+    """
+    for _ in range(_READ_ATTEMPTS):
+        checkpoint, damages = None, []
+        steps = list_steps(folder)
+        for step in reversed(steps):
+            try:
+                checkpoint = _read(folder, step)
+                break
+            except DamagedError as error:
+                damages.append(f"checkpoint {step} is damaged ({error})")
+        # A running training that has removed the checkpoints meanwhile has written newer ones.
+        if not damages or list_steps(folder) == steps:
+            break
+    if checkpoint and damages:
+        warn(f"{folder}: {'; '.join(damages)}: using checkpoint {checkpoint.step} instead")
+    elif damages:
+        raise UserError(
+            f"{folder} has no intact checkpoint: {'; '.join(damages)}. Restore a backup, or choose "
+            "another --workdir to start from the beginning."
+        )
+    return checkpoint
+
+
+def checkpoint_at(folder: Path, step: int) -> Checkpoint:
+    """Reads the checkpoint of a step; never waits for another process.
+
+    Raises:
+      UserError: when it is missing or damaged, was saved by another version of cnn_jax, or cannot
+        be read at the moment.
+    """
+    steps = list_steps(folder)
+    if not steps:
+        raise UserError(
+            f"{folder} has no checkpoint: --workdir must be that of a training run. Choose another "
+            "--workdir."
+        )
+    if step not in steps:
+        raise UserError(
+            f"{folder} has no checkpoint of step {step}: the step must be one of those saved "
+            f"({', '.join(map(str, steps))}). Use one of them, or leave --step out to use the "
+            "newest."
+        )
+    try:
+        return _read(folder, step)
+    except DamagedError as error:
+        raise UserError(
+            f"checkpoint {step} of {folder} is damaged ({error}): it must be intact. Leave --step "
+            "out to use the newest intact checkpoint."
+        ) from error
+
+
+def set_aside_damaged(folder: Path, step: int) -> None:
+    """Renames the checkpoints of later steps, which are damaged, to STEP.damaged.
+
+    Args:
       folder: the folder `checkpoints` of a workdir.
-      step: number of the checkpoint.
+      step: of the newest intact checkpoint.
+
+    Raises:
+      UserError: when they cannot be renamed.
+    """
+    advice = "--workdir must be writable. Change permissions, and start again."
+    with translate_errors(f"cannot rename damaged checkpoints in {folder}", advice):
+        for later in list_steps(folder):
+            if later > step:
+                renamed = folder / f"{later}.damaged"
+                shutil.rmtree(renamed, ignore_errors=True)
+                (folder / str(later)).rename(renamed)
+
+
+def _read(folder: Path, step: int) -> Checkpoint:
+    """Reads a checkpoint, and verifies it.
 
     Raises:
       DamagedError: when it is not what was saved.
-      ForeignError: when it has no metadata.
       UserError: when another version of cnn_jax saved it, or it cannot be read at the moment.
     """
     try:
-        _check_items(folder, step)
-        metadata, arrays = _read_verified(manager, folder, step)
-    except (DamagedError, UserError):
+        metadata, arrays = _read_items(folder / str(step))
+        saved_sha256 = metadata.pop("sha256")
+        if tree.sha256_of(metadata, arrays) != saved_sha256:
+            raise DamagedError("it does not match its SHA-256")
+        if tree.dtypes_and_shapes(arrays) != metadata["arrays"]:
+            raise DamagedError("its arrays have other dtypes or shapes")
+    except DamagedError:
         raise
     except Exception as error:  # Orbax raises many types.
         if is_transient(error):
@@ -95,81 +179,37 @@ def restore_checkpoint(manager: ocp.CheckpointManager, folder: Path, step: int) 
                 "files must be readable. Nothing has been changed: start again when they are."
             ) from error
         raise DamagedError(f"it cannot be read: {short_message(error)}") from error
-    if (saved_format := metadata.get("format")) != FORMAT:
-        reason = f"its format is {saved_format} instead of {FORMAT}"
-        raise _version_error(folder, step, "another version", reason)
+    if metadata["format"] != FORMAT:
+        raise UserError(
+            f"checkpoint {step} of {folder} was saved by another version of cnn_jax: its format is "
+            f"{metadata['format']} instead of {FORMAT}. Choose another --workdir, or use the "
+            "version of cnn_jax that saved it."
+        )
     return Checkpoint(step, arrays, metadata)
 
 
-def _check_items(folder: Path, step: int) -> None:
-    """Checks that a checkpoint has metadata; `_read_verified` notices missing arrays."""
-    if (folder / str(step) / "metadata").is_dir():
-        return
-    if (folder / str(step) / "record").is_dir():
-        reason = "it has an item `record` instead of `metadata`"
-        raise _version_error(folder, step, "an earlier version", reason)
-    raise ForeignError("it has no metadata")
+def _read_items(path: Path) -> tuple[dict[str, Any], Arrays]:
+    """Returns the metadata and the arrays of the checkpoint in a folder."""
+    import jax
+    import orbax.checkpoint as ocp  # Takes 0.3 s, which a run without a workdir saves.
 
-
-def _version_error(folder: Path, step: int, version: str, reason: str) -> UserError:
-    return UserError(
-        f"checkpoint {step} of {folder} was saved by {version} of cnn_jax: {reason}. Choose "
-        "another --workdir, or use the version of cnn_jax that saved it."
+    if not (path / "metadata").is_dir():
+        raise DamagedError("it has no item `metadata`: that was deleted, or another program saved")
+    metadata = ocp.JsonCheckpointHandler().restore(path / "metadata")
+    this_process = ocp.options.MultiprocessingOptions(
+        primary_host=jax.process_index(), active_processes={jax.process_index()}
     )
-
-
-def _read_verified(
-    manager: ocp.CheckpointManager, folder: Path, step: int
-) -> tuple[Mapping[str, Any], tree.Arrays]:
-    """Reads the metadata and all arrays, and compares their SHA-256 with the saved one."""
-    restored = manager.restore(step, args=ocp.args.Composite(metadata=ocp.args.JsonRestore()))
-    metadata = restored["metadata"]
-    dtypes_and_shapes = metadata["arrays"]
-    memory = sum(map(tree.num_bytes, dtypes_and_shapes.values()))
-    on_disk = sum(path.stat().st_size for path in (folder / str(step)).rglob("*"))
-    if memory > _MAX_COMPRESSION * on_disk:
-        raise DamagedError(f"{on_disk} bytes cannot hold its arrays")
-    arrays = {path: _read_array(manager, step, path, t) for path, t in dtypes_and_shapes.items()}
-    saved_sha256 = metadata.pop("sha256")
-    if tree.sha256_of(metadata, arrays) != saved_sha256:
-        raise DamagedError("it does not match its SHA-256")
-    return metadata, arrays
-
-
-def _read_array(
-    manager: ocp.CheckpointManager, step: int, path: str, dtype_and_shape: str
-) -> npt.NDArray[Any]:
-    """Reads one array to the host.
-
-    Orbax could read all arrays in one call, but prints a message for each one that is damaged.
-
-    Args:
-      manager: opened on the folder of the checkpoint.
-      step: number of the checkpoint.
-      path: the array's path in the tree.
-      dtype_and_shape: what the metadata says about the array.
-
-    Raises:
-      DamagedError: when the array has another dtype or shape.
-    """
-    # With `strict`, a file that claims another shape, however large, is refused before it is read.
-    restore_args = ocp.ArrayRestoreArgs(
-        restore_type=jax.Array,
-        sharding=jax.sharding.SingleDeviceSharding(jax.local_devices()[0]),
-        global_shape=tree.parse_dtype_and_shape(dtype_and_shape)[1],
-        strict=True,
-    )
-    restored = manager.restore(
-        step,
-        args=ocp.args.Composite(
-            state=ocp.args.PyTreeRestore(
-                unflatten_dict({path: 0}, sep="."),
-                unflatten_dict({path: restore_args}, sep="."),
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=this_process)
+    arrays = {}
+    # One by one: of all arrays in one call, Orbax would print a page about those it cannot read.
+    for name in metadata["arrays"]:
+        restored = handler.restore(
+            path / "state",
+            args=ocp.args.PyTreeRestore(
+                unflatten_dict({name: 0}, sep="."),
+                unflatten_dict({name: ocp.RestoreArgs(np.ndarray)}, sep="."),
                 partial_restore=True,
-            )
-        ),
-    )
-    array = np.asarray(flatten_dict(restored["state"], sep=".")[path])
-    if (restored_as := tree.dtype_and_shape(array)) != dtype_and_shape:
-        raise DamagedError(f"{path} is {restored_as} instead of {dtype_and_shape}")
-    return array
+            ),
+        )
+        arrays[name] = flatten_dict(restored, sep=".")[name]
+    return metadata, arrays

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,17 +41,9 @@ def dtype_and_shape(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}[{','.join(map(str, array.shape))}]"
 
 
-def parse_dtype_and_shape(text: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Parses the text that `dtype_and_shape` returns.
-
-    Raises:
-      ValueError: when the text has another form.
-      TypeError: when NumPy has no such dtype.
-    """
-    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", text)
-    if not match:
-        raise ValueError(f"{text} is not a dtype and shape, such as float32[3,3,1,8]")
-    return np.dtype(match[1]), tuple(int(size) for size in match[2].split(",") if size)
+def dtypes_and_shapes(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the dtype and shape of each array, or of each shape, by its path."""
+    return {path: dtype_and_shape(array) for path, array in arrays.items()}
 
 
 def first_difference(saved: Mapping[str, str], like: Any) -> str | None:
@@ -67,10 +57,7 @@ def first_difference(saved: Mapping[str, str], like: Any) -> str | None:
       A clause such as `params.linear_1.bias is float32[10] in the checkpoint and must be
       float32[26]`, or None when there is no difference.
     """
-    needed = {
-        path: dtype_and_shape(array)
-        for path, array in flatten_dict(to_state_dict(like), sep=".").items()
-    }
+    needed = dtypes_and_shapes(flatten_dict(to_state_dict(like), sep="."))
     for path in {**needed, **saved}:
         if saved.get(path) != needed.get(path):
             is_saved, must_be = saved.get(path, "missing"), needed.get(path, "absent")
@@ -92,9 +79,3 @@ def sha256_of(metadata: Mapping[str, Any], arrays: Arrays) -> str:
     for path in sorted(arrays):
         digest.update(arrays[path].tobytes())
     return digest.hexdigest()
-
-
-def num_bytes(text: str) -> int:
-    """Computes the number of bytes of an array from the text that `dtype_and_shape` returns."""
-    dtype, shape = parse_dtype_and_shape(text)
-    return dtype.itemsize * math.prod(shape)

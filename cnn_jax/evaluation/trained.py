@@ -15,10 +15,8 @@ import numpy.typing as npt
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from cnn_jax.checkpoint import metadata
-from cnn_jax.checkpoint.manager import Checkpoints
-from cnn_jax.checkpoint.restore import Checkpoint
-from cnn_jax.checkpoint.tree import dtype_and_shape, first_difference
+from cnn_jax.checkpoint.restore import Checkpoint, checkpoint_at, newest_checkpoint
+from cnn_jax.checkpoint.tree import dtypes_and_shapes, first_difference
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import check_same_model
 from cnn_jax.engine import loops
@@ -122,7 +120,7 @@ def _param_shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
 
 def _warn(message: str) -> None:
     """Issues a Python warning that names the line which called `load`."""
-    # This function, `Checkpoints.newest`, `_open_checkpoint` and `load` are between the two.
+    # This function, `newest_checkpoint`, `_open_checkpoint` and `load` are between the two.
     warnings.warn(message, stacklevel=5)
 
 
@@ -155,7 +153,8 @@ def load(
     """
     path, checkpoint = _open_checkpoint(workdir, step, warn)
     run_config = _read_config(checkpoint, path, config)
-    image_shape, class_names = metadata.saved_dataset_info(checkpoint)
+    dataset = checkpoint.metadata["dataset"]
+    image_shape, class_names = tuple(dataset["image_shape"]), tuple(dataset["class_names"])
     params = {
         name.removeprefix("params."): array
         for name, array in checkpoint.arrays.items()
@@ -193,8 +192,8 @@ def _open_checkpoint(
       UserError: when there is no such checkpoint.
     """
     path = Path(os.path.expanduser(workdir))
-    with Checkpoints(path, read_only=True) as checkpoints:
-        checkpoint = checkpoints.newest(warn) if step is None else checkpoints.at(step)
+    folder = path / "checkpoints"
+    checkpoint = newest_checkpoint(folder, warn) if step is None else checkpoint_at(folder, step)
     if checkpoint is None:
         raise UserError(
             f"workdir {path} has no checkpoint: it must be the --workdir of a training run. Train "
@@ -214,7 +213,7 @@ def _read_config(checkpoint: Checkpoint, workdir: Path, override: ConfigDict | N
     Raises:
       UserError: when the checkpoint has no config, or the other config has another model.
     """
-    config = schema.from_json(metadata.saved_config(checkpoint))
+    config = schema.from_json(checkpoint.metadata["config"])
     if override:
         schema.check_fields(override)
         check_same_model(override, workdir, config)
@@ -250,7 +249,7 @@ def _check_params(trained: TrainedModel, params: Mapping[str, npt.NDArray[Any]])
     Raises:
       UserError: when they do not.
     """
-    saved = {name: dtype_and_shape(array) for name, array in params.items()}
+    saved = dtypes_and_shapes(params)
     shapes = _param_shapes(trained.model, trained.image_shape)
     if difference := first_difference(saved, shapes):
         raise _mismatch(trained.step, trained.workdir, difference)

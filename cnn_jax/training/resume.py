@@ -1,77 +1,61 @@
 """Chooses the checkpoint to resume from, and prepares a workdir for the resumed run."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
 from cnn_jax import data
 from cnn_jax.checkpoint.metadata import (
-    Progress,
     describe_numerics,
     environment,
     first_different_array,
-    saved_config,
 )
+from cnn_jax.checkpoint.restore import Checkpoint, newest_checkpoint, set_aside_damaged
 from cnn_jax.config.changes import describe_changes
 from cnn_jax.errors import UserError
 from cnn_jax.io.workdir import Workdir
 
-if TYPE_CHECKING:  # A run without a workdir does without Orbax, whose import takes 0.3 s.
-    from cnn_jax.checkpoint.manager import Checkpoints
-    from cnn_jax.checkpoint.restore import Checkpoint
-
 
 def find_start(
-    config: ConfigDict,
-    info: data.Info,
-    workdir: Workdir,
-    checkpoints: "Checkpoints",
-    warn: Callable[[str], None],
-) -> "Checkpoint | None":
+    config: ConfigDict, info: data.Info, workdir: Workdir, warn: Callable[[str], None]
+) -> Checkpoint | None:
     """Returns the checkpoint to resume from, or None to start at step 0; changes nothing.
 
     Args:
       config: config checked by `schema.check`.
       info: its data set.
       workdir: workdir of the run.
-      checkpoints: checkpoints of that workdir.
       warn: prints a warning.
 
     Raises:
       UserError: when the workdir holds another run, or no intact checkpoint.
     """
-    checkpoint = checkpoints.newest(warn)
+    checkpoint = newest_checkpoint(workdir.path / "checkpoints", warn)
     if checkpoint is None:
         _check_unused(config, workdir)
         return None
-    changes = describe_changes(config, saved_config(checkpoint))
+    changes = describe_changes(config, checkpoint.metadata["config"])
     if array := first_different_array(config, info, checkpoint):
         changes.append(f"the array {array}")
     if changes:
         raise _another_run(workdir, changes)
-    Progress.from_checkpoint(checkpoint)  # Raises where it is invalid.
     return checkpoint
 
 
 def prepare_workdir(
-    checkpoint: "Checkpoint | None",
-    workdir: Workdir,
-    checkpoints: "Checkpoints",
-    warn: Callable[[str], None],
+    checkpoint: Checkpoint | None, workdir: Workdir, warn: Callable[[str], None]
 ) -> None:
-    """Removes what the resumed run will produce again: later checkpoints, later metrics rows.
+    """Sets aside or removes what the run will produce again: later checkpoints and metrics rows.
 
     Args:
       checkpoint: checkpoint from `find_start`.
       workdir: workdir of the run.
-      checkpoints: checkpoints of that workdir, open for writing.
       warn: prints a warning.
     """
     size = 0
     if checkpoint:
-        size = Progress.from_checkpoint(checkpoint).metrics_bytes
-        checkpoints.rename_damaged_after(checkpoint.step)
+        size = checkpoint.metadata["progress"]["metrics_bytes"]
+        set_aside_damaged(workdir.path / "checkpoints", checkpoint.step)
         then, now = describe_numerics(checkpoint.metadata), describe_numerics(environment())
         if then != now:
             warn(f"this run was saved with {then} and resumes with {now}: its bits may differ")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from cnn_jax import data
 from cnn_jax.checkpoint.metadata import Progress, restore_state
+from cnn_jax.checkpoint.restore import Checkpoint, checkpoint_at
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs, compile_programs
@@ -27,7 +28,6 @@ from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
-    from cnn_jax.checkpoint.restore import Checkpoint
 
 
 _SHARED_SECONDS = 10.0  # After which all hosts must see a file that one of them has written.
@@ -49,25 +49,16 @@ class Session:
     workdir: Workdir | None
     stack: contextlib.ExitStack
 
-    def find_start(self, path: Path) -> "Checkpoint | None":
+    def find_start(self, path: Path) -> Checkpoint | None:
         """Returns the checkpoint to resume from, the same in all processes, or None at step 0."""
-        from cnn_jax.checkpoint.manager import Checkpoints
-
         self._check_shared(path)
         checkpoint = None
         if self.workdir:
-            with Checkpoints(path, read_only=True) as checkpoints:
-                checkpoint = resume.find_start(
-                    self.context.config,
-                    self.context.info,
-                    self.workdir,
-                    checkpoints,
-                    self.console.warn,
-                )
+            config, info = self.context.config, self.context.info
+            checkpoint = resume.find_start(config, info, self.workdir, self.console.warn)
         step = self.context.cluster.broadcast_from_first(str(checkpoint.step) if checkpoint else "")
         if step and not self.workdir:
-            with Checkpoints(path, read_only=True) as checkpoints:
-                checkpoint = checkpoints.at(int(step))
+            checkpoint = checkpoint_at(path / "checkpoints", int(step))
         return checkpoint
 
     def _check_shared(self, path: Path) -> None:
@@ -94,18 +85,14 @@ class Session:
                 )
             time.sleep(0.1)
 
-    def open_checkpoints(self, path: Path, checkpoint: "Checkpoint | None") -> "Checkpoints":
-        """Opens the checkpoints, which all processes write together, and prepares the workdir."""
+    def open_checkpoints(self, path: Path, checkpoint: Checkpoint | None) -> "Checkpoints":
+        """Prepares the workdir, and opens its checkpoints for writing."""
         from cnn_jax.checkpoint.manager import Checkpoints
 
-        cluster = self.context.cluster
-        mesh = self.context.mesh if cluster.process_count > 1 else None
-        checkpoints = Checkpoints(path, read_only=False, mesh=mesh)
-        self.stack.enter_context(checkpoints)
         if self.workdir:
-            resume.prepare_workdir(checkpoint, self.workdir, checkpoints, self.console.warn)
-        cluster.barrier("the workdir is ready")
-        return checkpoints
+            resume.prepare_workdir(checkpoint, self.workdir, self.console.warn)
+        self.context.cluster.barrier("the workdir is ready")
+        return self.stack.enter_context(Checkpoints(path))
 
     def prepare(self) -> tuple[Programs, data.RandomAccess]:
         """Reads the data, or opens them for a stream, while a thread compiles the programs."""
@@ -157,11 +144,11 @@ class Session:
         make_timer = functools.partial(ChunkTimer, context.clock, context.cluster.all_reduce_min)
         return device_feed.DeviceFeed(*arguments, arrays, make_timer)
 
-    def make_start(self, programs: Programs, checkpoint: "Checkpoint | None") -> Start:
+    def make_start(self, programs: Programs, checkpoint: Checkpoint | None) -> Start:
         """Restores a checkpoint, or draws the initial parameters."""
         config, mesh = self.context.config, self.context.mesh
         if checkpoint:
-            step, progress = checkpoint.step, Progress.from_checkpoint(checkpoint)
+            step, progress = checkpoint.step, Progress(**checkpoint.metadata["progress"])
             state, total = restore_state(config, self.context.info, mesh, checkpoint)
         else:
             step, progress = 0, Progress()

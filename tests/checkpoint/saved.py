@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from cnn_jax.checkpoint.manager import Checkpoints
-from cnn_jax.checkpoint.restore import Checkpoint
+from cnn_jax.checkpoint.restore import Checkpoint, newest_checkpoint
 
 
 def make_tree(step: int) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def make_tree(step: int) -> dict[str, Any]:
 
 def save_checkpoints(workdir: Path, *steps: int) -> None:
     """Saves a checkpoint for each step, with the arrays of `make_tree`."""
-    with Checkpoints(workdir, read_only=False) as checkpoints:
+    with Checkpoints(workdir) as checkpoints:
         for step in steps:
             checkpoints.save(step, make_tree(step), {"config": {"seed": step, "rate": 0.1 + 0.2}})
 
@@ -28,8 +28,7 @@ def save_checkpoints(workdir: Path, *steps: int) -> None:
 def restore_newest(workdir: Path) -> tuple[Checkpoint | None, list[str]]:
     """Restores the newest intact checkpoint; returns it, and the warnings."""
     warnings: list[str] = []
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        return checkpoints.newest(warnings.append), warnings
+    return newest_checkpoint(workdir / "checkpoints", warnings.append), warnings
 
 
 def checkpoint_files(workdir: Path, step: int) -> list[Path]:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.checkpoint.manager import Checkpoints
+from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
+from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.reporting.result import Result
 from tests.support.random_models import random_model
@@ -86,16 +87,14 @@ def test_class_that_is_never_predicted_counts_as_zero_in_the_mean() -> None:
 def test_parameters_that_are_not_finite_are_refused(
     straight_run: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newest = Checkpoints.newest
-
-    def newest_with_nan(self: Checkpoints, warn: Any) -> Any:
-        checkpoint = newest(self, warn)
+    def newest_with_nan(folder: Path, warn: Any) -> Any:
+        checkpoint = newest_checkpoint(folder, warn)
         assert checkpoint
         name = "params.conv_1.bias"
         checkpoint.arrays[name] = np.full_like(checkpoint.arrays[name], np.nan)
         return checkpoint
 
-    monkeypatch.setattr(Checkpoints, "newest", newest_with_nan)
+    monkeypatch.setattr(trained, "newest_checkpoint", newest_with_nan)
     with pytest.raises(UserError, match="has parameters that are NaN or inf: all must be finite"):
         evaluate(straight_run[0])
 

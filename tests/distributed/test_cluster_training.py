@@ -79,8 +79,6 @@ def test_only_process_0_prints(two_by_two: tuple[Path, list[ProcessResult]]) -> 
     assert lines[-1] == f"Test accuracy: {100 * result['test_accuracy']:.2f}%"
     assert len(result["devices"]) == 4
     assert len(metrics_rows(workdir)) == 2 * (3 + 1) + 1
-    # All processes have written the checkpoints: Orbax makes a folder for each of them.
-    assert len(list((workdir / "checkpoints" / "10" / "state").glob("ocdbt.process_*"))) == 2
 
 
 @pytest.mark.parametrize(("count", "devices"), [(1, 4), (4, 1)])

@@ -17,7 +17,8 @@ import pytest
 
 from cnn_jax import experiment
 from cnn_jax.checkpoint import metadata
-from cnn_jax.checkpoint.manager import MAX_TO_KEEP, Checkpoints
+from cnn_jax.checkpoint.manager import MAX_TO_KEEP
+from cnn_jax.checkpoint.restore import list_steps
 from cnn_jax.engine import compile
 from cnn_jax.engine.compile import Programs
 from cnn_jax.errors import Stopped, UserError
@@ -56,8 +57,7 @@ def metrics_rows(workdir: Path) -> list[dict[str, Any]]:
 
 def saved_steps(workdir: Path) -> list[int]:
     """Returns the steps of the checkpoints."""
-    with Checkpoints(workdir, read_only=True) as checkpoints:
-        return checkpoints.steps()
+    return list_steps(workdir / "checkpoints")
 
 
 def file_contents(workdir: Path) -> dict[Path, bytes]:
