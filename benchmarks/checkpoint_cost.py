@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks import shared_flags
 from benchmarks.jax_contenders import CnnJax
 from cnn_jax import data
-from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.checkpoint.restore import newest_checkpoint
+from cnn_jax.checkpoint.state import state_tree
 from cnn_jax.engine import sharding
 
 _CONFIG = flags.DEFINE_string("config", "mnist", "Name of a file in configs/: mnist or digits.")
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     def save(checkpoints: Checkpoints) -> None:
         nonlocal step
         step += 1
-        tree = metadata.state_tree(*sharding.to_host((trainer.state, trainer.empty_metrics)))
+        tree = state_tree(*sharding.to_host((trainer.state, trainer.empty_metrics)))
         checkpoints.save(step, tree, {"config": {}})
 
     with (

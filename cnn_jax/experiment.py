@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.checkpoint import metadata
 from cnn_jax.checkpoint.restore import Checkpoint
+from cnn_jax.checkpoint.state import restore_state, squeeze_model_axis
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import cluster_fingerprint
 from cnn_jax.distributed.cluster import Cluster
@@ -114,10 +115,10 @@ def _evaluate_finished(session: Session, checkpoint: Checkpoint) -> Result | Non
     config, info, mesh, logger = context.config, context.info, context.mesh, context.logger
     saved = session.workdir.read_json("result.json") if session.workdir else None
     content = json.loads(context.cluster.broadcast_from_first(json.dumps(saved)))
-    state, _ = metadata.restore_state(config, info, mesh, checkpoint)
+    state, _ = restore_state(config, info, mesh, checkpoint)
     params = sharding.to_host(state.params)
     if sweep.count_models(config) == 1:
-        params = metadata.squeeze_model_axis(params)
+        params = squeeze_model_axis(params)
     result = Result.from_json(content, params)
     if result is None or result.steps != checkpoint.step:
         return None

@@ -5,12 +5,9 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from cnn_jax import data
-from cnn_jax.checkpoint.metadata import (
-    describe_numerics,
-    environment,
-    first_different_array,
-)
+from cnn_jax.checkpoint.metadata import describe_numerics, environment
 from cnn_jax.checkpoint.restore import Checkpoint, newest_checkpoint, set_aside_damaged
+from cnn_jax.checkpoint.state import first_different_array
 from cnn_jax.config.changes import describe_changes
 from cnn_jax.errors import UserError
 from cnn_jax.io.workdir import Workdir

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_jax import data
-from cnn_jax.checkpoint.metadata import Progress, restore_state
+from cnn_jax.checkpoint.metadata import Progress
 from cnn_jax.checkpoint.restore import Checkpoint, checkpoint_at
+from cnn_jax.checkpoint.state import restore_state
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs, compile_programs

@@ -12,12 +12,8 @@ import jax
 import numpy as np
 
 from cnn_jax import train
-from cnn_jax.checkpoint.metadata import (
-    Progress,
-    run_metadata,
-    squeeze_model_axis,
-    state_tree,
-)
+from cnn_jax.checkpoint.metadata import Progress, run_metadata
+from cnn_jax.checkpoint.state import squeeze_model_axis, state_tree
 from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.loops import EvalMetrics
