@@ -19,6 +19,7 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import onnx as onnx_export
 from cnn_jax.export import readme
+from cnn_jax.export.numpy_forward import forward
 from cnn_jax.reporting import result
 
 PLATFORMS = ("cpu", "cuda", "tpu")  # Platforms that `model.jax` is lowered for.
@@ -81,13 +82,11 @@ def to_safetensors(trained: TrainedModel) -> bytes:
 
 
 def run_safetensors(trained: TrainedModel, content: bytes, image_u8: Images) -> Outputs:
-    """Runs a file of `to_safetensors` on images, uint8 [N, H, W, C], with the README's NumPy code.
-
-    This tests the code itself, which is generated for the model's architecture.
-    """
-    variables = {"np": np, "image": image_u8, "params": safetensors.numpy.load(content)}
-    exec(readme.numpy_code(trained.model), variables)
-    return {name: variables[name] for name in ("logits", "probabilities")}
+    """Runs a file of `to_safetensors` on images, uint8 [N, H, W, C], with the README's function."""
+    params = safetensors.numpy.load(content)
+    settings = readme.numpy_settings(trained.model)
+    logits, probabilities = forward(image_u8, params, **settings)
+    return {"logits": logits, "probabilities": probabilities}
 
 
 # For each file name the function that builds its content and the function that runs it.

@@ -1,6 +1,6 @@
 """Builds the ONNX model of a trained ConvNet, node by node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,21 +77,7 @@ def build(
     add("Gemm", [value, "linear_1.kernel", "linear_1.bias"], "logits")
     add("Softmax", ["logits"], "probabilities", axis=1)
 
-    outputs = ("logits", "probabilities")
-    graph = helper.make_graph(
-        nodes,
-        "ConvNet",
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *image_shape])],
-        [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", model.num_classes])
-            for name in outputs
-        ],
-        [
-            numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
-            for name, array in weights.items()
-        ],
-    )
-    return _serialize(graph, properties)
+    return _serialize(nodes, weights, (image_shape, model.num_classes), properties)
 
 
 def _channels_first(model: ConvNet, kernel: Any, image_shape: tuple[int, int, int]) -> Any:
@@ -110,8 +96,34 @@ def _channels_first(model: ConvNet, kernel: Any, image_shape: tuple[int, int, in
     return weights.transpose(2, 0, 1, 3).reshape(-1, model.num_classes)
 
 
-def _serialize(graph: Any, properties: Mapping[str, str]) -> bytes:
-    """Wraps a graph in an ONNX model, checks it, and returns the content of its file."""
+def _serialize(
+    nodes: Sequence[NodeProto],
+    weights: Mapping[str, Any],
+    shapes: tuple[tuple[int, int, int], int],
+    properties: Mapping[str, str],
+) -> bytes:
+    """Wraps nodes in an ONNX model, checks it, and returns the content of its file.
+
+    Args:
+      nodes: from the image to the probabilities.
+      weights: arrays that they read, by name.
+      shapes: those of the image and of the outputs, without the batch.
+      properties: metadata to store in the model.
+    """
+    image_shape, num_classes = shapes
+    graph = helper.make_graph(
+        nodes,
+        "ConvNet",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *image_shape])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", num_classes])
+            for name in ("logits", "probabilities")
+        ],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)
+            for name, array in weights.items()
+        ],
+    )
     onnx_model: ModelProto = helper.make_model(
         graph,
         producer_name="cnn_jax",
