@@ -98,7 +98,7 @@ def test_files_of_a_run(tmp_path: Path) -> None:
     assert 0 < seconds < written["total_seconds"]
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["config"]["dataset"]["train_split"] == "train[:70]"
-    assert set(config) == {"config", "versions", "devices"}
+    assert set(config) == {"config", "versions", "devices", "cores"}
 
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(row["step"], row["epoch"], row["split"]) for row in rows] == [

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax import data
 from cnn_jax.engine.sharding import device_names
-from cnn_jax.io.environment import versions
+from cnn_jax.io.environment import num_cores, versions
 
 
 @dataclasses.dataclass
@@ -43,20 +43,23 @@ def run_metadata(config: ConfigDict, info: data.Info, progress: Progress) -> dic
 
 
 def environment() -> dict[str, Any]:
-    """Returns the versions and devices, on which the bits of a result depend besides the config."""
-    return {"versions": versions(), "devices": device_names()}
+    """Returns the versions, devices and cores, on which the bits of a result depend, too."""
+    return {"versions": versions(), "devices": device_names(), "cores": num_cores()}
 
 
 def describe_numerics(metadata: Mapping[str, Any]) -> str:
-    """Describes the packages and devices, which decide how floats are rounded.
+    """Describes the packages, devices and cores, which decide how floats are rounded.
 
     Args:
       metadata: of a checkpoint, or the return value of `environment`.
 
     Returns:
       Packages with their versions, then devices, such as `jax 0.12.0, jaxlib 0.12.0, flax 0.12.2,
-      optax 0.2.6, cpu:0 cpu`.
+      optax 0.2.6, cpu:0 cpu`; with JAX 0.10 also the number of cores.
     """
     packages = ("jax", "jaxlib", "flax", "optax")
     parts = [f"{package} {metadata['versions'].get(package)}" for package in packages]
+    if metadata["versions"].get("jax", "").startswith("0.10."):
+        # The sum of a kernel's gradient is split over all cores, see `compile.compiler_options`.
+        parts.append(f"{metadata.get('cores')} cores")
     return ", ".join(parts + metadata["devices"])

@@ -66,7 +66,9 @@ def compiler_options(deterministic: bool) -> dict[str, bool | str]:
     options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
     if jax.__version_info__ < (0, 11):
         # Before JAX 0.11 the newer CPU library for products runs a small result, such as a kernel's
-        # gradient, on one core only: a step takes a fifth longer. Its sums beat XLA's own.
+        # gradient, on one core only: a step takes 5 to 20 % longer. The older one splits its sum
+        # over all cores, so that its bits depend on their number. The newer library's plain sums
+        # beat XLA's own.
         options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
     return options
 

@@ -298,6 +298,18 @@ def test_change_of_devices_gives_a_warning(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
+@pytest.mark.parametrize(("jax_version", "matters"), [("0.10.2", True), ("0.12.0", False)])
+def test_other_number_of_cores_gives_a_warning_where_it_changes_bits(
+    jax_version: str, matters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "versions", lambda: {"jax": jax_version})
+    descriptions = set()
+    for cores in (1, 2):
+        monkeypatch.setattr(metadata, "num_cores", lambda cores=cores: cores)
+        descriptions.add(metadata.describe_numerics(metadata.environment()))
+    assert len(descriptions) == 1 + matters
+
+
 def test_lost_metrics_rows_give_a_warning(
     straight_run: tuple[Path, Result], tmp_path: Path
 ) -> None:
