@@ -89,17 +89,15 @@ def run(
         mesh = sharding.make_mesh(sweep.count_models(config))
         context = RunContext(config, info, mesh, cluster, logger, clock, started)
         session = Session(context, console, opened, stack)
-        checkpoints = checkpoint = None
-        if workdir is not None:
-            path = Path(os.path.expanduser(workdir))
-            checkpoint = session.find_start(path)
-            is_last = checkpoint and checkpoint.step == config.num_epochs * num_batches
-            if checkpoint and is_last and (result := _evaluate_finished(session, checkpoint)):
-                if profile:
-                    logger.line("No profile: nothing is left to train")
+        if workdir is None:
+            return _train(session, None, None, profile)
+        path = Path(os.path.expanduser(workdir))
+        checkpoint = session.find_start(path)
+        if checkpoint and checkpoint.step == config.num_epochs * num_batches:
+            result = _evaluate_finished(session, checkpoint, profile)
+            if result:
                 return result
-            checkpoints = session.open_checkpoints(path, checkpoint)
-        return _train(session, checkpoints, checkpoint, profile)
+        return _train(session, session.open_checkpoints(path, checkpoint), checkpoint, profile)
 
 
 @contextlib.contextmanager
@@ -109,7 +107,7 @@ def _silent() -> Iterator[Console]:
         yield Console(null, null)
 
 
-def _evaluate_finished(session: Session, checkpoint: Checkpoint) -> Result | None:
+def _evaluate_finished(session: Session, checkpoint: Checkpoint, profile: bool) -> Result | None:
     """Evaluates a finished run again; returns its result, or None where result.json is missing."""
     context = session.context
     config, info, mesh, logger = context.config, context.info, context.mesh, context.logger
@@ -123,6 +121,8 @@ def _evaluate_finished(session: Session, checkpoint: Checkpoint) -> Result | Non
     if result is None or result.steps != checkpoint.step:
         return None
     logger.line(f"This run is finished after {config.num_epochs} epochs.")
+    if profile:
+        logger.line("No profile: nothing is left to train")
     if context.cluster.process_count > 1:  # The result is known: it is not worth reading all data.
         logger.log_test_accuracy(result.test_accuracy)
         return result

@@ -110,11 +110,6 @@ def _build_report(
       scores: probabilities and labels of the test set.
     """
     per_class = zip(trained.class_names, *scores.per_class, strict=True)
-    bins = scores.bins
-    edges = np.linspace(0, 1, len(bins.count) + 1).tolist()
-    in_bins = zip(
-        edges, edges[1:], bins.count.tolist(), bins.confidence, bins.accuracy, strict=False
-    )
     return {
         "dataset": trained.config.dataset.to_dict(),
         "checkpoint_step": trained.step,
@@ -134,16 +129,7 @@ def _build_report(
             for name, precision, recall, f1, count in per_class
         ],
         "confusion_matrix": scores.confusion.tolist(),
-        "calibration": [
-            {
-                "from": low,
-                "to": high,
-                "num_examples": count,
-                "mean_confidence": _nan_to_none(confidence),
-                "accuracy": _nan_to_none(accuracy),
-            }
-            for low, high, count, confidence, accuracy in in_bins
-        ],
+        "calibration": _calibration_rows(scores),
         "mistakes": [
             {
                 "example": int(i),
@@ -155,6 +141,25 @@ def _build_report(
         ],
         "versions": versions(),
     }
+
+
+def _calibration_rows(scores: ClassificationReport) -> list[dict[str, Any]]:
+    """Returns, for each interval of confidence, how often the predictions in it are right."""
+    bins = scores.bins
+    edges = np.linspace(0, 1, len(bins.count) + 1).tolist()
+    in_bins = zip(
+        edges, edges[1:], bins.count.tolist(), bins.confidence, bins.accuracy, strict=False
+    )
+    return [
+        {
+            "from": low,
+            "to": high,
+            "num_examples": count,
+            "mean_confidence": _nan_to_none(confidence),
+            "accuracy": _nan_to_none(accuracy),
+        }
+        for low, high, count, confidence, accuracy in in_bins
+    ]
 
 
 def _nan_to_none(value: float) -> float | None:

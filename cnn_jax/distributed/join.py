@@ -53,13 +53,12 @@ def join(
             f"only some of the flags {FLAGS} are given: they must be given together. Add the "
             "others, or --distributed if a launcher such as SLURM sets their values."
         )
-    if coordinator is not None:
+    if coordinator:
         _check_coordinator(coordinator, process_id)
     _set_environment()
     import jax
     from jax._src.distributed import global_state  # Orbax takes it from this private module, too.
 
-    jax.config.update("jax_check_proxy_envs", False)
     # The preemption service would handle SIGTERM, and `io.signals` would not hear of it.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_enable_recoverability", True)  # As `watchdog` needs it.
@@ -121,6 +120,7 @@ def _set_environment() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "4"
     # Many clusters set a proxy for the internet, through which process 0 cannot be reached.
     os.environ.setdefault("grpc_proxy", "")
+    os.environ.setdefault("JAX_CHECK_PROXY_ENVS", "0")  # No warning of that.
 
 
 def _join_failure(coordinator: str | None, reason: str) -> str:
