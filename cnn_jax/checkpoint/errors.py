@@ -4,9 +4,8 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import translate_errors
 
 # The file may be intact, and readable later: permissions, a failing disk or network, a full memory.
 _TRANSIENT = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
@@ -39,20 +38,8 @@ def _errno(error: Exception) -> int | None:
     return int(match[1]) if match else None
 
 
-@contextlib.contextmanager
-def translate_errors(failed_action: str, advice: str) -> Iterator[None]:
-    """Turns every exception of the body into a UserError; a UserError passes unchanged.
-
-    Args:
-      failed_action: the beginning of the message, such as `cannot open runs/mnist/checkpoints`.
-      advice: the end of the message: what must hold, and what the user can do. Full sentences.
-
-    Raises:
-      UserError: `{failed_action} ({reason}): {advice}`.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # Orbax and TensorStore raise many types.
-        raise UserError(f"{failed_action} ({short_message(error)}): {advice}") from error
+def translate_orbax_errors(
+    failed_action: str, advice: str
+) -> contextlib.AbstractContextManager[None]:
+    """Turns every exception into a UserError: Orbax and TensorStore raise many types."""
+    return translate_errors(failed_action, advice, kind=Exception, reason=short_message)

@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 
 from cnn_jax.checkpoint import tree
-from cnn_jax.checkpoint.errors import translate_errors
+from cnn_jax.checkpoint.errors import translate_orbax_errors
 from cnn_jax.checkpoint.restore import FORMAT
 
 MAX_TO_KEEP = 3  # Checkpoints: when the newest is damaged, the run resumes from the one before it.
@@ -39,7 +39,7 @@ class Checkpoints:
         self.folder = workdir / "checkpoints"
         self._step_being_written: int | None = None
         advice = "it must be a writable folder. Change that, or choose another --workdir."
-        with translate_errors(f"cannot open {self.folder}", advice):
+        with translate_orbax_errors(f"cannot open {self.folder}", advice):
             self.folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self.folder.absolute(),
@@ -97,7 +97,7 @@ class Checkpoints:
 
     def _translate_write_errors(self) -> contextlib.AbstractContextManager[None]:
         step = self._step_being_written
-        return translate_errors(
+        return translate_orbax_errors(
             f"cannot close {self.folder}"
             if step is None
             else f"cannot write checkpoint {step} of {self.folder}",

@@ -14,7 +14,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from cnn_jax.checkpoint import tree
-from cnn_jax.checkpoint.errors import is_transient, short_message, translate_errors
+from cnn_jax.checkpoint.errors import is_transient, short_message, translate_orbax_errors
 from cnn_jax.checkpoint.tree import Arrays
 from cnn_jax.errors import UserError
 
@@ -67,7 +67,7 @@ def list_steps(folder: Path) -> list[int]:
       UserError: when the folder cannot be read.
     """
     advice = "it must be a readable folder. Change that, or choose another --workdir."
-    with translate_errors(f"cannot open {folder}", advice):
+    with translate_orbax_errors(f"cannot open {folder}", advice):
         # Orbax writes into a folder of another name, and renames it when it is complete.
         names = [path.name for path in folder.iterdir()] if folder.exists() else []
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
@@ -148,7 +148,7 @@ def set_aside_damaged(folder: Path, step: int) -> None:
       UserError: when they cannot be renamed.
     """
     advice = "--workdir must be writable. Change permissions, and start again."
-    with translate_errors(f"cannot rename damaged checkpoints in {folder}", advice):
+    with translate_orbax_errors(f"cannot rename damaged checkpoints in {folder}", advice):
         for later in list_steps(folder):
             if later > step:
                 renamed = folder / f"{later}.damaged"

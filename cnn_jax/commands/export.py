@@ -9,7 +9,7 @@ from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.export import formats, readme
 from cnn_jax.io import environment
 from cnn_jax.io.console import Console
-from cnn_jax.io.files import translate_errors, write_output
+from cnn_jax.io.files import translate_write_errors, write_output
 from cnn_jax.nn.shapes import padding_amounts
 
 
@@ -42,7 +42,7 @@ def export(
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
     verified = [(name, *formats.build_and_verify(name, trained)) for name in formats.FORMATS]
     folder = trained.workdir / "export"
-    with translate_errors(folder):
+    with translate_write_errors(folder):
         folder.mkdir(exist_ok=True)
     for name, content, difference in verified:
         write_output(folder / name, content)

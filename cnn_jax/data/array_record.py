@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from cnn_jax.data.types import Examples
-from cnn_jax.errors import UserError
+from cnn_jax.errors import UserError, translate_errors
 
 _CHUNK_SIZE = 1000  # Records read at once: many enough for speed, few enough to show progress.
 
@@ -86,28 +85,17 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-@contextlib.contextmanager
-def translate_errors(folder: Path) -> Iterator[None]:
-    """Translates any exception that is raised while a prepared folder is read.
+def translate_read_errors(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Turns any exception that is raised while a prepared folder is read into a UserError.
 
-    Args:
-      folder: the folder, for the message.
-
-    Raises:
-      UserError: in place of any other exception.
+    The libraries that read records, protocol buffers and PNG files do not document what they raise.
     """
-    try:
-        yield
-    except UserError:
-        raise
-    # The libraries that read records, protocol buffers and PNG files do not document what they
-    # raise.
-    except Exception as error:
-        problem = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UserError(
-            f"cannot read {folder} ({problem}): it must be an intact data set that TFDS has "
-            "prepared. Delete that folder to have it prepared again."
-        ) from error
+    return translate_errors(
+        f"cannot read {folder}",
+        "it must be an intact data set that TFDS has prepared. Delete that folder to have it "
+        "prepared again.",
+        kind=Exception,
+    )
 
 
 def fingerprint(folder: Path) -> str:
@@ -122,7 +110,7 @@ def fingerprint(folder: Path) -> str:
 def _builder(folder: Path) -> Any:
     import tensorflow_datasets as tfds
 
-    with translate_errors(folder):
+    with translate_read_errors(folder):
         return tfds.builder_from_directory(folder)
 
 
@@ -132,7 +120,7 @@ def shard_lengths(folder: Path) -> dict[str, list[int]]:
     Raises:
       UserError: if the folder is damaged.
     """
-    with translate_errors(folder):
+    with translate_read_errors(folder):
         splits = _read_json(folder / "dataset_info.json")["splits"]
         return {split["name"]: [int(n) for n in split["shardLengths"]] for split in splits}
 
@@ -201,7 +189,7 @@ class Records:
         if self._opened is None:
             import tensorflow_datasets as tfds
 
-            with translate_errors(self._folder):
+            with translate_read_errors(self._folder):
                 shape, class_names = describe(self._folder)
                 source = _builder(self._folder).as_data_source(
                     self._split, decoders={"image": tfds.decode.SkipDecoding()}
@@ -226,7 +214,7 @@ class Records:
         source, shape, num_classes = self._opened
         images = np.empty((len(rows), *shape), np.uint8)
         labels = np.empty(len(rows), np.int32)
-        with translate_errors(self._folder):
+        with translate_read_errors(self._folder):
             for index, record in enumerate(source.__getitems__(rows.tolist())):
                 images[index] = _decode(record["image"], shape)
                 labels[index] = record["label"]
@@ -249,7 +237,7 @@ def read(folder: Path, split: str, show_progress: bool) -> Examples:
     Raises:
       UserError: if records are missing or damaged.
     """
-    with translate_errors(folder):
+    with translate_read_errors(folder):
         shape, _ = describe(folder)
     records = Records(folder, split)
     images = np.empty((records.open(), *shape), np.uint8)

@@ -94,7 +94,7 @@ def load(
     def read(split: str) -> Examples:
         return array_record.read(folder, split, show_progress)
 
-    with array_record.translate_errors(folder):
+    with array_record.translate_read_errors(folder):
         fingerprint = array_record.fingerprint(folder)
     return _load_parts(info, str(folder.resolve()), fingerprint, read)
 

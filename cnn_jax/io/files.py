@@ -1,4 +1,4 @@
-"""Atomic writes, checksummed files, the cache folder, and translation of OSError.
+"""Atomic writes, checksummed files, the cache folder, and the error of a failed write.
 
 An atomic write leaves either the old file or the new one, never a part, even if its process dies.
 A checksummed file starts with the SHA-256 of the rest, in hexadecimal digits; reading it tells
@@ -10,10 +10,9 @@ import glob
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import translate_errors
 
 _DIGEST_SIZE = 64
 _STALE_SECONDS = 3600.0  # No process takes this long to write a file.
@@ -53,7 +52,7 @@ def write_output(path: Path, content: bytes) -> None:
     Raises:
       UserError: if the file cannot be written.
     """
-    with translate_errors(path):
+    with translate_write_errors(path):
         write_atomically(path, content)
 
 
@@ -83,24 +82,13 @@ def read_checksummed(path: Path) -> memoryview | None:
     return content if hashlib.sha256(content).hexdigest().encode() == digest else None
 
 
-@contextlib.contextmanager
-def translate_errors(path: Path) -> Iterator[None]:
-    """Translates an OSError that is raised while a file of a workdir is written.
-
-    Args:
-      path: the file or folder, for the message.
-
-    Raises:
-      UserError: in place of an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): --workdir must be a writable "
-            "folder on a disk with free space. Free space or change permissions and start again, "
-            "or choose another --workdir."
-        ) from error
+def translate_write_errors(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Turns an OSError that is raised while a file or folder of a workdir is written."""
+    return translate_errors(
+        f"cannot write {path}",
+        "--workdir must be a writable folder on a disk with free space. Free space or change "
+        "permissions and start again, or choose another --workdir.",
+    )
 
 
 def cache_folder() -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from cnn_jax.errors import UserError
-from cnn_jax.io.files import translate_errors, write_output
+from cnn_jax.io.files import translate_write_errors, write_output
 
 
 class Workdir:
@@ -37,7 +37,7 @@ class Workdir:
             raise UserError(
                 f"--workdir={path!r} is invalid: it must be valid UTF-8. Choose another --workdir."
             ) from error
-        with translate_errors(self.path):
+        with translate_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.path)
         self._metrics = self.path / "metrics.jsonl"
@@ -80,7 +80,7 @@ class Workdir:
         Raises:
           UserError: if the file cannot be written.
         """
-        with translate_errors(self._metrics), self._metrics.open("a") as file:
+        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def metrics_size(self) -> int:
@@ -91,7 +91,7 @@ class Workdir:
         """
         if not self._metrics.exists():
             return 0
-        with translate_errors(self._metrics), self._metrics.open("a") as file:
+        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
             os.fsync(file.fileno())
             return file.tell()
 
@@ -104,7 +104,7 @@ class Workdir:
         Raises:
           UserError: if the file cannot be written.
         """
-        with translate_errors(self._metrics), self._metrics.open("a") as file:
+        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
             if file.tell() < size:
                 return False
             file.truncate(size)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.io.files import translate_errors, write_output
+from cnn_jax.io.files import translate_write_errors, write_output
 
 _STYLE: Mapping[str, Any] = {
     "font.size": 9,
@@ -71,7 +71,7 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
       UserError: when the file or folder cannot be written.
     """
-    with translate_errors(path.parent):
+    with translate_write_errors(path.parent):
         path.parent.mkdir(exist_ok=True)
     write_output(path, to_png(figure))
 
@@ -83,5 +83,5 @@ def remove(paths: Iterable[Path]) -> None:
       UserError: when a file cannot be deleted.
     """
     for path in paths:
-        with translate_errors(path):
+        with translate_write_errors(path):
             path.unlink(missing_ok=True)

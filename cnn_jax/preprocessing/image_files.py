@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from cnn_jax.errors import UserError
+from cnn_jax.errors import UserError, translate_errors
 
 
 def find_pictures(images: Sequence[str]) -> list[Path]:
@@ -47,12 +47,8 @@ def _list_pictures(folder: Path) -> list[Path]:
     """Returns the files of a folder whose suffix Pillow decodes, sorted by name."""
     Image.init()
     suffixes = {s for s, name in Image.registered_extensions().items() if name in Image.OPEN}
-    try:
+    advice = "it must be a readable folder. Change its permissions or name another folder."
+    with translate_errors(f"cannot list --images={folder}", advice):
         entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise UserError(
-            f"cannot list --images={folder} ({error.strerror}): it must be a readable folder. "
-            "Change its permissions or name another folder."
-        ) from error
     # Hidden files are skipped: macOS puts one beside every picture on a foreign disk.
     return [p for p in entries if p.suffix.lower() in suffixes and not p.name.startswith(".")]

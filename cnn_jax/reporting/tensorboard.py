@@ -18,7 +18,7 @@ import numpy as np
 
 from cnn_jax.checkpoint.tree import flatten
 from cnn_jax.errors import UserError
-from cnn_jax.io.files import translate_errors
+from cnn_jax.io.files import translate_write_errors
 
 
 def is_installed() -> bool:
@@ -110,4 +110,4 @@ class TensorBoard:
             self._writer.write_event(event)
 
     def _translate_errors(self) -> contextlib.AbstractContextManager[None]:
-        return translate_errors(self._folder)
+        return translate_write_errors(self._folder)

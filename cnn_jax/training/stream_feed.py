@@ -6,7 +6,6 @@ epoch to end, and each process of a cluster reads only what its own devices need
 """
 
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,8 @@ from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, sharding
 from cnn_jax.engine.compile import ChunkSizes, Programs, batch_shapes
-from cnn_jax.errors import UserError
+from cnn_jax.errors import translate_errors
+from cnn_jax.io.environment import num_cores
 from cnn_jax.io.files import write_atomically
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
@@ -261,23 +261,18 @@ class StreamFeed:
             if path.exists():
                 continue
             rows = [train.epoch_permutation(int(s), epoch, self._num_train) for s in seeds]
-            try:
+            with translate_errors(
+                f"cannot write {path}",
+                "the folder for temporary files must have room for the permutations of two epochs. "
+                "Free space, or set TMPDIR.",
+            ):
                 write_atomically(path, np.stack(rows).tobytes())
-            except OSError as error:
-                raise UserError(
-                    f"cannot write {path} ({error.strerror}): the folder for temporary files must "
-                    "have room for the permutations of two epochs. Free space, or set TMPDIR."
-                ) from error
             permutation_path(self._permutations, epoch - 2).unlink(missing_ok=True)
 
 
 def _num_workers() -> int:
-    """Returns how many worker processes read: decoding an image takes longer than training on it.
-
-    A scheduler may give this process a part of the cores only.
-    """
-    affinity = getattr(os, "sched_getaffinity", None)
-    return min(_MAX_WORKERS, len(affinity(0)) if affinity else os.cpu_count() or 1)
+    """Returns how many processes read: decoding an image takes longer than training on it."""
+    return min(_MAX_WORKERS, num_cores())
 
 
 def _shard_layout(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _ShardLayout:
