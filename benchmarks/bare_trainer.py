@@ -9,7 +9,8 @@ from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.compile import Programs
 from cnn_jax.engine.loops import EvalMetrics
-from cnn_jax.nn.metrics import Metrics, mean_of_finite
+from cnn_jax.nn.metrics import Metrics
+from cnn_jax.reporting.per_model import compute_each, mean_of_finite
 from cnn_jax.training.device_feed import Feed
 
 
@@ -57,7 +58,7 @@ class BareTrainer:
             stop = min(start + log_every_steps, num_steps)
             for first, end in self._feed.train_chunks(start, stop):
                 self.state, metrics, _ = self._feed.train(self.state, metrics, epoch, first, end)
-                metrics.compute_each()
+                compute_each(metrics)
 
     @property
     def num_steps(self) -> int:
@@ -71,4 +72,4 @@ class BareTrainer:
         metrics = self._empty_eval_metrics
         for first, end in self._feed.eval_chunks(*bounds[split]):
             metrics = jax.block_until_ready(self._feed.evaluate(self.state, metrics, first, end))
-        return mean_of_finite(metrics.models.compute_each(), "accuracy")
+        return mean_of_finite(compute_each(metrics.models), "accuracy")

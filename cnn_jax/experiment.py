@@ -24,8 +24,8 @@ from cnn_jax.engine.sharding import device_names
 from cnn_jax.io import signals
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir, read_metrics
-from cnn_jax.nn.metrics import mean_of_finite
 from cnn_jax.reporting import sweep_summary
+from cnn_jax.reporting.per_model import compute_each, mean_of_finite
 from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training.context import RunContext
@@ -131,7 +131,7 @@ def _evaluate_finished(session: Session, checkpoint: Checkpoint, profile: bool) 
     if sweep.count_models(config) > 1:
         for line in sweep_summary.format_summaries(sweep_summary.summarize(config, metrics)):
             logger.line(line)
-    logger.log_test_accuracy(mean_of_finite(metrics.models.compute_each(), "accuracy"))
+    logger.log_test_accuracy(mean_of_finite(compute_each(metrics.models), "accuracy"))
     return result
 
 

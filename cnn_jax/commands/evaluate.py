@@ -21,6 +21,7 @@ from cnn_jax.io.console import Console, format_table
 from cnn_jax.io.environment import versions
 from cnn_jax.io.files import write_output
 from cnn_jax.plots import evaluation, figure, galleries
+from cnn_jax.reporting.per_model import compute_each
 
 
 def evaluate(
@@ -58,7 +59,7 @@ def evaluate(
     # Loss and accuracy are computed as at the end of training, so that they agree bit for bit.
     params = jax.tree.map(lambda array: array[None], trained.params)
     metrics = score_test(trained.config, info, sharding.make_mesh(1), params, test)
-    (total,) = metrics.models.compute_each()
+    (total,) = compute_each(metrics.models)
     scores = ClassificationReport(trained.probabilities(test.image), test.label)
     report = _build_report(trained, total, scores)
     for line in _format_report(report):

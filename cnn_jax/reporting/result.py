@@ -11,7 +11,8 @@ import jax
 from cnn_jax.engine.sharding import device_names
 from cnn_jax.io.environment import versions
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.nn.metrics import MetricValues, mean_of_finite
+from cnn_jax.nn.metrics import MetricValues
+from cnn_jax.reporting.per_model import mean_of_finite
 
 _SWEEP_FIELDS = {"models", "comparison"}  # Absent from the result of a single model.
 

@@ -12,7 +12,8 @@ from cnn_jax.config import sweep
 from cnn_jax.config.sweep import SweptModel
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.io.console import format_table
-from cnn_jax.nn.metrics import MetricValues, finite_values
+from cnn_jax.nn.metrics import MetricValues
+from cnn_jax.reporting.per_model import compute_each, finite_values
 
 _PER_LINE = 10  # Accuracies on a console line.
 
@@ -93,9 +94,9 @@ def summarize(config: ConfigDict, scores: EvalMetrics) -> list[SweepSummary]:
     Returns:
       One summary for each combination of swept hyperparameters, in the order of the models.
     """
-    test = scores.models.compute_each()
+    test = compute_each(scores.models)
     # An ensemble of one model is that model.
-    ensembles = scores.ensembles.compute_each() if scores.ensembles else test
+    ensembles = compute_each(scores.ensembles) if scores.ensembles else test
     size = config.num_models
     seeds = range(config.seed, config.seed + size)
     return [

@@ -8,8 +8,9 @@ from tqdm import tqdm
 
 from cnn_jax.io.console import Console
 from cnn_jax.io.workdir import Workdir
-from cnn_jax.nn.metrics import MetricValues, finite_values, mean_of_finite
+from cnn_jax.nn.metrics import MetricValues
 from cnn_jax.reporting import tensorboard
+from cnn_jax.reporting.per_model import finite_values, mean_of_finite
 from cnn_jax.reporting.tensorboard import TensorBoard
 
 _MAX_DEVICE_NAMES = 8  # A line with more devices has their counts instead of their names.

@@ -18,9 +18,10 @@ from cnn_jax.config import sweep
 from cnn_jax.engine import sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.io.signals import StopRequest
-from cnn_jax.nn.metrics import Metrics, MetricValues, mean_of_finite
+from cnn_jax.nn.metrics import Metrics, MetricValues
 from cnn_jax.nn.optimizer import learning_rate_schedule
 from cnn_jax.reporting import result, sweep_summary
+from cnn_jax.reporting.per_model import compute_each, mean_of_finite
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import schedule
 from cnn_jax.training.context import RunContext, Start
@@ -122,14 +123,14 @@ class Trainer:
                 self._state, self._total, first_batch = self._feed.train(
                     self._state, self._total, epoch, first, end
                 )
-                per_model = self._total.compute_each()
+                per_model = compute_each(self._total)
             self._step = epoch_start + end
             self._check_finite(per_model, epoch_start + first)
             self._progress.epoch_seconds[-1] += self._clock() - began
             self._logger.log_progress(
                 epoch,
                 first,
-                mean_of_finite(first_batch.compute_each(), "loss"),
+                mean_of_finite(compute_each(first_batch), "loss"),
                 show=first % self._config.log_every_steps == 0,
                 advance=end - first,
             )
@@ -172,7 +173,7 @@ class Trainer:
 
     def _evaluate_epoch(self, epoch: int, start: int, stop: int) -> list[MetricValues]:
         """Computes and logs the metrics of the training set, start .. stop - 1, for each model."""
-        per_model = self._evaluate(start, stop).models.compute_each()
+        per_model = compute_each(self._evaluate(start, stop).models)
         self._check_finite(per_model, self._step - 1)
         self._log_metrics(epoch, "train_eval", per_model)
         accuracy = mean_of_finite(per_model, "accuracy")
@@ -189,7 +190,7 @@ class Trainer:
     ) -> Result:
         """Logs the metrics of the test set, and returns the result of the run."""
         config = self._config
-        per_model = test_metrics.models.compute_each()
+        per_model = compute_each(test_metrics.models)
         self._check_finite(per_model, self._step - 1)
         self._log_metrics(config.num_epochs, "test", per_model)
         fields: dict[str, Any] = {}

@@ -23,6 +23,7 @@ from cnn_jax.config import schema, sweep
 from cnn_jax.engine import compile, many_models, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
+from cnn_jax.reporting.per_model import compute_each
 from tests.support.small import small_config
 
 NUM_STEPS, FEW_STEPS, NUM_TRAIN = 200, 30, 1437
@@ -70,9 +71,9 @@ def train_on(
         state, total, batch_metrics = compiled.train_steps(
             state, total, *examples, permutations[epoch], first, 1
         )
-        losses.append([values["loss"] for values in batch_metrics.compute_each()])
+        losses.append([values["loss"] for values in compute_each(batch_metrics)])
     empty = EvalMetrics.empty(num_models, num_models)
-    metrics = compiled.evaluate(state, empty, *examples, 0, NUM_TRAIN).models.compute_each()
+    metrics = compute_each(compiled.evaluate(state, empty, *examples, 0, NUM_TRAIN).models)
     leaves = jax.tree.leaves(sharding.to_host(state.params))
     return {
         "loss": np.array(losses),

@@ -12,6 +12,7 @@ from cnn_jax import data, train
 from cnn_jax.engine import compile, loops, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
+from cnn_jax.reporting.per_model import compute_each
 from tests.test_train import batch_of, state_with
 
 MESH = sharding.single_device_mesh()
@@ -180,8 +181,8 @@ def test_ensemble_averages_probabilities() -> None:
     metrics = compile.jitted_loops(True, MESH, 1).evaluate(
         state, EvalMetrics.empty(4, 2), image, label, 0, 5
     )
-    assert [values["accuracy"] for values in metrics.models.compute_each()] == [0.8, 0.2, 0.2, 0.2]
-    ensembles = metrics.ensembles.compute_each()
+    assert [values["accuracy"] for values in compute_each(metrics.models)] == [0.8, 0.2, 0.2, 0.2]
+    ensembles = compute_each(metrics.ensembles)
     assert [values["accuracy"] for values in ensembles] == [0.8, 0.2]
     for values, probability in zip(ensembles, (0.65, 0.3), strict=True):
         expected = -(4 * np.log(probability) + np.log(1 - probability)) / 5

@@ -9,6 +9,7 @@ from cnn_jax.config.sweep import list_models
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting import sweep_summary
+from cnn_jax.reporting.per_model import compute_each
 from tests.support.small import small_config
 
 
@@ -63,7 +64,7 @@ def test_single_model_has_no_deviation() -> None:
 
 def test_result_has_a_row_per_model() -> None:
     rows = sweep_summary.model_rows(
-        list_models(CONFIG), METRICS.models.compute_each(), METRICS.models.compute_each()
+        list_models(CONFIG), compute_each(METRICS.models), compute_each(METRICS.models)
     )
     assert rows[2] == {
         "seed": 3,
