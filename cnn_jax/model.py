@@ -8,6 +8,7 @@ from jax import Array
 
 from cnn_jax.nn import conv
 from cnn_jax.nn.linear import linear
+from cnn_jax.nn.pooling import pool
 from cnn_jax.nn.shapes import Layer, Stage, walk_layers
 
 
@@ -47,7 +48,7 @@ class ConvStage(nn.Module):
         self.sow("intermediates", "convolution", convolution)
         activation = conv.ACTIVATIONS[stage.activation](convolution)
         self.sow("intermediates", "activation", activation)
-        return conv.pool(activation, stage.pool)
+        return pool(activation, stage.pool)
 
 
 class ConvNet(nn.Module):

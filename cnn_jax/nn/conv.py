@@ -1,6 +1,6 @@
 """Convolution, activation and pooling.
 
-`convolve` and `pool` define them, in a few operations on arrays. `conv_stage` computes a stage of
+`convolve` and `pooling.pool` define them, in a few operations on arrays. `conv_stage` computes a stage of
 the model (convolution, bias, activation, pooling) in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.nn.fused_conv_pool import first_maximum, fused_conv_pool
-from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size, padding_amounts
+from cnn_jax.nn.fused_conv_pool import fused_conv_pool
+from cnn_jax.nn.pooling import pool
+from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -57,37 +58,6 @@ def convolve(image: Array, kernel: Array, *, strides: int, padding: str) -> Arra
     # HIGHEST is full float32. By default accelerators round the factors to fewer bits.
     product = jnp.matmul(patches, kernel.reshape(-1, filters), precision=jax.lax.Precision.HIGHEST)
     return product.reshape(batch, rows, columns, filters)
-
-
-def pool(feature_map: Array, kind: str) -> Array:
-    """Halves the height and width of a feature map. An odd last row or column is dropped.
-
-    Args:
-      feature_map: float32 [B, H, W, C].
-      kind: `max` or `avg` over windows of 2x2, or `none`, which returns the map unchanged.
-
-    Returns:
-      float32 [B, H // 2, W // 2, C], or `feature_map` itself for `none`.
-
-    Raises:
-      ValueError: for any other kind.
-    """
-    if kind == "none":
-        return feature_map
-    height, width = (size // POOL_SIZE * POOL_SIZE for size in feature_map.shape[1:3])
-    corners = [
-        feature_map[:, i:height:POOL_SIZE, j:width:POOL_SIZE]
-        for i in range(POOL_SIZE)
-        for j in range(POOL_SIZE)
-    ]
-    if kind == "avg":
-        return sum(corners[1:], corners[0]) / len(corners)
-    if kind != "max":
-        raise ValueError(f"kind={kind!r} is invalid: it must be max, avg or none.")
-    # Comparisons decide ties: the first of equal values gets the whole gradient, as in PyTorch.
-    top, _ = first_maximum(corners[0], corners[1])
-    bottom, _ = first_maximum(corners[2], corners[3])
-    return first_maximum(top, bottom)[0]
 
 
 def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) -> Array:

@@ -50,6 +50,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cnn_jax.nn.pooling import first_maximum
+
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -158,24 +160,6 @@ def _backward(
 
 
 fused_conv_pool.defvjp(_forward, _backward)
-
-
-def first_maximum(first: Array, second: Array) -> tuple[Array, Array]:
-    """Returns the elementwise maximum of two arrays, and where the second one provides it.
-
-    Of equal values the first one is the maximum, and gets the whole gradient, as in PyTorch.
-    `jnp.maximum` would split the gradient between equal values, which are frequent on an even
-    background. A NaN in either array is the maximum.
-
-    Args:
-      first: array of any shape.
-      second: array of the same shape and dtype.
-
-    Returns:
-      The maximum, and a bool array that is true where it is the value of `second`.
-    """
-    is_second = ~((first >= second) | jnp.isnan(first))
-    return jnp.where(is_second, second, first), is_second
 
 
 def _uses_winograd(kernel_shape: tuple[int, ...]) -> bool:

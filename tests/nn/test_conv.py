@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.nn import conv
+from cnn_jax.nn.pooling import pool
 from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
 from tests.support.hostile import fraction_of_examples
 
@@ -112,7 +113,7 @@ def test_conv_stage_equals_convolution_activation_and_pooling(
     def reference(image: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         convolution = conv.convolve_by_xla(image, kernel, strides=strides, padding=padding)
         activated = conv.ACTIVATIONS[activation](convolution + bias[None, None, None])
-        return conv.pool(activated, pool_kind)
+        return pool(activated, pool_kind)
 
     @jax.jit
     def evaluate_both(*arguments: jax.Array) -> tuple[jax.Array, ...]:
@@ -145,39 +146,37 @@ def feature_map_of(values: list[list[float]]) -> jax.Array:
 
 
 def test_max_pooling_takes_the_largest_of_each_window() -> None:
-    pooled = conv.pool(
-        feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8], [9, 8, 1, 0], [7, 6, 0, 1]]), "max"
-    )
+    pooled = pool(feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8], [9, 8, 1, 0], [7, 6, 0, 1]]), "max")
     chex.assert_trees_all_equal(pooled, feature_map_of([[4, 8], [9, 1]]))
 
 
 def test_average_pooling_takes_the_mean_of_each_window() -> None:
-    pooled = conv.pool(feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8]]), "avg")
+    pooled = pool(feature_map_of([[1, 2, 5, 6], [3, 4, 7, 8]]), "avg")
     chex.assert_trees_all_equal(pooled, feature_map_of([[2.5, 6.5]]))
 
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 def test_an_odd_last_row_and_column_are_dropped(kind: str) -> None:
     feature_map = feature_map_of([[1, 1, 9], [1, 1, 9], [9, 9, 9]])
-    chex.assert_trees_all_equal(conv.pool(feature_map, kind), feature_map_of([[1]]))
+    chex.assert_trees_all_equal(pool(feature_map, kind), feature_map_of([[1]]))
 
 
 def test_pooling_of_kind_none_returns_its_input() -> None:
     feature_map = feature_map_of([[1, 2, 3]])
-    assert conv.pool(feature_map, "none") is feature_map
+    assert pool(feature_map, "none") is feature_map
 
 
 def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
     # In the left window all four values are equal, in the right one the two of the lower row.
     feature_map = feature_map_of([[1, 1, 0, 0], [1, 1, 2, 2]])
-    gradient = jax.grad(lambda x: conv.pool(x, "max").sum())(feature_map)
+    gradient = jax.grad(lambda x: pool(x, "max").sum())(feature_map)
     chex.assert_trees_all_equal(gradient, feature_map_of([[1, 0, 0, 0], [0, 0, 1, 0]]))
 
 
 @pytest.mark.parametrize("pixel", range(4))
 def test_nan_propagates_through_max_pooling(pixel: int) -> None:
     feature_map = jnp.zeros((1, 2, 2, 1)).at[0, pixel // 2, pixel % 2, 0].set(jnp.nan)
-    assert jnp.isnan(conv.pool(feature_map, "max")).all()
+    assert jnp.isnan(pool(feature_map, "max")).all()
 
 
 @pytest.mark.parametrize(
@@ -195,4 +194,4 @@ def test_activations_at_known_values(name: str, at_minus_2: float, at_3: float) 
 
 def test_unknown_kind_of_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="'mean' is invalid: it must be max, avg or none"):
-        conv.pool(jnp.zeros((1, 4, 4, 1)), "mean")
+        pool(jnp.zeros((1, 4, 4, 1)), "mean")
