@@ -1,7 +1,7 @@
-"""Convolution, activation and pooling.
+"""Convolution, and a stage of the model: convolution, bias, activation and pooling.
 
-`convolve` and `pooling.pool` define them, in a few operations on arrays. `conv_stage` computes a stage of
-the model (convolution, bias, activation, pooling) in the form that is fast on the platform at hand:
+`convolve` and `pooling.pool` define them, in a few operations on arrays. `conv_stage` computes a
+stage in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
 - CPUs: matrix products, because XLA's convolution is two to five times slower there inside a
@@ -9,6 +9,7 @@ the model (convolution, bias, activation, pooling) in the form that is fast on t
   (`fused_conv_pool.py`). Otherwise only the convolution is a matrix product (`convolve`).
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -98,23 +99,29 @@ def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
     Returns:
       float32 [B, H', W', O].
     """
-    activate = ACTIVATIONS[stage.activation]
-
-    def stage_with(convolution: Callable[..., Array]) -> Callable[[Array, Array, Array], Array]:
-        def plain_stage(image: Array, kernel: Array, bias: Array) -> Array:
-            feature_map = convolution(image, kernel, strides=stage.strides, padding=stage.padding)
-            return pool(activate(feature_map + bias.reshape(1, 1, 1, -1)), stage.pool)
-
-        return plain_stage
-
-    def fused_stage(image: Array, kernel: Array, bias: Array) -> Array:
-        return fused_conv_pool(image, kernel, bias, stage.pads, activate)
-
     can_fuse = stage.strides == 1 and stage.pool == "max"
     return jax.lax.platform_dependent(
         image,
         kernel,
         bias,
-        cpu=fused_stage if can_fuse else stage_with(convolve),
-        default=stage_with(convolve_by_xla),
+        cpu=functools.partial(_fused_stage if can_fuse else _plain_stage, stage=stage),
+        default=functools.partial(_plain_stage, stage=stage, convolution=convolve_by_xla),
     )
+
+
+def _plain_stage(
+    image: Array,
+    kernel: Array,
+    bias: Array,
+    *,
+    stage: Stage,
+    convolution: Callable[..., Array] = convolve,
+) -> Array:
+    """Computes `conv_stage` step by step; `convolution` is `convolve` or `convolve_by_xla`."""
+    feature_map = convolution(image, kernel, strides=stage.strides, padding=stage.padding)
+    activate = ACTIVATIONS[stage.activation]
+    return pool(activate(feature_map + bias.reshape(1, 1, 1, -1)), stage.pool)
+
+
+def _fused_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
+    return fused_conv_pool(image, kernel, bias, stage.pads, ACTIVATIONS[stage.activation])
