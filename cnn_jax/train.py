@@ -6,7 +6,6 @@ loop inside one compiled program.
 """
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict, cast
 
 import flax.struct
@@ -19,7 +18,7 @@ from ml_collections import ConfigDict
 from cnn_jax.config.sweep import SWEEPABLE
 from cnn_jax.model import ConvNet, normalize
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.nn.optimizer import make_optimizer, set_hyperparameters
+from cnn_jax.nn.optimizer import cached_optimizer
 
 
 class Batch(TypedDict):
@@ -55,45 +54,40 @@ def create_train_state(
     image_shape: tuple[int, int, int] = (28, 28, 1),
     num_classes: int = 10,
     num_examples: int = 60_000,
-    hyperparameters: Mapping[str, Array] | None = None,
 ) -> TrainState:
     """Draws the initial parameters and sets up the optimizer.
 
     Args:
-      config: config checked by `schema.check`.
+      config: config checked by `schema.check`, with one value of every field.
       key: random key; the parameters are a function of key, config and shapes.
       image_shape: (height, width, channels).
       num_classes: number of logits.
       num_examples: size of the training set; with `batch_size` and `num_epochs` it gives the number
         of steps, on which schedules other than `constant` depend.
-      hyperparameters: this model's value, float32 [], of each field for which the config has
-        several values.
 
     Returns:
       The state before the first step.
 
     Raises:
-      ValueError: when the config has several values of a field that `hyperparameters` lacks.
+      ValueError: when the config has several values of a field, for several models.
     """
-    swept = dict(hyperparameters or {})
     for name in SWEEPABLE:
-        if name not in swept and isinstance(config[name], tuple | list):
+        if isinstance(config[name], tuple | list):
             raise ValueError(
-                f"{name}={config[name]} is invalid for a single model: it must be one value. Pass "
-                f"this model's value as hyperparameters={{{name!r}: ...}}."
+                f"{name}={config[name]} is invalid for a single model: it must be one number. "
+                "Choose one of them, or train all with `experiment.run`."
             )
     model = ConvNet(num_classes=num_classes, **config.model)
     params = _draw_params(model, image_shape, key)
-    fixed = {name: 0.0 if name in swept else float(config[name]) for name in SWEEPABLE}
-    optimizer = make_optimizer(
+    optimizer = cached_optimizer(
         config.optimizer,
         config.schedule,
         config.num_epochs * steps_per_epoch(num_examples, config.batch_size),
-        **fixed,
-        swept=tuple(swept),
+        float(config.learning_rate),
+        float(config.momentum),
+        float(config.weight_decay),
     )
-    opt_state = set_hyperparameters(optimizer.init(params), swept)
-    return TrainState(jnp.int32(0), params, opt_state, model, optimizer)
+    return TrainState(jnp.int32(0), params, optimizer.init(params), model, optimizer)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, many_models, sharding
+from cnn_jax.engine.swept_state import create_swept_state
 from cnn_jax.nn.metrics import Metrics
 
 
@@ -191,11 +192,11 @@ def state_shapes(config: ConfigDict, info: data.Info, mesh: Mesh) -> train.Train
 
 
 def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stages.Wrapped:
-    """Returns `train.create_train_state`, jitted, as a function of seeds and hyperparameters."""
+    """Returns the function, jitted, that maps seeds and hyperparameters to the initial state."""
 
     def initial_state(seeds: Array, hyperparameters: dict[str, Array]) -> train.TrainState:
         def create(seed: Array, hyperparameters: dict[str, Array]) -> train.TrainState:
-            return train.create_train_state(
+            return create_swept_state(
                 config,
                 jax.random.key(seed),
                 info.image_shape,

@@ -1,22 +1,19 @@
 """Optax optimizers by name, and learning-rate schedules."""
 
 import functools
-from typing import Any
 
 import jax
 import optax
 from jax import Array
 
 
-@functools.cache  # jit compares optimizers by identity: equal arguments must give one object.
 def make_optimizer(
     name: str,
     schedule: str,
     num_steps: int,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
-    swept: tuple[str, ...] = (),
+    learning_rate: float | Array,
+    momentum: float | Array,
+    weight_decay: float | Array,
 ) -> optax.GradientTransformation:
     """Returns an Optax optimizer.
 
@@ -27,47 +24,10 @@ def make_optimizer(
       learning_rate: the peak of the schedule.
       momentum: momentum of `sgd` and `nesterov`, 0..1. At 0 the state holds no momentum.
       weight_decay: L2 penalty of `sgd` and `nesterov`, decoupled decay of `adamw`. `adam` has none.
-      swept: names of those hyperparameters (`learning_rate`, `momentum`, `weight_decay`) that
-        differ between models. They become part of the optimizer's state, where
-        `set_hyperparameters` changes them; the arguments above are their initial values.
 
     Raises:
       ValueError: for any other name of an optimizer or schedule.
     """
-    hyperparameters = {
-        "learning_rate": learning_rate,
-        "momentum": momentum,
-        "weight_decay": weight_decay,
-    }
-    fixed = {key: value for key, value in hyperparameters.items() if key not in swept}
-    if not swept:
-        return _make(name, schedule, num_steps, **fixed)
-    make = functools.partial(_make, name, schedule, num_steps, **fixed)
-    return optax.inject_hyperparams(make)(**{key: hyperparameters[key] for key in swept})
-
-
-def set_hyperparameters(opt_state: Any, hyperparameters: dict[str, Array]) -> Any:
-    """Returns an optimizer state with other values of its swept hyperparameters.
-
-    Args:
-      opt_state: state of an optimizer from `make_optimizer`.
-      hyperparameters: float32 [] by name, all among the optimizer's `swept`. When empty, the state
-        is returned unchanged.
-    """
-    if not hyperparameters:
-        return opt_state
-    return opt_state._replace(hyperparams={**opt_state.hyperparams, **hyperparameters})
-
-
-def _make(
-    name: str,
-    schedule: str,
-    num_steps: int,
-    *,
-    learning_rate: float | Array,
-    momentum: float | Array,
-    weight_decay: float | Array,
-) -> optax.GradientTransformation:
     rates = learning_rate_schedule(schedule, learning_rate, num_steps)
     if name == "adam":
         return optax.adam(rates)
@@ -82,8 +42,12 @@ def _make(
     return optax.chain(optax.add_decayed_weights(weight_decay), sgd)
 
 
+# `jax.jit` compares optimizers by identity: equal numbers must give one object.
+cached_optimizer = functools.cache(make_optimizer)
+
+
 def _is_zero(hyperparameter: float | Array) -> bool:
-    """Returns whether it is 0 for every model. A swept one is unknown while JAX traces: False."""
+    """Returns whether it is the number 0; False for an array, whose value JAX may not know yet."""
     return not isinstance(hyperparameter, jax.Array) and hyperparameter == 0
 
 
