@@ -7,9 +7,10 @@ from flax import linen as nn
 from jax import Array
 
 from cnn_jax.nn import conv
+from cnn_jax.nn.layer_table import Layer, walk_layers
 from cnn_jax.nn.linear import linear
 from cnn_jax.nn.pooling import pool
-from cnn_jax.nn.shapes import Layer, Stage, walk_layers
+from cnn_jax.nn.shapes import Stage
 
 
 class ConvStage(nn.Module):

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from cnn_jax.config import schema
 from cnn_jax.errors import UserError
 from cnn_jax.io.console import format_table
-from cnn_jax.nn.shapes import Layer
+from cnn_jax.nn.layer_table import Layer
 
 
 def describe(config: ConfigDict) -> Iterator[str]:

@@ -20,7 +20,7 @@ from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.io.console import Console, printable
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of
-from cnn_jax.nn.shapes import Layer
+from cnn_jax.nn.layer_table import Layer
 from cnn_jax.plots import (
     curves,
     feature_maps,

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data
 from cnn_jax.config import sweep
 from cnn_jax.errors import UserError
-from cnn_jax.nn import shapes
+from cnn_jax.nn import layer_table, shapes
 
 MAX_STEPS = 2**31 - 1  # Steps are counted in an int32.
 MAX_FLOAT32 = 3.4e38  # Just below the largest float32.
@@ -180,7 +180,7 @@ def describe_data(config: ConfigDict) -> data.Info:
     return data.describe(**config.dataset)
 
 
-def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[shapes.Layer]:
+def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[layer_table.Layer]:
     """Yields the layers of the config's model, from the image to the logits.
 
     Args:
@@ -192,7 +192,7 @@ def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[shapes.Layer]:
     """
     fields = {field.name: config.model[field.name] for field in dataclasses.fields(shapes.Stage)}
     stage = shapes.Stage(**fields)
-    return shapes.walk_layers(info.image_shape, info.num_classes, config.model.features, stage)
+    return layer_table.walk_layers(info.image_shape, info.num_classes, config.model.features, stage)
 
 
 def check_fields(config: ConfigDict) -> None:

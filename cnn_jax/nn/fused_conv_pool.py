@@ -17,21 +17,10 @@ The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel)
 product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
 [32, 16] weights, four offsets times eight filters, by [16, 14 * 14 * B] windows.
 
-For 3x3 kernels on several channels, such as `conv_2` of the reference model but not `conv_1`,
-Winograd's F(2, 3) (Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section
-4.1) halves the multiplications. It computes the two outputs that a filter (g0, g1, g2) gives on
-four values (d0, d1, d2, d3) with four multiplications, where step 3 takes eight, two of them by
-zeros:
-
-    d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2         m0 = (d0 - d2) g0
-    d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3         m1 = (d1 + d2) (g0 + g1 + g2) / 2
-                                                 m2 = (d2 - d1) (g0 - g1 + g2) / 2
-                                                 m3 = (d1 - d3) g2
-
-It is applied to the rows of a window: d0 to d3 are the window's rows, g0 to g2 the kernel's rows,
-and the two outputs are those of the offsets p = 0 and p = 1. Each m is a matrix product of its own,
-a group, with half the rows and a quarter of the columns of the weights above. Without Winograd
-there is one group.
+For 3x3 kernels on several channels, such as `conv_2` of the reference model but not `conv_1`, the
+rows of a window go through Winograd's transforms (`winograd.py`), which halve the multiplications.
+Then step 3 is four products, groups, each with half the rows and a quarter of the columns of the
+weights above. Without Winograd there is one group.
 
 The backward pass (`_backward`) keeps from the forward pass which of the four values is the maximum.
 It gives the gradient to that value alone and goes back through the product by the transposes of
@@ -50,6 +39,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cnn_jax.nn import winograd
 from cnn_jax.nn.pooling import first_maximum
 
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -162,12 +152,6 @@ def _backward(
 fused_conv_pool.defvjp(_forward, _backward)
 
 
-def _uses_winograd(kernel_shape: tuple[int, ...]) -> bool:
-    """Returns whether to use F(2, 3). With one channel the products are too thin for it to pay."""
-    size, _, channels, _ = kernel_shape
-    return size == 3 and channels > 1
-
-
 def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
     """Copies the window of every pooled position, and combines its rows where Winograd is used.
 
@@ -212,9 +196,8 @@ def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[in
         )
         for i in range(2 * window_cells)
     ]
-    if _uses_winograd(kernel_shape):
-        d0, d1, d2, d3 = window_rows
-        groups = jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
+    if winograd.is_used(kernel_shape):
+        groups = winograd.transform_windows(window_rows)
     else:
         groups = jnp.stack(window_rows)[None]
     return groups.reshape(len(groups), -1, rows, columns, batch)
@@ -234,9 +217,8 @@ def _expand_kernel(kernel: Array) -> Array:
     spare = 2 * (size // 2 + 1) - size  # Pixels by which a window is larger than the kernel.
     shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
     columns = jnp.stack(shifted, axis=1)  # [kernel rows, q, window columns, C, O]
-    if _uses_winograd(kernel.shape):
-        g0, g1, g2 = columns
-        groups = jnp.stack([g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2])[:, :, None]
+    if winograd.is_used(kernel.shape):
+        groups = winograd.transform_kernel(columns)[:, :, None]
     else:
         shifted = [jnp.pad(columns, ((p, spare - p), *[(0, 0)] * 4)) for p in (0, 1)]
         windows = jnp.stack(shifted).swapaxes(1, 2)  # [p, q, window rows, window columns, C, O]
@@ -257,9 +239,8 @@ def _outputs_by_offset(products: Array, kernel_shape: tuple[int, ...]) -> Array:
       float32 [2, 2, O, H', W', B]: the outputs of the convolution by offset p and q.
     """
     filters = kernel_shape[-1]
-    if _uses_winograd(kernel_shape):
-        m0, m1, m2, m3 = products.reshape(4, 2, filters, *products.shape[2:])
-        return jnp.stack([m0 + m1 + m2, m1 - m2 - m3])
+    if winograd.is_used(kernel_shape):
+        return winograd.sum_products(products.reshape(4, 2, filters, *products.shape[2:]))
     return products.reshape(2, 2, filters, *products.shape[2:])
 
 
@@ -273,9 +254,8 @@ def _outputs_by_offset_transpose(d_outputs: Array, kernel_shape: tuple[int, ...]
     Returns:
       float32 [groups, offsets * O, H', W', B], the gradient with respect to the products.
     """
-    if _uses_winograd(kernel_shape):
-        top, bottom = d_outputs
-        groups = jnp.stack([top, top + bottom, top - bottom, -bottom])
+    if winograd.is_used(kernel_shape):
+        groups = winograd.sum_products_transpose(d_outputs)
     else:
         groups = d_outputs.reshape(1, -1, *d_outputs.shape[2:])
     return groups.reshape(len(groups), -1, *d_outputs.shape[3:])

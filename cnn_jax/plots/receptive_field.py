@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cnn_jax.nn.shapes import Layer
+from cnn_jax.nn.layer_table import Layer
 from cnn_jax.plots import figure, tiles
 
 MAX_LAYERS = 14

@@ -11,7 +11,7 @@ from jax import Array
 from cnn_jax.evaluation import interpret
 from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.model import layers_of
-from cnn_jax.nn.shapes import Layer
+from cnn_jax.nn.layer_table import Layer
 from tests.support.random_models import random_model
 
 

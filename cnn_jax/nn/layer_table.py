@@ -1,0 +1,176 @@
+"""The table of the layers: sizes, parameter counts, multiply-adds, receptive fields.
+
+Plain Python without JAX: the config check and `--mode=describe` need it before anything is traced.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+
+from cnn_jax.errors import UserError
+from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One layer of the model, a row of the table that `--mode=describe` prints.
+
+    Attributes:
+      name: key in the parameter tree for layers with parameters; unique in any case.
+      output_shape: (height, width, channels) of a feature map, or (classes,).
+      arithmetic: the computation of the output size, as text.
+      num_parameters: number of weights and biases.
+      multiply_adds: multiply-accumulate operations of the forward pass for one image.
+      receptive_field: (height, width) in pixels of the image region that one output value sees.
+      field_start: row and column where the receptive field of the map's first value begins;
+        negative where it begins in the padding.
+      jump: distance in pixels between the receptive fields of two neighbouring values.
+    """
+
+    name: str
+    output_shape: tuple[int, ...]
+    arithmetic: str
+    num_parameters: int
+    multiply_adds: int
+    receptive_field: tuple[int, int]
+    field_start: int = 0
+    jump: int = 1
+
+    def receptive_field_at(self, row: int, column: int) -> tuple[range, range]:
+        """Returns the rows and columns of the image that the value at (row, column) sees.
+
+        Rows and columns outside the image are zeros of the padding.
+        """
+        top, left = (self.field_start + index * self.jump for index in (row, column))
+        height, width = self.receptive_field
+        return range(top, top + height), range(left, left + width)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Geometry:
+    """Size of a feature map and receptive fields of its values, in pixels of the image.
+
+    Attributes:
+      size: (height, width) of the map.
+      arithmetic: the computation of the size, as text.
+      field: side of the receptive field of one value.
+      start: row and column where the receptive field of the first value begins.
+      jump: distance between the receptive fields of two neighbouring values.
+    """
+
+    size: tuple[int, int]
+    arithmetic: str = ""
+    field: int = 1
+    start: int = 0
+    jump: int = 1
+
+    def after(self, window: int, stride: int, pads: tuple[int, int]) -> "_Geometry":
+        """Returns the geometry behind a convolution or pooling with these window, stride, pads."""
+        height, width = (output_size(side, window, pads, stride) for side in self.size)
+        return _Geometry(
+            (height, width),
+            _size_arithmetic(self.size, (height, width), window, pads, stride),
+            self.field + (window - 1) * self.jump,
+            self.start - pads[0] * self.jump,
+            self.jump * stride,
+        )
+
+    def layer(self, name: str, channels: int, weights: int = 0) -> Layer:
+        """Returns the layer whose output has this geometry.
+
+        Args:
+          name: name of the layer.
+          channels: channels of the output.
+          weights: number of weights, each used once per output position; 0 for none, and then the
+            layer has no biases either.
+        """
+        height, width = self.size
+        return Layer(
+            name,
+            (height, width, channels),
+            self.arithmetic,
+            num_parameters=weights + channels if weights else 0,
+            multiply_adds=weights * height * width,
+            receptive_field=(self.field, self.field),
+            field_start=self.start,
+            jump=self.jump,
+        )
+
+
+def walk_layers(
+    image_shape: tuple[int, int, int], num_classes: int, features: Sequence[int], stage: Stage
+) -> Iterator[Layer]:
+    """Yields the layers from the image to the logits.
+
+    Args:
+      image_shape: (height, width, channels).
+      num_classes: number of logits.
+      features: number of filters of each stage.
+      stage: what all stages have in common.
+
+    Raises:
+      UserError: at the first layer whose window is larger than its input.
+    """
+    height, width, channels = image_shape
+    geometry = _Geometry((height, width))
+    yield geometry.layer("image", channels)
+    for number, filters in enumerate(features, start=1):
+        before, geometry = geometry, geometry.after(stage.kernel_size, stage.strides, stage.pads)
+        if min(geometry.size) < 1:
+            raise _kernel_too_large(stage, f"conv_{number}", before.size)
+        weights = stage.kernel_size * stage.kernel_size * channels * filters
+        channels = filters
+        yield geometry.layer(f"conv_{number}", channels, weights)
+        activated = dataclasses.replace(geometry, arithmetic="each value")
+        yield activated.layer(f"{stage.activation}_{number}", channels)
+        if stage.pool != "none":
+            before, geometry = geometry, geometry.after(POOL_SIZE, POOL_SIZE, (0, 0))
+            if min(geometry.size) < 1:
+                raise _pool_too_large(stage, f"pool_{number}", before.size)
+            yield geometry.layer(f"pool_{number}", channels)
+    yield _linear_layer((*geometry.size, channels), num_classes, (height, width))
+
+
+def _kernel_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError:
+    # Only with VALID: SAME and FULL add at least kernel_size - 1 zeros.
+    return UserError(
+        f"model.kernel_size={stage.kernel_size} is too large for {name}, whose input is "
+        f"{size[0]}x{size[1]} ({stage.padding} padding): it must be at most {min(size)}. "
+        "Use a smaller kernel or model.padding=SAME."
+    )
+
+
+def _pool_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError:
+    return UserError(
+        f"model.pool={stage.pool} is invalid for {name}, whose input is {size[0]}x{size[1]}: it "
+        f"must be at least {POOL_SIZE}x{POOL_SIZE}. Use fewer stages in model.features, a smaller "
+        "model.kernel_size or model.strides, or model.pool=none."
+    )
+
+
+def _linear_layer(
+    shape: tuple[int, int, int], num_classes: int, image_size: tuple[int, int]
+) -> Layer:
+    """Returns the fully connected layer on a feature map of this shape; it sees the whole image."""
+    inputs = math.prod(shape)
+    return Layer(
+        "linear_1",
+        (num_classes,),
+        f"{' * '.join(map(str, shape))} = {inputs} inputs",
+        inputs * num_classes + num_classes,
+        inputs * num_classes,
+        image_size,
+    )
+
+
+def _size_arithmetic(
+    size: tuple[int, int], result: tuple[int, int], window: int, pads: tuple[int, int], stride: int
+) -> str:
+    """Returns the size formula with its numbers, once when height and width have the same."""
+    before, after = pads
+    padding = f"2*{before}" if before == after else f"{before} + {after}"
+    sides = list(zip(size, result, strict=True))
+    return ", ".join(
+        f"({side} - {window} + {padding})/{stride} + 1 = {out}"
+        for side, out in dict.fromkeys(sides)
+    )
