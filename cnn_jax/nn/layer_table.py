@@ -128,7 +128,7 @@ def walk_layers(
             if min(geometry.size) < 1:
                 raise _pool_too_large(stage, f"pool_{number}", before.size)
             yield geometry.layer(f"pool_{number}", channels)
-    yield _linear_layer((*geometry.size, channels), num_classes, (height, width))
+    yield _linear_layer(geometry, channels, num_classes, (height, width))
 
 
 def _kernel_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError:
@@ -149,17 +149,30 @@ def _pool_too_large(stage: Stage, name: str, size: tuple[int, int]) -> UserError
 
 
 def _linear_layer(
-    shape: tuple[int, int, int], num_classes: int, image_size: tuple[int, int]
+    geometry: _Geometry, channels: int, num_classes: int, image_size: tuple[int, int]
 ) -> Layer:
-    """Returns the fully connected layer on a feature map of this shape; it sees the whole image."""
+    """Returns the fully connected layer, which sees what all values of the last map see together.
+
+    Args:
+      geometry: of the last feature map.
+      channels: channels of that map.
+      num_classes: number of logits.
+      image_size: (height, width).
+    """
+    shape = (*geometry.size, channels)
     inputs = math.prod(shape)
+    seen = []  # Pixels of the image, without the padding, in each direction.
+    for size, image_side in zip(geometry.size, image_size, strict=True):
+        stop = geometry.start + geometry.field + (size - 1) * geometry.jump
+        seen.append(min(stop, image_side) - max(geometry.start, 0))
     return Layer(
         "linear_1",
         (num_classes,),
         f"{' * '.join(map(str, shape))} = {inputs} inputs",
         inputs * num_classes + num_classes,
         inputs * num_classes,
-        image_size,
+        (seen[0], seen[1]),
+        max(geometry.start, 0),
     )
 
 

@@ -56,10 +56,17 @@ def test_receptive_field_grows_layer_by_layer() -> None:
     layers = layers_by_name()
     # The field of conv_1 is 3 pixels. pool_1 combines two neighbours, one pixel apart: 3 + 1 = 4.
     # From there neighbours are 2 pixels apart, so conv_2 adds 2 * 2 = 4 and pool_2 adds 1 * 2 = 2.
-    # The field of linear_1 is the whole image.
+    # The field of linear_1 is the whole image: 7 fields of pool_2, 4 pixels apart, reach from -3 to
+    # 31.
     fields = [layers[n].receptive_field[0] for n in ("conv_1", "pool_1", "conv_2", "pool_2")]
     assert fields == [3, 4, 8, 10]
     assert layers["linear_1"].receptive_field == (28, 28)
+
+
+def test_linear_layer_sees_no_rows_that_pooling_drops() -> None:
+    # Without padding: 28, conv_1 26, pool_1 13, conv_2 11, and pool_2 drops the last row: 5. Its 5
+    # fields of 10 pixels, 4 apart, cover the first 26 rows.
+    assert layers_by_name(padding="VALID")["linear_1"].receptive_field == (26, 26)
 
 
 def test_receptive_field_moves_with_the_position() -> None:
