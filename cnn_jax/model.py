@@ -17,7 +17,7 @@ class ConvStage(nn.Module):
     """One stage: convolution with bias, activation and pooling.
 
     With linen's `capture_intermediates` the stage also records the feature maps after the
-    convolution and after the activation, as `convolution` and `activation` beside `__call__`.
+    convolution with bias, as `convolution`, and after the activation, as `activation`.
 
     Attributes:
       features: number of filters, which is the number of output channels.
@@ -42,7 +42,7 @@ class ConvStage(nn.Module):
         return conv.conv_stage(image, kernel, bias, stage)
 
     def _record_stage(self, image: Array, kernel: Array, bias: Array) -> Array:
-        """Computes the stage step by step: the fused `conv_stage` has no single maps to record."""
+        """Computes the stage step by step, since `conv_stage` may fuse the steps."""
         stage = self.stage
         convolution = conv.convolve(image, kernel, strides=stage.strides, padding=stage.padding)
         convolution += bias.reshape(1, 1, 1, -1)

@@ -1,8 +1,8 @@
 """The training of one model: its state, one step, one evaluation, and the loop over an epoch.
 
-Arithmetic only: no file, clock, log or config is read after `create_train_state` has returned.
-`train_epoch` is the readable loop. Runs use `engine.loops`, which computes the same with the whole
-loop inside one compiled program.
+After `create_train_state` there is only arithmetic here: no config, file, clock or log.
+`train_epoch` is the readable loop. A run uses `engine.loops`, which calls the same `train_step`,
+with the whole loop inside one compiled program.
 """
 
 import functools
@@ -36,8 +36,8 @@ class TrainState(flax.struct.PyTreeNode):
       step: int32 [], number of steps taken.
       params: parameters, a tree of float32 arrays.
       opt_state: state of the optimizer.
-      model: the network, without parameters. Like the optimizer it is static: no array, but a part
-        of what a compiled program depends on.
+      model: the network, without parameters. Like the optimizer it holds no arrays: it is a static
+        argument of compiled functions.
       optimizer: Optax's pair of functions.
     """
 
@@ -105,7 +105,8 @@ def epoch_permutation(seed: int | Array, epoch: int | Array, num_examples: int) 
     """Draws the order of the examples in an epoch, a function of seed and epoch alone.
 
     Args:
-      seed: seed of the run; the parameters use its key without an epoch folded in.
+      seed: seed of the run. The initial parameters use its key as it is; an epoch uses the key
+        with the number of the epoch folded in.
       epoch: number of the epoch, from 1.
       num_examples: size of the training set.
 
@@ -126,12 +127,6 @@ def logits_of(state: TrainState, image_u8: Array) -> Array:
     return cast(Array, state.model.apply({"params": state.params}, normalize(image_u8)))
 
 
-def _forward_metrics(state: TrainState, batch: Batch) -> Metrics:
-    """Computes the metrics of a batch: the forward pass."""
-    logits = logits_of(state, batch["image"])
-    return Metrics.from_batch(logits, batch["label"], batch.get("mask"))
-
-
 @functools.partial(jax.jit, donate_argnums=0)
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """Takes one step down the gradient of the batch's mean cross-entropy.
@@ -141,15 +136,15 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
       batch: a batch; masked examples have no effect.
 
     Returns:
-      The state after the step, and the metrics of the batch with the parameters before it.
+      The state after the step, and the metrics of the batch before the step.
     """
 
-    # The forward pass as a function of the parameters alone, for the gradient.
-    def loss(params: Any) -> tuple[Array, Metrics]:
-        metrics = _forward_metrics(state.replace(params=params), batch)
+    def mean_loss(params: Any) -> tuple[Array, Metrics]:
+        logits = logits_of(state.replace(params=params), batch["image"])
+        metrics = Metrics.from_batch(logits, batch["label"], batch.get("mask"))
         return metrics.mean_loss(), metrics
 
-    gradients, metrics = jax.grad(loss, has_aux=True)(state.params)
+    gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params)
     # The updates contain the minus sign and the learning rate; weight decay needs the parameters.
     updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -165,11 +160,11 @@ def train_epoch(
       state: donated: its buffers are reused for the result.
       images: uint8 [N, H, W, C], 0..255.
       labels: int32 [N].
-      permutation: int32 [num_examples], from `epoch_permutation`.
+      permutation: int32 [num_examples], from `epoch_permutation`; num_examples may be less than N.
       batch_size: examples per batch; the last batch is padded and masked.
 
     Returns:
-      The state after the epoch, and the metrics of all batches, each with the parameters before it.
+      The state after the epoch, and the metrics of all batches, each before its step.
     """
     num_examples = len(permutation)
     total = Metrics.empty()
@@ -189,4 +184,4 @@ def train_epoch(
 @jax.jit
 def eval_step(state: TrainState, batch: Batch) -> Metrics:
     """Computes the metrics of a batch; masked examples have no effect."""
-    return _forward_metrics(state, batch)
+    return Metrics.from_batch(logits_of(state, batch["image"]), batch["label"], batch.get("mask"))

@@ -1,12 +1,13 @@
 """Convolution, and a stage of the model: convolution, bias, activation and pooling.
 
-`convolve` and `pooling.pool` define them, in a few operations on arrays. `conv_stage` computes a
-stage in the form that is fast on the platform at hand:
+`convolve` and `pooling.pool` are the definition, in a few operations on arrays: read them first.
+`conv_stage` computes the same in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
-- CPUs: matrix products, because XLA's convolution is two to five times slower there inside a
-  compiled training loop. At stride 1 with max pooling the whole stage is one fused operation
-  (`fused_conv_pool.py`). Otherwise only the convolution is a matrix product (`convolve`).
+- CPUs, at stride 1 with max pooling, as in the reference model: the whole stage is one fused
+  operation (`fused_conv_pool.py`). XLA's own convolution is two to five times slower there, inside
+  a compiled training loop (`benchmarks/README.md`).
+- CPUs otherwise: `convolve` and `pool` themselves.
 """
 
 import functools
@@ -87,8 +88,9 @@ def convolve_by_xla(image: Array, kernel: Array, *, strides: int, padding: str) 
 def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
     """Computes one stage of the model: convolution, bias, activation and pooling.
 
-    JAX picks the form when it lowers the program for a platform. All forms agree in values and
-    gradients up to float32 rounding.
+    JAX picks the form when it lowers the program for a platform. All forms agree up to float32
+    rounding. So do their gradients, except where rounding decides which of equal values in a
+    pooling window is the maximum.
 
     Args:
       image: float32 [B, H, W, C].
@@ -97,7 +99,7 @@ def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
       stage: strides, padding, activation and pooling.
 
     Returns:
-      float32 [B, H', W', O].
+      float32 [B, H', W', O], the size after pooling.
     """
     can_fuse = stage.strides == 1 and stage.pool == "max"
     return jax.lax.platform_dependent(

@@ -3,15 +3,16 @@
 The usual way computes every output of the convolution, then takes the maximum of each pooling
 window of 2x2 outputs. Here the four outputs of a pooling window come from one product:
 
-1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 read the
-   padded image's rows 2y to 2y + k and columns 2x to 2x + k. This window of k + 1 pixels a side, or
-   k + 2 for an even k, is copied for every pooled position (y, x), as one column of a matrix.
+1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 together
+   read a square of k + 1 pixels a side, with its upper left corner at (2y, 2x) of the padded image.
+   This window (of k + 2 pixels for an even k) is copied for every pooled position (y, x), as one
+   column of a matrix.
 2. Weights (`_expand_kernel`). The kernel is placed into a window of zeros at the four offsets
    (p, q) with p, q in {0, 1}. Each of the resulting 4 * O filters is one row of a matrix.
 3. Product. Weights times windows gives the four outputs of every pooling window.
 4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
-   The result is the same as with pooling last: adding a bias and applying an activation that never
-   decreases do not change which value is the maximum.
+   The result is the same as with pooling last, because adding a bias and applying an activation
+   that never decreases keep the order of the four values.
 
 The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel), but one large
 product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
@@ -24,7 +25,11 @@ weights above. Without Winograd there is one group.
 
 The backward pass (`_backward`) keeps from the forward pass which of the four values is the maximum.
 It gives the gradient to that value alone and goes back through the product by the transposes of
-steps 1 to 3.
+steps 1 to 3. For one weight of the kernel this comes to
+
+    d_kernel[i, j, c, o] = sum over y, x, b of d_biased[o, y, x, b] * padded[b, 2y+p+i, 2x+q+j, c]
+
+where (p, q) is the offset of the maximum in the pooling window at (y, x).
 
 Memory layout: the batch is the last axis of every array in here, so that every copy moves long
 contiguous runs. Outside the products the other axes stay separate, because XLA recovers the indices
@@ -178,13 +183,15 @@ def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[in
         jnp.zeros((), image.dtype),
         (
             (0, 0, 0),
-            # Up to the last window; negative where an odd last row or column is not needed.
+            # The zeros after the image reach to the end of the last window. Their number is
+            # negative where an odd last row or column is not needed.
             (before, 2 * cell_rows - before - height, 0),
             (before, 2 * cell_columns - before - width, 0),
             (0, 0, 0),
         ),
     )
-    # [2, 2, C, cell rows, cell columns, B]: pixel (i, j) of all windows is then one plain slice.
+    # Pixel (i, j) of the window at (y, x) is padded[2y + i, 2x + j]. With even and odd rows and
+    # columns apart, as [2, 2, C, cell rows, cell columns, B], that is one slice for all windows.
     cells = padded.reshape(channels, cell_rows, 2, cell_columns, 2, batch)
     cells = cells.transpose(2, 4, 0, 1, 3, 5)
     window_rows = [

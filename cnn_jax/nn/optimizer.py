@@ -22,8 +22,9 @@ def make_optimizer(
       schedule: `constant`, `cosine` or `one_cycle`, defined in `learning_rate_schedule`.
       num_steps: length of the run in steps.
       learning_rate: the peak of the schedule.
-      momentum: momentum of `sgd` and `nesterov`, 0..1. At 0 the state holds no momentum.
-      weight_decay: L2 penalty of `sgd` and `nesterov`, decoupled decay of `adamw`. `adam` has none.
+      momentum: momentum of `sgd` and `nesterov`, 0..1.
+      weight_decay: L2 penalty of `sgd` and `nesterov`, decoupled decay of `adamw`, on all weights
+        and biases. `adam` has none.
 
     Raises:
       ValueError: for any other name of an optimizer or schedule.
@@ -42,7 +43,7 @@ def make_optimizer(
     return optax.chain(optax.add_decayed_weights(weight_decay), sgd)
 
 
-# `jax.jit` compares optimizers by identity: equal numbers must give one object.
+# The same object for the same arguments, since `jax.jit` would compile again for another one.
 cached_optimizer = functools.cache(make_optimizer)
 
 

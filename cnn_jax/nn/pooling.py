@@ -7,11 +7,13 @@ from cnn_jax.nn.shapes import POOL_SIZE
 
 
 def pool(feature_map: Array, kind: str) -> Array:
-    """Halves the height and width of a feature map. An odd last row or column is dropped.
+    """Halves the height and width of a feature map, by the maximum or mean of each 2x2 window.
+
+    An odd last row or column is dropped.
 
     Args:
       feature_map: float32 [B, H, W, C].
-      kind: `max` or `avg` over windows of 2x2, or `none`, which returns the map unchanged.
+      kind: `max` or `avg`, or `none`, which returns the map unchanged.
 
     Returns:
       float32 [B, H // 2, W // 2, C], or `feature_map` itself for `none`.
@@ -31,7 +33,6 @@ def pool(feature_map: Array, kind: str) -> Array:
         return sum(corners[1:], corners[0]) / len(corners)
     if kind != "max":
         raise ValueError(f"kind={kind!r} is invalid: it must be max, avg or none.")
-    # Comparisons decide ties: the first of equal values gets the whole gradient, as in PyTorch.
     top, _ = first_maximum(corners[0], corners[1])
     bottom, _ = first_maximum(corners[2], corners[3])
     return first_maximum(top, bottom)[0]
