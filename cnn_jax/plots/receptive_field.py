@@ -62,7 +62,7 @@ def draw(
         if layer.name in maps:
             _show_value(below, layer, maps[layer.name])
         else:
-            text = f"each of its\n{layer.output_shape[0]} values\nsees the\nwhole image"
+            text = f"each of its\n{layer.output_shape[0]} values"
             below.text(0.5, 0.5, text, ha="center", va="center", **tiles.TEXT)
     return fig
 
