@@ -164,7 +164,7 @@ def _read(folder: Path, step: int) -> Checkpoint:
       UserError: when another version of cnn_jax saved it, or it cannot be read at the moment.
     """
     try:
-        metadata, arrays = _read_items(folder / str(step))
+        metadata, arrays = _read_items((folder / str(step)).absolute())  # As Orbax demands.
         saved_sha256 = metadata.pop("sha256")
         if tree.sha256_of(metadata, arrays) != saved_sha256:
             raise DamagedError("it does not match its SHA-256")

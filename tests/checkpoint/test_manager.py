@@ -30,6 +30,16 @@ def test_restored_checkpoint_equals_the_saved_one(saved_workdir: Path) -> None:
     chex.assert_trees_all_equal_dtypes(checkpoint.tree(make_tree(1)), make_tree(20))
 
 
+def test_relative_workdir_is_saved_and_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_checkpoints(Path(), 10)
+    checkpoint, warnings = restore_newest(Path())
+    assert checkpoint is not None
+    assert (checkpoint.step, warnings) == (10, [])
+
+
 def test_checkpoint_of_any_saved_step_is_restored(saved_workdir: Path) -> None:
     folder = saved_workdir / "checkpoints"
     chex.assert_trees_all_equal(checkpoint_at(folder, 10).tree(make_tree(1)), make_tree(10))
