@@ -161,12 +161,13 @@ def _train(
         tensorboard = session.workdir.path / "tensorboard" if session.workdir else None
         profile_folder = tensorboard if profile else None
         trainer = Trainer(context, feed, checkpoints, request, start, profile_folder)
-        # Gloo waits 30 s for all processes once the first one starts a collective.
+        # As in `Session.make_feed`.
         cluster.barrier("the programs are compiled")
         result = trainer.run()
         if session.workdir:
             _draw(context, session.workdir, examples, result)
             result.write(session.workdir)
+        request.signal_number = cluster.agree_on_signal(request.signal_number)
         request.raise_if_requested("after the last step; the run is finished")
     return result
 

@@ -26,8 +26,8 @@ def test_every_public_name_is_defined_where_the_package_says() -> None:
         assert name in dir(cnn_jax)
 
 
-def test_every_public_name_is_in_the_readme() -> None:
-    text = (ROOT / "README.md").read_text().partition("## From Python")[2].partition("\n## ")[0]
+def test_every_public_name_is_in_the_documentation() -> None:
+    text = (ROOT / "docs" / "code.md").read_text().partition("## The names for Python")[2]
     assert [name for name in cnn_jax._MODULES if f"`{name}" not in text] == []
 
 

@@ -39,7 +39,7 @@ def test_jax_has_a_client_of_its_coordination_service() -> None:
     [
         "jax_enable_recoverability",  # `distributed.watchdog`
         "jax_enable_preemption_service",  # `distributed.join`
-        "jax_check_proxy_envs",  # `distributed.join`, by its environment variable
+        "jax_check_proxy_envs",  # `distributed.join`
         "jax_traceback_in_locations_limit",  # `export.formats`
         "jax_compilation_cache_dir",  # `engine.compilation_cache`, like the next ones
         "jax_persistent_cache_min_compile_time_secs",

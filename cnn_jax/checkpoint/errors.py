@@ -7,14 +7,16 @@ import re
 
 from cnn_jax.errors import translate_errors
 
-# The file may be intact, and readable later: permissions, a failing disk or network, a full memory.
-_TRANSIENT = (errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENOMEM)
+# The file is not there. After any other error of the operating system (permissions, a failing disk
+# or network, a full memory) it may be intact, and readable later.
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
 _MAX_MESSAGE_LENGTH = 100
 
 
 def is_transient(error: Exception) -> bool:
     """Returns whether a failed read says nothing about the file, which may be intact."""
-    return _errno(error) in _TRANSIENT
+    number = _errno(error)
+    return number is not None and number not in _MISSING
 
 
 def short_message(error: Exception) -> str:

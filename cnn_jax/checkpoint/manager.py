@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import orbax.checkpoint as ocp
 from flax.traverse_util import unflatten_dict
 
@@ -22,7 +23,7 @@ MAX_TO_KEEP = 3  # Checkpoints: when the newest is damaged, the run resumes from
 
 
 class Checkpoints:
-    """Writes the checkpoints of a workdir; all processes of a cluster must make the same calls.
+    """Writes the checkpoints of a workdir, in process 0; in other processes it does nothing.
 
     Use it as a context manager: its end waits until everything is written.
 
@@ -38,17 +39,25 @@ class Checkpoints:
         """
         self.folder = workdir / "checkpoints"
         self._step_being_written: int | None = None
+        self._manager: ocp.CheckpointManager | None = None
+        if jax.process_index() != 0:
+            return
+        # Otherwise Orbax would wait for the other processes, for 20 minutes after a failed write.
+        this_process = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
         advice = "it must be a writable folder. Change that, or choose another --workdir."
         with translate_orbax_errors(f"cannot open {self.folder}", advice):
             self.folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(
                 self.folder.absolute(),
                 item_handlers={
-                    "state": ocp.PyTreeCheckpointHandler(),
-                    "metadata": ocp.JsonCheckpointHandler(),
+                    "state": ocp.PyTreeCheckpointHandler(multiprocessing_options=this_process),
+                    "metadata": ocp.JsonCheckpointHandler(multiprocessing_options=this_process),
                 },
                 options=ocp.CheckpointManagerOptions(
-                    max_to_keep=MAX_TO_KEEP, cleanup_tmp_directories=True
+                    max_to_keep=MAX_TO_KEEP,
+                    create=False,
+                    cleanup_tmp_directories=True,
+                    multiprocessing_options=this_process,
                 ),
             )
 
@@ -56,21 +65,24 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *unused: object) -> None:
-        # A second error, in closing, must not hide the first one.
-        with contextlib.suppress(Exception) if kind else self._translate_write_errors():
-            self._manager.close()
+        if self._manager:
+            # A second error, in closing, must not hide the first one.
+            with contextlib.suppress(Exception) if kind else self._translate_write_errors():
+                self._manager.close()
 
     def save(self, step: int, state: Any, metadata: Mapping[str, Any]) -> None:
         """Starts to save a checkpoint; returns when its arrays are copied, before they are written.
 
         Args:
           step: number of the checkpoint, larger than those before.
-          state: a tree of arrays, which this process can read; process 0 writes them.
+          state: a tree of arrays, which this process can read.
           metadata: a JSON object without the keys `format`, `arrays` and `sha256`.
 
         Raises:
           UserError: when this save or the one before it fails; earlier checkpoints stay intact.
         """
+        if not self._manager:
+            return
         arrays = tree.flatten(state)
         content = {**metadata, "format": FORMAT, "arrays": tree.dtypes_and_shapes(arrays)}
         content["sha256"] = tree.sha256_of(content, arrays)
@@ -92,8 +104,9 @@ class Checkpoints:
         Raises:
           UserError: when a checkpoint cannot be written; earlier checkpoints stay intact.
         """
-        with self._translate_write_errors():
-            self._manager.wait_until_finished()
+        if self._manager:
+            with self._translate_write_errors():
+                self._manager.wait_until_finished()
 
     def _translate_write_errors(self) -> contextlib.AbstractContextManager[None]:
         step = self._step_being_written

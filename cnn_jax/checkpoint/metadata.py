@@ -61,5 +61,5 @@ def describe_numerics(metadata: Mapping[str, Any]) -> str:
     parts = [f"{package} {metadata['versions'].get(package)}" for package in packages]
     if metadata["versions"].get("jax", "").startswith("0.10."):
         # The sum of a kernel's gradient is split over all cores, see `compile.compiler_options`.
-        parts.append(f"{metadata.get('cores')} cores")
+        parts.append(f"{metadata.get('cores', 'unknown')} cores")
     return ", ".join(parts + metadata["devices"])

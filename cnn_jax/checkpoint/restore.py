@@ -5,7 +5,7 @@ the disk would be restored with other values, and no error.
 """
 
 import dataclasses
-import shutil
+import itertools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,8 +68,11 @@ def list_steps(folder: Path) -> list[int]:
     """
     advice = "it must be a readable folder. Change that, or choose another --workdir."
     with translate_orbax_errors(f"cannot open {folder}", advice):
-        # Orbax writes into a folder of another name, and renames it when it is complete.
-        names = [path.name for path in folder.iterdir()] if folder.exists() else []
+        try:
+            names = [path.name for path in folder.iterdir()]
+        except FileNotFoundError:
+            return []
+    # Orbax writes into a folder of another name, and renames it when it is complete.
     return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
 
@@ -116,7 +119,13 @@ def checkpoint_at(folder: Path, step: int) -> Checkpoint:
       UserError: when it is missing or damaged, was saved by another version of cnn_jax, or cannot
         be read at the moment.
     """
-    steps = list_steps(folder)
+    damage: DamagedError | None = None
+    if step in list_steps(folder):
+        try:
+            return _read(folder, step)
+        except DamagedError as error:
+            damage = error
+    steps = list_steps(folder)  # Again: a running training may have removed the checkpoint.
     if not steps:
         raise UserError(
             f"{folder} has no checkpoint: --workdir must be that of a training run. Choose another "
@@ -128,13 +137,10 @@ def checkpoint_at(folder: Path, step: int) -> Checkpoint:
             f"({', '.join(map(str, steps))}). Use one of them, or leave --step out to use the "
             "newest."
         )
-    try:
-        return _read(folder, step)
-    except DamagedError as error:
-        raise UserError(
-            f"checkpoint {step} of {folder} is damaged ({error}): it must be intact. Leave --step "
-            "out to use the newest intact checkpoint."
-        ) from error
+    raise UserError(
+        f"checkpoint {step} of {folder} is damaged ({damage}): it must be intact. Leave --step out "
+        "to use the newest intact checkpoint."
+    ) from damage
 
 
 def set_aside_damaged(folder: Path, step: int) -> None:
@@ -151,9 +157,9 @@ def set_aside_damaged(folder: Path, step: int) -> None:
     with translate_orbax_errors(f"cannot rename damaged checkpoints in {folder}", advice):
         for later in list_steps(folder):
             if later > step:
-                renamed = folder / f"{later}.damaged"
-                shutil.rmtree(renamed, ignore_errors=True)
-                (folder / str(later)).rename(renamed)
+                names = (f"{later}.damaged" + "+" * n for n in itertools.count())
+                free = next(name for name in names if not (folder / name).exists())
+                (folder / str(later)).rename(folder / free)
 
 
 def _read(folder: Path, step: int) -> Checkpoint:
@@ -193,8 +199,10 @@ def _read_items(path: Path) -> tuple[dict[str, Any], Arrays]:
     import jax
     import orbax.checkpoint as ocp  # Takes 0.3 s, which a run without a workdir saves.
 
-    if not (path / "metadata").is_dir():
-        raise DamagedError("it has no item `metadata`: that was deleted, or another program saved")
+    if path / "metadata" not in path.iterdir():
+        raise DamagedError(
+            "it has no item `metadata`: that was deleted, or another program or version saved it"
+        )
     metadata = ocp.JsonCheckpointHandler().restore(path / "metadata")
     this_process = ocp.options.MultiprocessingOptions(
         primary_host=jax.process_index(), active_processes={jax.process_index()}

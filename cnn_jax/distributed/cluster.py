@@ -4,6 +4,7 @@ import collections
 import contextlib
 import itertools
 import os
+import re
 import socket
 import sys
 import time
@@ -12,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cnn_jax.distributed.watchdog import Watchdog
-from cnn_jax.errors import UserError
+from cnn_jax.errors import Stopped, UserError
 
 _POLL_MS = 500  # A waiting process handles signals after at most this time.
 # In which a process that is dead is noticed: more than the heartbeats' timeout.
@@ -47,8 +48,10 @@ class Cluster:
         self.process_index, self.process_count = process_index, process_count
         self._client, self._num_gathers = client, 0
         self._agreed_to_stop = False
-        self._hosts = self._gather("join", socket.gethostname())
-        self._watchdog = Watchdog(client, process_index, self._hosts) if client else None
+        self._common_error: UserError | None = None
+        self._watchdog = Watchdog(client, process_index, process_count) if client else None
+        if self._watchdog:
+            self._watchdog.set_hosts(self._gather("join", socket.gethostname()))
 
     @property
     def is_first(self) -> bool:
@@ -93,17 +96,18 @@ class Cluster:
         """
         texts = self._gather(f"check_same {name}", text)
         (usual_text, _), *other_texts = collections.Counter(texts).most_common()
-        if not other_texts:
+        if not other_texts or not self._watchdog:
             return
-        self._agreed_to_stop = True
+        hosts = self._watchdog.hosts
         different, usual = texts.index(other_texts[0][0]), texts.index(usual_text)
         different_excerpt, usual_excerpt = _excerpts(texts[different], usual_text)
-        raise UserError(
-            f"{name} of process {different} on {self._hosts[different]} differs from that of "
-            f"process {usual} on {self._hosts[usual]}: {different_excerpt} instead of "
-            f"{usual_excerpt}. It must be the same in all processes: start the same command with "
-            "the same software on all hosts, or leave out --distributed for independent runs."
+        self._common_error = UserError(
+            f"{name} of process {different} on {hosts[different]} differs from that of process "
+            f"{usual} on {hosts[usual]}: {different_excerpt} instead of {usual_excerpt}. It must "
+            "be the same in all processes: start the same command with the same software on all "
+            "hosts."
         )
+        raise self._common_error
 
     def barrier(self, name: str) -> None:
         """Waits until all processes have called it with the same name."""
@@ -119,14 +123,6 @@ class Cluster:
             self.barrier("process 0 is done")
 
     def __enter__(self) -> Self:
-        if self._watchdog:
-            from jax.experimental import multihost_utils
-
-            with contextlib.ExitStack() as stack:
-                stack.push(self)  # Tells the others if this fails.
-                # On CPUs the processes must connect within 30 s: now all are waiting for it.
-                multihost_utils.sync_global_devices("cnn_jax")
-                stack.pop_all()
         return self
 
     def __exit__(
@@ -137,20 +133,15 @@ class Cluster:
     ) -> None:
         if self._watchdog is None:
             return
-        is_expected = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
-        if error is None or (self._agreed_to_stop and is_expected):
-            self._leave(self._watchdog)
+        is_agreed = self._agreed_to_stop and isinstance(error, Stopped)
+        if error and error is not self._common_error and not is_agreed:
+            self._fail(self._watchdog, error)
             return
-        if _is_lost_connection(error):
-            # If another process has ended, the watchdog soon ends this one, too.
-            time.sleep(LOST_CONNECTION_SECONDS)
-        # `main.py` prints expected errors as one line; all others are bugs.
-        reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
-        self._watchdog.announce_exit(reason)
-        if not is_expected:
-            sys.excepthook(type(error), error, trace)
-            sys.stderr.flush()
-            os._exit(1)  # A normal exit would wait for the other processes.
+        try:
+            self._leave(self._watchdog)
+        except BaseException as leave_error:
+            self._fail(self._watchdog, leave_error)
+            raise
 
     def _leave(self, watchdog: Watchdog) -> None:
         """Waits until all processes are about to end; process 0 ends last."""
@@ -161,8 +152,20 @@ class Cluster:
             watchdog.stop()
         else:
             watchdog.stop()
-            with contextlib.suppress(Exception):  # Process 0 may end before it has answered.
-                self._client.key_value_set(f"{_LEFT_KEY}/{self.process_index}", "")
+            watchdog.try_to_set(f"{_LEFT_KEY}/{self.process_index}", "")
+
+    def _fail(self, watchdog: Watchdog, error: BaseException) -> None:
+        """Tells the other processes why this one ends, and ends it if the error is a bug."""
+        if _is_lost_connection(error):
+            # If another process has ended, the watchdog soon ends this one, too.
+            time.sleep(LOST_CONNECTION_SECONDS)
+        # `main.py` prints expected errors as one line; all others are bugs.
+        is_expected = isinstance(error, UserError | KeyboardInterrupt | BrokenPipeError)
+        reason = str(error) if is_expected else f"{type(error).__name__}: {error}"
+        watchdog.announce_exit(reason)
+        if not is_expected:
+            sys.excepthook(type(error), error, error.__traceback__)
+            os._exit(1)  # A normal exit would wait for the other processes.
 
     def _gather(self, operation: str, text: str) -> list[str]:
         """Gathers a text from every process, in the order of their indices.
@@ -211,8 +214,8 @@ def _is_lost_connection(error: BaseException | None) -> bool:
 
     while error:
         text = str(error)
-        # RESOURCE_EXHAUSTED: the device's memory is full.
-        if "Gloo" in text or (isinstance(error, JaxRuntimeError) and "EXHAUSTED" not in text):
+        is_lost = re.search("UNAVAILABLE|ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|NCCL", text)
+        if "Gloo" in text or (isinstance(error, JaxRuntimeError) and is_lost):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -59,6 +59,7 @@ def join(
     import jax
     from jax._src.distributed import global_state  # Orbax takes it from this private module, too.
 
+    jax.config.update("jax_check_proxy_envs", False)
     # The preemption service would handle SIGTERM, and `io.signals` would not hear of it.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_enable_recoverability", True)  # As `watchdog` needs it.
@@ -74,19 +75,20 @@ def join(
             heartbeat_timeout_seconds=heartbeat_timeout_seconds,
         )
         joining.result()
+        return Cluster(global_state.client, global_state.process_id, global_state.num_processes)
     except Exception as error:  # Its launchers' libraries raise many types.
         reason = str(error).partition("\n")[0]
         raise UserError(_join_failure(coordinator, reason)) from error
-    return Cluster(global_state.client, global_state.process_id, global_state.num_processes)
 
 
 def exit_process(status: int) -> NoReturn:
     """Ends this process without waiting for the other processes, as JAX would at Python's end."""
     if not _uses_jax_distributed:
         sys.exit(status)
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            if stream:  # None where the shell has closed it.
+                stream.flush()
     os._exit(status)
 
 
@@ -120,7 +122,6 @@ def _set_environment() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "4"
     # Many clusters set a proxy for the internet, through which process 0 cannot be reached.
     os.environ.setdefault("grpc_proxy", "")
-    os.environ.setdefault("JAX_CHECK_PROXY_ENVS", "0")  # No warning of that.
 
 
 def _join_failure(coordinator: str | None, reason: str) -> str:

@@ -21,6 +21,10 @@ PERIOD_SECONDS = 1.0  # Between two questions whether all processes are alive.
 GRACE_SECONDS = 1.0  # For the others to hear why process 0 ends before its service ends with it.
 _EXIT_KEY = "cnn_jax/exit"  # In the service's key-value store.
 _FOREVER_MS = 1000 * 3600 * 24 * 365
+_ADVICE = (
+    "A run needs all its processes: start the same command on all hosts again; with a --workdir "
+    "the run resumes from its newest checkpoint."
+)
 
 _right_to_exit = threading.Lock()  # For the one thread that ends this process.
 _abort_message = ""
@@ -54,28 +58,40 @@ _handle_abort = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: exit_with_error(_
 class Watchdog:
     """Two threads that end this process when another one has ended."""
 
-    def __init__(self, client: Any, process_index: int, hosts: Sequence[str]) -> None:
+    def __init__(self, client: Any, process_index: int, process_count: int) -> None:
         """Starts the threads.
 
         Args:
           client: the client of JAX's coordination service, which has `jax_enable_recoverability`:
             without it the service would make JAX abort all processes when one of them ends.
           process_index: index of this process.
-          hosts: host name of each process, by process index.
+          process_count: number of processes.
         """
-        self._client, self._process_index, self._hosts = client, process_index, hosts
-        first_has_ended = self._message(0, "its connection closed, and it gave no reason")
-        set_abort_message(first_has_ended)
+        self._client, self._process_index = client, process_index
+        self.set_hosts(["an unknown host"] * process_count)
 
         def watch(check: Callable[[], str]) -> None:
             try:
                 message = check()
             except Exception:  # The service does not answer; JAX documents no types for that.
-                message = first_has_ended
+                message = self._message(0, "its connection closed, and it gave no reason")
+            if process_index == 0:
+                time.sleep(GRACE_SECONDS)
             exit_with_error(message)
 
         for check in (self._wait_for_reason, self._wait_for_death):
             threading.Thread(target=watch, args=[check], daemon=True).start()
+
+    def set_hosts(self, hosts: Sequence[str]) -> None:
+        """Sets the host name of each process, by process index, for the messages."""
+        self.hosts = hosts
+        reason = (
+            f"process 0 on {hosts[0]} has probably ended, since " if self._process_index else ""
+        )
+        set_abort_message(
+            f"{reason}JAX aborts process {self._process_index}. {_ADVICE} With "
+            "TF_CPP_MIN_LOG_LEVEL=0 in the environment JAX shows its own message."
+        )
 
     def stop(self) -> None:
         """Makes the threads end nothing: this process is about to end by itself."""
@@ -88,10 +104,20 @@ class Watchdog:
           reason: a clause, or the message of an error.
         """
         self.stop()
-        with contextlib.suppress(Exception):  # Another process was first, or process 0 has ended.
-            self._client.key_value_set(_EXIT_KEY, self._message(self._process_index, reason))
+        self.try_to_set(_EXIT_KEY, self._message(self._process_index, reason))
         if self._process_index == 0:
             time.sleep(GRACE_SECONDS)
+
+    def try_to_set(self, key: str, value: str) -> None:
+        """Sets a key of the store, unless it is set, or process 0 has ended or does not answer."""
+
+        def set_value() -> None:
+            with contextlib.suppress(Exception):
+                self._client.key_value_set(key, value)
+
+        thread = threading.Thread(target=set_value, daemon=True)
+        thread.start()
+        thread.join(GRACE_SECONDS)
 
     def _wait_for_reason(self) -> str:
         """Returns the message of the first process that says why it ends."""
@@ -100,7 +126,7 @@ class Watchdog:
 
     def _wait_for_death(self) -> str:
         """Returns a message when a process has ended without a word."""
-        everyone = range(len(self._hosts))
+        everyone = range(len(self.hosts))
         while True:
             # Returns when all that are alive have called it, so that slow processes are waited for.
             alive = self._client.get_live_nodes(list(everyone))
@@ -110,8 +136,5 @@ class Watchdog:
 
     def _message(self, process_index: int, reason: str) -> str:
         """Returns the message for the user when a process of the cluster has ended."""
-        return (
-            f"process {process_index} on {self._hosts[process_index]} has ended: "
-            f"{reason.rstrip('.')}. A run needs all its processes: start the same command on all "
-            "hosts again; with a --workdir the run resumes from its newest checkpoint."
-        )
+        process = f"process {process_index} on {self.hosts[process_index]}"
+        return f"{process} has ended: {reason.rstrip('.')}. {_ADVICE}"

@@ -63,7 +63,7 @@ class Session:
         return checkpoint
 
     def _check_shared(self, path: Path) -> None:
-        """Checks that all processes see the same folder; else the first save would never end.
+        """Checks that all processes see the same folder, since process 0 alone writes to it.
 
         Raises:
           UserError: in a process that sees another folder.
@@ -139,6 +139,8 @@ class Session:
             stream = StreamFeed(*arguments, examples, step)
             return self.stack.enter_context(contextlib.closing(stream))
         if isinstance(examples, data.Source):
+            # Gloo waits 30 s for all processes once the first one starts a collective operation.
+            context.cluster.barrier("the data are there")
             arrays = device_feed.load_sharded(examples, context.mesh)
         else:
             arrays = device_feed.load_to_devices(examples, context.mesh)

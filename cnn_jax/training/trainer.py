@@ -235,6 +235,7 @@ class Trainer:
         if self._checkpoints:
             self._save(self._progress_now())
             self._checkpoints.wait()
+            self._cluster.barrier("saved")  # By process 0: only then may all say so.
             folder = self._checkpoints.folder
             message = f"{where}; saved in {folder}. The same command resumes from there"
         self._request.raise_if_requested(message)

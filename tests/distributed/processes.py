@@ -7,6 +7,7 @@ An alarm ends each process after a minute, whatever happens to the test that sta
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from tests.support.command_line import ROOT
 TIMEOUT_SECONDS = 60
 # Short for processes that wait for a killed one; longer for those that also compile. All others
 # have the program's own timeout.
-HEARTBEAT_SECONDS = {"kill 0": 2, "kill 1": 2, "train until killed": 6}
+HEARTBEAT_SECONDS = {"kill 0": 2, "kill 1": 2, "abort 1": 2, "train until killed": 6}
 
 
 class ProcessResult(NamedTuple):
@@ -168,15 +169,23 @@ def _kill(cluster: Cluster, index: int) -> None:
     _sum_of_indices(cluster)
 
 
+def _abort(cluster: Cluster) -> None:
+    if cluster.process_index == 1:
+        os.abort()
+    _sum_of_indices(cluster)
+
+
 def _train(cluster: Cluster) -> None:
     """Runs the small training that the variable TRAINING describes as JSON.
 
     `workdir` and `changes` are those of the run. Process 1 sends itself the signal `signal` before
-    the step `before`, [epoch, first batch], unless that is null.
+    the step `before`, [epoch, first batch], unless that is null. With `lose_folder` the folder of
+    the checkpoints is lost before the first save.
     """
     from absl import logging
 
     from cnn_jax import experiment
+    from cnn_jax.checkpoint.manager import Checkpoints
     from cnn_jax.training.device_feed import DeviceFeed
     from tests.support.small import small_config
 
@@ -190,7 +199,15 @@ def _train(cluster: Cluster) -> None:
             os.kill(os.getpid(), training["signal"])
         return train(self, state, total, epoch, first, end)
 
-    setattr(DeviceFeed, "train", signal_and_train)  # noqa: B010  # mypy forbids the assignment.
+    def lose_folder_and_save(self: Checkpoints, *arguments: Any) -> None:
+        if cluster.is_first and training["lose_folder"]:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.write_text("")
+        save(self, *arguments)
+
+    save = Checkpoints.save
+    setattr(Checkpoints, "save", lose_folder_and_save)  # noqa: B010  # mypy forbids the assignment.
+    setattr(DeviceFeed, "train", signal_and_train)  # noqa: B010
     logging.set_verbosity(logging.FATAL)  # As main.py does.
     experiment.run(small_config(**training["changes"]), training["workdir"], cluster=cluster)
 
@@ -222,6 +239,7 @@ SCENARIOS: dict[str, Callable[[Cluster], None]] = {
     "bug in 0": lambda cluster: _raise_bug(cluster, 0),
     "kill 0": lambda cluster: _kill(cluster, 0),
     "kill 1": lambda cluster: _kill(cluster, 1),
+    "abort 1": _abort,
     "train": _train,
     "train until killed": _train,
 }

@@ -25,6 +25,7 @@ def train(
     devices: int,
     *,
     before: Any = None,
+    lose_folder: bool = False,
     signal_number: int = 0,
     **changes: Any,
 ) -> list[ProcessResult]:
@@ -35,6 +36,7 @@ def train(
       count: number of processes.
       devices: simulated devices of each process.
       before: [epoch, first batch] before which process 1 sends itself a signal, or None.
+      lose_folder: whether the folder of the checkpoints is lost before the first save.
       signal_number: of that signal.
       **changes: to the config of the small run.
     """
@@ -42,6 +44,7 @@ def train(
         "workdir": str(workdir),
         "changes": changes,
         "before": before,
+        "lose_folder": lose_folder,
         "signal": signal_number,
     }
     environment = {
@@ -118,6 +121,15 @@ def test_stopped_and_then_killed_cluster_resumes_exactly(
     assert [result.status for result in train(tmp_path, 2, 2)] == [0, 0]
     assert metrics_rows(tmp_path) == metrics_rows(two_by_two[0])
     assert read_result(tmp_path)["params_sha256"] == read_result(two_by_two[0])["params_sha256"]
+
+
+def test_failed_write_of_process_0_ends_all(tmp_path: Path) -> None:
+    first, second = train(tmp_path, 2, 1, lose_folder=True)
+    assert (first.status, second.status) == (2, 2)
+    # Orbax's own messages precede it here; `main.py` hides them.
+    assert f"error: cannot write checkpoint 5 of {tmp_path / 'checkpoints'} (" in first.err
+    assert second.err.startswith("error: process 0 on ")
+    assert " has ended: cannot write checkpoint 5 of " in second.err
 
 
 def test_models_of_several_processes_equal_those_of_a_single_process(tmp_path: Path) -> None:
