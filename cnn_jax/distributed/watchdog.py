@@ -26,7 +26,8 @@ _ADVICE = (
     "the run resumes from its newest checkpoint."
 )
 
-_right_to_exit = threading.Lock()  # For the one thread that ends this process.
+# For the one thread that ends this process. It may ask for it again, after a signal for example.
+_right_to_exit = threading.RLock()
 _abort_message = ""
 
 
