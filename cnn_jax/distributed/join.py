@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NoReturn
 
 from cnn_jax.distributed.cluster import Cluster
@@ -56,13 +57,11 @@ def join(
     if coordinator:
         _check_coordinator(coordinator, process_id)
     _set_environment()
+    _redirect_native_stdout()
     import jax
     from jax._src.distributed import global_state  # Orbax takes it from this private module, too.
 
-    jax.config.update("jax_check_proxy_envs", False)
-    # The preemption service would handle SIGTERM, and `io.signals` would not hear of it.
-    jax.config.update("jax_enable_preemption_service", False)
-    jax.config.update("jax_enable_recoverability", True)  # As `watchdog` needs it.
+    _configure_jax()
     set_abort_message(_join_failure(coordinator, f"no success in {JOIN_TIMEOUT_SECONDS} s"))
     _uses_jax_distributed = True
     try:
@@ -122,6 +121,37 @@ def _set_environment() -> None:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "4"
     # Many clusters set a proxy for the internet, through which process 0 cannot be reached.
     os.environ.setdefault("grpc_proxy", "")
+
+
+def _configure_jax() -> None:
+    """Sets the options of JAX's coordination service."""
+    import jax
+
+    jax.config.update("jax_check_proxy_envs", False)
+    # The preemption service would handle SIGTERM, and `io.signals` would not hear of it.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.config.update("jax_enable_recoverability", True)  # As `watchdog` needs it.
+
+
+def _redirect_native_stdout() -> None:
+    """Discards what C++ code writes to standard output; `sys.stdout` keeps writing to the original.
+
+    On CPUs the threads of Gloo report each connection there, in pieces, between the lines of a run.
+    """
+    # NCCL writes its debug messages to standard output, if the user has asked for them.
+    if sys.stdout is None or "NCCL_DEBUG" in os.environ:
+        return
+    sys.stdout.flush()
+    original = os.dup(1)
+    with Path(os.devnull).open("w") as null:
+        os.dup2(null.fileno(), 1)
+    sys.stdout = os.fdopen(
+        original,
+        "w",
+        encoding=sys.stdout.encoding,
+        errors=sys.stdout.errors,
+        buffering=1 if os.isatty(original) else -1,
+    )
 
 
 def _join_failure(coordinator: str | None, reason: str) -> str:

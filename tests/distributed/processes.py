@@ -26,10 +26,7 @@ HEARTBEAT_SECONDS = {"kill 0": 2, "kill 1": 2, "abort 1": 2, "train until killed
 
 
 class ProcessResult(NamedTuple):
-    """Status and output of a process that ended `seconds` after the first of its cluster.
-
-    `out` is without the lines in which Gloo reports the connections of CPUs.
-    """
+    """Status and output of a process that ended `seconds` after the first of its cluster."""
 
     status: int
     out: str
@@ -61,13 +58,10 @@ def run_cluster(scenario: str, count: int = 2, **environment: str) -> list[Proce
             if index not in ended_at and process.poll() is not None:
                 ended_at[index] = time.monotonic()
     first = min(ended_at.values())
-    results = []
-    for index, process in enumerate(processes):
-        out, err = process.communicate()
-        lines = [line for line in out.splitlines(keepends=True) if not line.startswith("[Gloo]")]
-        seconds = ended_at[index] - first
-        results.append(ProcessResult(process.returncode, "".join(lines), err, seconds))
-    return results
+    return [
+        ProcessResult(process.returncode, *process.communicate(), ended_at[index] - first)
+        for index, process in enumerate(processes)
+    ]
 
 
 def _main(coordinator: str, num_processes: int, process_id: int, scenario: str) -> None:
