@@ -33,6 +33,7 @@ def run_python(code: str, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.real_data
 def test_the_training_of_the_readme_runs(tmp_path: Path) -> None:
     training, _ = python_blocks("README.md")
     lines = run_python(training, tmp_path).splitlines()
@@ -50,6 +51,7 @@ def test_the_reading_of_the_readme_runs(tmp_path: Path) -> None:
     assert re.fullmatch(r"\d \d+\.\d %\n", run_python(reading, tmp_path))
 
 
+@pytest.mark.real_data
 @pytest.mark.parametrize(("example", "last"), [(0, "loss"), (1, "accuracy")])
 def test_the_examples_of_a_layer_and_a_data_set_run(
     example: int, last: str, tmp_path: Path
