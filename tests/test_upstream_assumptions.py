@@ -1,4 +1,4 @@
-"""What this project takes from libraries beyond their documentation; an upgrade may break it.
+"""Tests the parts of libraries that are used beyond their documentation: an upgrade may break them.
 
 Each test names the module that depends on the assumption.
 """
