@@ -43,7 +43,7 @@ def run_metadata(config: ConfigDict, info: data.Info, progress: Progress) -> dic
 
 
 def environment() -> dict[str, Any]:
-    """Returns the versions, devices and cores, on which the bits of a result depend, too."""
+    """Returns the versions, devices and number of cores on which a run's bits may depend."""
     return {"versions": versions(), "devices": device_names(), "cores": num_cores()}
 
 

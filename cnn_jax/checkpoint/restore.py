@@ -146,6 +146,8 @@ def checkpoint_at(folder: Path, step: int) -> Checkpoint:
 def set_aside_damaged(folder: Path, step: int) -> None:
     """Renames the checkpoints of later steps, which are damaged, to STEP.damaged.
 
+    A `+` is added to the name where an earlier damaged checkpoint has it: nothing is deleted.
+
     Args:
       folder: the folder `checkpoints` of a workdir.
       step: of the newest intact checkpoint.

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from cnn_jax.distributed.cluster import Cluster
 from cnn_jax.distributed.watchdog import set_abort_message
-from cnn_jax.errors import UserError
+from cnn_jax.errors import UserError, translate_errors
 
 FLAGS = "--coordinator=HOST:PORT --num_processes=N --process_id=0..N-1"
 JOIN_TIMEOUT_SECONDS = 300  # A scheduler may start the processes minutes apart.
@@ -62,7 +62,7 @@ def join(
     from jax._src.distributed import global_state  # Orbax takes it from this private module, too.
 
     _configure_jax()
-    set_abort_message(_join_failure(coordinator, f"no success in {JOIN_TIMEOUT_SECONDS} s"))
+    set_abort_message(_join_failure(coordinator, f"JAX gave up within {JOIN_TIMEOUT_SECONDS} s"))
     _uses_jax_distributed = True
     try:
         # In a thread, so that this one can handle signals.
@@ -105,13 +105,12 @@ def _check_coordinator(coordinator: str, process_id: int | None) -> None:
         )
     if process_id != 0:
         return
-    try:
+    advice = (
+        "the port must be free and permitted. Choose another with --coordinator=HOST:PORT, on all "
+        "hosts."
+    )
+    with translate_errors(f"process 0 cannot listen on port {port}", advice):
         socket.create_server(("", int(port))).close()
-    except OSError as error:
-        raise UserError(
-            f"process 0 cannot listen on port {port} ({error.strerror}): the port must be free and "
-            "permitted. Choose another with --coordinator=HOST:PORT, on all hosts."
-        ) from error
 
 
 def _set_environment() -> None:

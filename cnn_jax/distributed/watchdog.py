@@ -3,7 +3,8 @@
 A process that waits for another one waits in C++, within a collective operation, where no Python
 exception reaches it. So two threads of each process ask JAX's coordination service, which runs in
 process 0: one whether all processes are alive, one whether any has said why it ends. When process 0
-itself ends, JAX aborts the others; then a handler of the signal SIGABRT prints the line.
+itself ends, they get no answer, and JAX aborts the process: if the abort comes first, a handler of
+the signal SIGABRT prints the line.
 """
 
 import contextlib
