@@ -5,7 +5,6 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
@@ -23,6 +22,7 @@ from cnn_jax.engine.score import score_test
 from cnn_jax.engine.sharding import device_names
 from cnn_jax.io import signals
 from cnn_jax.io.console import Console
+from cnn_jax.io.folders import local_folder
 from cnn_jax.io.workdir import Workdir, read_metrics
 from cnn_jax.reporting import sweep_summary
 from cnn_jax.reporting.per_model import compute_each, mean_of_finite
@@ -91,7 +91,7 @@ def run(
         session = Session(context, console, opened, stack)
         if workdir is None:
             return _train(session, None, None, profile)
-        path = Path(os.path.expanduser(workdir))
+        path = local_folder("--workdir", workdir)
         checkpoint = session.find_start(path)
         if checkpoint and checkpoint.step == config.num_epochs * num_batches:
             result = _evaluate_finished(session, checkpoint, profile)

@@ -11,7 +11,7 @@ import numpy as np
 from cnn_jax.data import array_record, cache, digits, mnist
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
-from cnn_jax.io import files
+from cnn_jax.io.folders import cache_folder, local_folder
 
 
 def describe(
@@ -112,7 +112,7 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
       UserError: if the data set is unknown or cannot be prepared.
     """
     data_path = _data_path(data_dir)
-    manual_path = Path(os.path.expanduser(manual_dir)) if manual_dir else None
+    manual_path = local_folder("dataset.manual_dir", manual_dir) if manual_dir else None
     if manual_path and not os.path.isdir(manual_path):
         raise UserError(
             f"dataset.manual_dir={manual_path} is invalid: it must be a folder with the four "
@@ -157,7 +157,8 @@ def needs_tfds(
         return True
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     splits = {part.split for part in info.train + info.test}
-    return not all(_cache_path(str(folder.resolve()), split).exists() for split in splits)
+    paths = [_cache_path(str(folder.resolve()), split) for split in splits]
+    return not all(path and path.exists() for path in paths)
 
 
 def _data_path(data_dir: str) -> Path:
@@ -165,9 +166,14 @@ def _data_path(data_dir: str) -> Path:
 
     Args:
       data_dir: the folder; empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+
+    Raises:
+      UserError: if it is no folder of this machine, or the user has no home folder.
     """
-    default = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(os.path.expanduser(data_dir or default))
+    default = os.environ.get("TFDS_DATA_DIR")
+    if default and not data_dir:
+        return local_folder("TFDS_DATA_DIR", default)
+    return local_folder("dataset.data_dir", data_dir or "~/tensorflow_datasets")
 
 
 def _find(name: str, data_path: Path) -> Path:
@@ -249,10 +255,11 @@ def _load_parts(
     splits: dict[str, Examples] = {}
     for split in sorted({part.split for part in info.train + info.test}):
         path = _cache_path(identity, split)
-        examples = cache.load(path, fingerprint)
+        examples = cache.load(path, fingerprint) if path else None
         if examples is None:
             examples = read(split)
-            cache.save(path, fingerprint, examples)
+            if path:
+                cache.save(path, fingerprint, examples)
         splits[split] = examples
     for part in info.train + info.test:
         if (num_examples := len(splits[part.split].label)) < part.stop:
@@ -263,9 +270,11 @@ def _load_parts(
     return Dataset(_concatenate(splits, info.train), _concatenate(splits, info.test))
 
 
-def _cache_path(identity: str, split: str) -> Path:
+def _cache_path(identity: str, split: str) -> Path | None:
+    """Returns the cache file of a split; None where the user has no cache folder."""
     digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    return files.cache_folder() / "data" / f"{digest}-{split}"
+    cache = cache_folder()
+    return cache and cache / "data" / f"{digest}-{split}"
 
 
 def _concatenate(splits: Mapping[str, Examples], parts: Sequence[Part]) -> Examples:

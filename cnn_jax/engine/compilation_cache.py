@@ -15,13 +15,13 @@ from pathlib import Path
 
 import jax
 
-from cnn_jax.io import files
+from cnn_jax.io.folders import cache_folder
 
 MAX_PROGRAMS = 200  # About 6 MB. A run adds eight.
 
 
-def folder() -> Path:
-    """Returns the cache folder of this processor."""
+def folder() -> Path | None:
+    """Returns the cache folder of this processor; None where the user has no cache folder."""
     features = ""
     with contextlib.suppress(OSError):  # Only Linux lists them.
         core = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
@@ -29,7 +29,8 @@ def folder() -> Path:
         features = "\n".join(lines)
     processor = f"{platform.machine()} {platform.processor()} {features}"
     digest = hashlib.sha256(processor.encode()).hexdigest()[:16]
-    return files.cache_folder() / "programs" / digest
+    cache = cache_folder()
+    return cache and cache / "programs" / digest
 
 
 def enable() -> None:
@@ -41,6 +42,8 @@ def enable() -> None:
     """
     settings, path = jax.config.values, folder()
     if not settings["jax_enable_compilation_cache"] or settings["jax_compilation_cache_dir"]:
+        return
+    if path is None:
         return
     if find_spec("zstandard") or find_spec("compression"):  # The latter comes with Python 3.14.
         return

@@ -22,6 +22,7 @@ from cnn_jax.config.changes import check_same_model
 from cnn_jax.engine import loops
 from cnn_jax.engine.compile import compiler_options
 from cnn_jax.errors import UserError
+from cnn_jax.io.folders import local_folder
 from cnn_jax.model import ConvNet, normalize
 
 
@@ -189,9 +190,9 @@ def _open_checkpoint(
       The workdir, with `~` expanded, and the checkpoint.
 
     Raises:
-      UserError: when there is no such checkpoint.
+      UserError: when there is no such folder or checkpoint.
     """
-    path = Path(os.path.expanduser(workdir))
+    path = local_folder("--workdir", workdir)
     folder = path / "checkpoints"
     checkpoint = newest_checkpoint(folder, warn) if step is None else checkpoint_at(folder, step)
     if checkpoint is None:

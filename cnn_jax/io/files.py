@@ -1,4 +1,4 @@
-"""Atomic writes, checksummed files, the cache folder, and the error of a failed write.
+"""Atomic writes, checksummed files, and the error of a failed write.
 
 An atomic write leaves either the old file or the new one, never a part, even if its process dies.
 A checksummed file starts with the SHA-256 of the rest, in hexadecimal digits; reading it tells
@@ -89,11 +89,3 @@ def translate_write_errors(path: Path) -> contextlib.AbstractContextManager[None
         "--workdir must be a writable folder on a disk with free space. Free space or change "
         "permissions and start again, or choose another --workdir.",
     )
-
-
-def cache_folder() -> Path:
-    """Returns the user's cache folder: `$XDG_CACHE_HOME/cnn_jax`, or `~/.cache/cnn_jax`."""
-    base = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "")))
-    if not base.is_absolute():  # The XDG specification says to ignore relative paths.
-        base = Path(os.path.expanduser("~/.cache"))
-    return base / "cnn_jax"

@@ -12,6 +12,7 @@ from typing import Any, Self, TextIO
 
 from cnn_jax.errors import UserError
 from cnn_jax.io.files import translate_write_errors, write_output
+from cnn_jax.io.folders import local_folder
 
 
 class Workdir:
@@ -28,9 +29,10 @@ class Workdir:
           path: the folder; a leading `~` is expanded.
 
         Raises:
-          UserError: if the folder cannot be written, or another run has locked it.
+          UserError: if the path is no folder of this machine, the folder cannot be written, or
+            another run has locked it.
         """
-        self.path = Path(os.path.expanduser(path))
+        self.path = local_folder("--workdir", path)
         try:
             path.encode()
         except UnicodeEncodeError as error:  # Orbax cannot create files in such a folder.

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import Examples, cache
-from cnn_jax.io import files
 
 
 def check_equal(examples: Examples | None, expected: Examples) -> None:
@@ -84,18 +83,3 @@ def test_failed_write_leaves_only_the_old_file(
     cache.save(path, "v2", random_examples)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     check_equal(cache.load(path, "v1"), random_examples)
-
-
-def test_cache_folder_follows_xdg_cache_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", "/some/folder")
-    assert files.cache_folder() == Path("/some/folder/cnn_jax")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert files.cache_folder() == Path.home() / ".cache" / "cnn_jax"
-
-
-@pytest.mark.parametrize("value", ["", "relative/folder"])
-def test_relative_xdg_cache_home_is_ignored(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A relative path would create a cache in each working directory.
-    monkeypatch.setenv("XDG_CACHE_HOME", value)
-    monkeypatch.setenv("HOME", "/home/somebody")
-    assert files.cache_folder() == Path("/home/somebody/.cache/cnn_jax")

@@ -19,7 +19,7 @@ from PIL import Image
 from cnn_jax import data
 from cnn_jax.data import array_record, digits, mnist
 from cnn_jax.errors import UserError
-from cnn_jax.io import files
+from cnn_jax.io.folders import cache_folder
 from tests.data.small_mnist import (
     NUM_TEST,
     NUM_TRAIN,
@@ -431,7 +431,9 @@ def test_cache_of_an_earlier_preparation_is_rebuilt(tmp_path: Path) -> None:
 
 def test_damaged_cache_is_rebuilt(load: Any) -> None:
     expected = load()
-    for path in (files.cache_folder() / "data").iterdir():
+    cache = cache_folder()
+    assert cache
+    for path in (cache / "data").iterdir():
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)

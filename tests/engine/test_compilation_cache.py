@@ -22,6 +22,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The cache folder, below the temporary folder of this test, with three entries."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = compilation_cache.folder()
+    assert folder
     folder.mkdir(parents=True)
     for name in ("a-cache", "b-cache", "c-cache"):
         (folder / name).write_bytes(zlib.compress(name.encode() * 100))
