@@ -76,7 +76,7 @@ def parse(*arguments: str) -> ConfigDict:
     values = absl.flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     with mock.patch.object(sys, "argv", argv):
-        flags.check_overrides(argv)
+        flags.check_config_arguments(argv)
         try:
             values(argv)
         except Exception as error:
@@ -85,11 +85,6 @@ def parse(*arguments: str) -> ConfigDict:
     return config.value
 
 
-# ml_collections loads config files with a deprecated function of Python.
-allow_load_module = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
-
-
-@allow_load_module
 @hostile
 @given(
     key=st.sampled_from([*schema.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
@@ -104,7 +99,6 @@ def test_config_override_is_accepted_or_refused(key: str, value: str) -> None:
         parse(f"--config.{key}={value}")
 
 
-@allow_load_module
 def test_valid_config_overrides_are_accepted() -> None:
     # A parser that refuses every override would pass the test above.
     config = parse("--config.model.features=4,8", "--config.learning_rate=1e-3", "--config.seed=7")

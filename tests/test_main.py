@@ -15,9 +15,6 @@ import pytest
 from cnn_jax import experiment
 from tests.support.command_line import ROOT, error_line, error_message, run_main
 
-# ml_collections loads config files with a deprecated function of Python.
-allow_load_module = pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
-
 SMALL = (
     "--config=configs/digits.py",
     "--config.dataset.train_split=train[:64]",
@@ -82,7 +79,7 @@ def test_help_lists_all_flags_and_succeeds() -> None:
         ((), "--config is missing: it must be a config file"),
         (
             ("--config=configs/missing.py",),
-            "--config=configs/missing.py is invalid: it must be an existing Python file",
+            "missing.py): it must be an existing Python file whose get_config()",
         ),
         (("--config=configs/mnist.py", "--config.sed=2"), "Did you mean seed?"),
         (
@@ -123,7 +120,11 @@ def test_help_lists_all_flags_and_succeeds() -> None:
         ),
         (("--cofnig=configs/mnist.py",), "Did you mean: config"),
         (
-            ("--config=configs/digits.py", "--workdir=~nobody/" + "y" * 300),
+            ("--config=configs/digits.py", "--workdir=~nobodi/" + "y" * 300),
+            "there is no home folder",
+        ),
+        (
+            ("--config=configs/digits.py", "--workdir=" + "y" * 300),
             "cannot write",
         ),
         (
@@ -136,7 +137,6 @@ def test_help_lists_all_flags_and_succeeds() -> None:
         ),
     ],
 )
-@allow_load_module
 def test_error_of_the_user_is_reported(
     arguments: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,31 +161,6 @@ def test_error_of_the_user_is_one_line_and_exit_status_2(
     arguments: tuple[str, ...], words: str
 ) -> None:
     assert words in error_line(*arguments)
-
-
-@allow_load_module
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (
-            "def get_config(): return 1 / 0",
-            "cannot load config {path}, line 1: ZeroDivisionError: division by zero. Fix that",
-        ),
-        (
-            "\ndef get_config(): return int('x')",
-            "cannot load config {path}, line 2: ValueError: invalid literal",
-        ),
-        ("def get_config(:", "cannot load config {path}, line 1: SyntaxError"),
-        ("import missing_module", "cannot load config {path}, line 1: ModuleNotFoundError"),
-        ("raise SystemExit(3)", "cannot load the config: it must not end the program"),
-        ("def get_config(): return 3", "whose get_config() returns a ConfigDict"),
-        ("from configs import mnist\ndef get_config(): return mnist.get_config().model", "unknown"),
-    ],
-)
-def test_config_file_that_fails_is_reported(tmp_path: Path, text: str, words: str) -> None:
-    path = tmp_path / "config.py"
-    path.write_text(text)
-    assert words.format(path=path) in error_message(f"--config={path}")
 
 
 def test_closed_output_pipe_ends_the_program_without_a_message() -> None:

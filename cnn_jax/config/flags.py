@@ -1,24 +1,29 @@
 """The flags of `main.py`: definitions, parsing, and checks of each and of their combinations."""
 
-import itertools
 import re
 import sys
-import sysconfig
 from collections.abc import Sequence
-from pathlib import Path
-from traceback import format_exception
 
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
+from cnn_jax.config.config_file import ConfigParser, translate_config_error
 from cnn_jax.config.schema import FIELDS, invalid_value_error, unknown_key_error
 from cnn_jax.errors import UserError
 
 TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export")
 
+# The command line, with the lines of flag files: filled by `parse`, and read by `config_flags`.
+_arguments: list[str] = []
+
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, such as configs/mnist.py. It is a Python program, and is run."
+    "config",
+    None,
+    "Config file, such as configs/mnist.py, which is a Python program and is run; or the "
+    "config.json of a run.",
+    sys_argv=_arguments,
 )
+flags.FLAGS["config"].parser = ConfigParser("config")
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -43,8 +48,8 @@ MODEL = flags.DEFINE_integer(
 IMAGES = flags.DEFINE_list(
     "images",
     None,
-    "Your own pictures, separated by commas: files, folders, or patterns such as '*.jpg'. Put "
-    """double quotes around a name that contains a comma, as in '"a,b.png"'.""",
+    "Your own pictures, separated by commas or by spaces: files, folders, or patterns such as "
+    """'*.jpg'. Put double quotes around a name that contains a comma, as in '"a,b.png"'.""",
 )
 JSON = flags.DEFINE_boolean("json", False, "Print one JSON object per line.")
 SHOW = flags.DEFINE_boolean(
@@ -100,9 +105,16 @@ def parse(argv: Sequence[str]) -> list[str]:
         other.
       SystemExit: after `--help`.
     """
-    check_overrides(argv)
+    # This program prints its own error messages; libraries would log theirs before them.
+    logging.set_verbosity(logging.FATAL)
+    # Arguments that are not flags may stand anywhere, as in `--images a.png b.png --json`.
+    flags.FLAGS.set_gnu_getopt()
     try:
-        rest: list[str] = flags.FLAGS(argv)
+        _arguments[:] = flags.FLAGS.read_flags_from_files(argv)
+        check_config_arguments(_arguments)
+        rest: list[str] = flags.FLAGS(_arguments)
+    except UserError:
+        raise
     except SystemExit as error:
         if any(argument.startswith(("--help", "-help", "-h", "-?")) for argument in argv[1:]):
             sys.exit(0)  # absl would exit with status 1 after printing the help.
@@ -112,14 +124,13 @@ def parse(argv: Sequence[str]) -> list[str]:
         ) from error
     except Exception as error:  # A config file is Python, and may raise any exception.
         raise translate_flag_error(error) from error
-    _check_together()
-    _check_config()
-    if rest[1:]:
+    if flags.FLAGS["images"].present:
+        IMAGES.value.extend(rest[1:])
+    elif rest[1:]:
         raise UserError(f"argument {rest[1]} is invalid: it must be a flag. Remove it.")
-    if flags.FLAGS["verbosity"].using_default_value:
-        # This program prints its own error messages; libraries would log theirs before them.
-        logging.set_verbosity(logging.FATAL)
-    return rest
+    _check_together()
+    _check_has_config()
+    return rest[:1]
 
 
 def _check_together() -> None:
@@ -155,11 +166,11 @@ def _check_together() -> None:
         )
 
 
-def _check_config() -> None:
-    """Checks that the mode has a config, and that the config file returned one.
+def _check_has_config() -> None:
+    """Checks that the mode has a config.
 
     Raises:
-      UserError: if it is missing, or the file does not exist or returns something else.
+      UserError: if it is missing.
     """
     if MODE.value in TRAINED_MODEL_MODES and not CONFIG.present:
         return  # The workdir holds the config of the run.
@@ -167,32 +178,32 @@ def _check_config() -> None:
         raise UserError(
             "--config is missing: it must be a config file. Use --config=configs/mnist.py."
         )
-    if not isinstance(CONFIG.value, ConfigDict):
-        path = config_flags.get_config_filename(flags.FLAGS["config"])
-        raise UserError(
-            f"--config={path} is invalid: it must be an existing Python file whose get_config() "
-            "returns a ConfigDict. Use --config=configs/mnist.py, or a file that is like it."
-        )
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Checks the keys in `--config.KEY=VALUE` arguments, before the flags are parsed.
+def check_config_arguments(arguments: Sequence[str]) -> None:
+    """Checks `--config` and the keys in `--config.KEY=VALUE`, before the flags are parsed.
 
-    For an unknown key, `config_flags` would raise an AttributeError whose message contains neither
-    the complete key nor the value.
+    Of two configs absl would use the last one. For an unknown key, `config_flags` would raise an
+    AttributeError whose message contains neither the complete key nor the value.
 
     Args:
       arguments: the command line.
 
     Raises:
-      UserError: for the first unknown key, or if there is no `--config` to override.
+      UserError: for a second config, for the first unknown key, or if there is no config to
+        override.
     """
-    has_config = any(re.match(r"--?config(=|$)", argument) for argument in arguments)
+    configs = [i for i, a in enumerate(arguments) if re.match(r"--?config(=|$)", a)]
+    if len(configs) > 1:
+        given = (" ".join(arguments[i : i + 1 + ("=" not in arguments[i])]) for i in configs)
+        raise UserError(
+            f"{' and '.join(given)} are given: there must be one config. Remove all but one."
+        )
     for argument in arguments:
         match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
         if match and match[1] not in FIELDS:
             raise unknown_key_error(match[1], match[2] or "")
-        if match and not has_config:
+        if match and not configs:
             raise UserError(
                 f"{argument} is invalid without --config: there must be a config to override. Add "
                 "--config=configs/mnist.py, or remove it."
@@ -214,39 +225,13 @@ def translate_flag_error(error: Exception) -> UserError:
         key, value = match.groups()
         if key in FIELDS:
             return invalid_value_error(key, value)
+    if isinstance(error, flags.CantOpenFlagFileError):
+        cause = error.__context__
+        assert isinstance(cause, OSError)
+        return UserError(
+            f"cannot read --flagfile={cause.filename} ({cause.strerror}): it must be a text file "
+            "with one flag per line. Name another one."
+        )
     if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
         return UserError(f"{message.rstrip('.')}. Run python main.py --help for all flags.")
-    # If the config file raises a TypeError or ValueError, ml_collections raises a new error that
-    # contains the traceback as text.
-    trace = message if isinstance(error, flags.Error) else "".join(format_exception(error))
-    problem = trace.strip().splitlines()[-1].rstrip(".")
-    if frame := _last_user_frame(trace):
-        return UserError(
-            f"cannot load config {frame[0]}, line {frame[1]}: {problem}. Fix that line."
-        )
-    return UserError(f"cannot load the config: {problem}. Fix the config file.")
-
-
-def _last_user_frame(trace: str) -> tuple[Path, int] | None:
-    """Returns file and line of the innermost frame of a traceback that is in a user's file.
-
-    Args:
-      trace: text of a traceback. The frames up to the first library frame are of this program, the
-        later ones of libraries and of the config file, or a file that it imports.
-
-    Returns:
-      The file, relative to the working directory if it is below it, and the line; None if only
-      this program and libraries are in the traceback.
-    """
-    libraries = (
-        str(Path(flags.__file__).parents[2]),
-        sysconfig.get_path("stdlib"),
-        "<frozen ",
-    )
-    frames: list[tuple[str, str]] = re.findall(r'File "(.+?)", line (\d+)', trace)
-    called = itertools.dropwhile(lambda frame: not frame[0].startswith(libraries), frames)
-    users = [frame for frame in called if not frame[0].startswith(libraries)]
-    if not users:
-        return None
-    file, line = Path(users[-1][0]), int(users[-1][1])
-    return (file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file), line
+    return translate_config_error(error)

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from cnn_jax import data
 from cnn_jax.config import sweep
@@ -154,7 +154,13 @@ def from_json(content: Any) -> ConfigDict:
     """
     try:
         model = {**content["model"], "features": tuple(content["model"]["features"])}
-        config = ConfigDict({**content, "model": model}).lock()
+        # As in `configs/mnist.py`: one value may be replaced by several.
+        swept = {
+            name: FieldReference(content[name], field_type=object)
+            for name in sweep.SWEEPABLE
+            if name in content
+        }
+        config = ConfigDict({**content, **swept, "model": model}).lock()
         keys = dict(flatten(config)).keys()
     except Exception as error:  # ConfigDict does not document what it raises.
         raise UserError(

@@ -132,12 +132,10 @@ def test_collective_operations_of_a_single_process_return_their_argument() -> No
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
 def test_invalid_flags_are_named(flags: list[str], error: str) -> None:
     assert error in error_message("--config=configs/digits.py", *flags)
 
 
-@pytest.mark.filterwarnings("ignore:the load_module.. method:DeprecationWarning")
 def test_port_in_use_is_named() -> None:
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]

@@ -50,7 +50,6 @@ def error_message(*arguments: str) -> str:
     try:
         with (
             flagsaver.flagsaver(),
-            mock.patch.object(sys, "argv", argv),  # ml_collections reads it too.
             # It would hold for all other tests.
             mock.patch("cnn_jax.engine.compilation_cache.enable"),
             pytest.raises(UserError) as error,
