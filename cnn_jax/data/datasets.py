@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import array_record, cache, digits, mnist
+from cnn_jax.data import array_record, cache, digits, mnist, originals, prepared
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import cache_folder, local_folder
@@ -37,16 +37,16 @@ def describe(
     lengths: Mapping[str, Sequence[int]]
     if name == "digits":
         shape, class_names, lengths = digits.IMAGE_SHAPE, digits.CLASS_NAMES, digits.SHARD_LENGTHS
-    elif name in mnist.ORIGINALS:
-        shape, lengths = mnist.IMAGE_SHAPE, mnist.SHARD_LENGTHS
-        class_names = mnist.ORIGINALS[name].class_names
+    elif name in originals.ORIGINALS:
+        shape, lengths = originals.IMAGE_SHAPE, originals.SHARD_LENGTHS
+        class_names = originals.ORIGINALS[name].class_names
         # TFDS can prepare a data set with fewer examples (max_examples_per_split).
-        if folder := array_record.find(_data_path(data_dir), name):
-            lengths = array_record.shard_lengths(folder)
+        if folder := prepared.find(_data_path(data_dir), name):
+            lengths = prepared.shard_lengths(folder)
     else:
         folder = _find(name, _data_path(data_dir))
         shape, class_names = array_record.describe(folder)
-        lengths = array_record.shard_lengths(folder)
+        lengths = prepared.shard_lengths(folder)
     return Info(
         shape,
         class_names,
@@ -94,8 +94,8 @@ def load(
     def read(split: str) -> Examples:
         return array_record.read(folder, split, show_progress)
 
-    with array_record.translate_read_errors(folder):
-        fingerprint = array_record.fingerprint(folder)
+    with prepared.translate_read_errors(folder):
+        fingerprint = prepared.fingerprint(folder)
     return _load_parts(info, str(folder.resolve()), fingerprint, read)
 
 
@@ -118,7 +118,7 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
             f"dataset.manual_dir={manual_path} is invalid: it must be a folder with the four "
             "original files. Change dataset.manual_dir."
         )
-    if name in mnist.ORIGINALS and array_record.find(data_path, name) is None:
+    if name in originals.ORIGINALS and prepared.find(data_path, name) is None:
         mnist.prepare(name, data_path, manual_path, show_progress)
     return _find(name, data_path)
 
@@ -153,7 +153,7 @@ def needs_tfds(
     """
     if name == "digits":
         return False
-    if not (folder := array_record.find(_data_path(data_dir), name)):
+    if not (folder := prepared.find(_data_path(data_dir), name)):
         return True
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     splits = {part.split for part in info.train + info.test}
@@ -182,12 +182,12 @@ def _find(name: str, data_path: Path) -> Path:
     Raises:
       UserError: if the data set is not prepared.
     """
-    folder = array_record.find(data_path, name)
+    folder = prepared.find(data_path, name)
     if folder is None:
         raise UserError(
             f"dataset.name={name} is not prepared in {data_path}: it must be one of "
-            f"{', '.join(mnist.ORIGINALS)}, digits, or a data set that TFDS has prepared there as "
-            "array_record. Prepare it with TFDS, or change dataset.name or dataset.data_dir."
+            f"{', '.join(originals.ORIGINALS)}, digits, or a data set that TFDS has prepared there "
+            "as array_record. Prepare it with TFDS, or change dataset.name or dataset.data_dir."
         )
     return folder
 

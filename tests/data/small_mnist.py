@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from cnn_jax import data
-from cnn_jax.data import mnist
+from cnn_jax.data import originals
 
 NUM_TRAIN, NUM_TEST = 30, 10
 
@@ -43,21 +43,21 @@ def encode_idx(array: npt.NDArray[np.uint8]) -> bytes:
 def write_originals(folder: Path) -> None:
     """Creates a folder with the four gzip files."""
     folder.mkdir()
-    for split, names in mnist.FILE_NAMES.items():
+    for split, names in originals.FILE_NAMES.items():
         for name, array in zip(names, small_arrays()[split], strict=True):
             (folder / f"{name}.gz").write_bytes(gzip.compress(encode_idx(array)))
 
 
 def accept_as_originals(patch: pytest.MonkeyPatch) -> None:
-    """Makes `data.mnist` accept these files in place of the original MNIST and KMNIST."""
+    """Makes `data.originals` accept these files in place of the original MNIST and KMNIST."""
     digests: Any = {
         split: tuple(hashlib.sha256(array.tobytes()).hexdigest() for array in pair)
         for split, pair in small_arrays().items()
     }
-    patch.setattr(mnist, "SHARD_LENGTHS", {"train": [NUM_TRAIN], "test": [NUM_TEST]})
+    patch.setattr(originals, "SHARD_LENGTHS", {"train": [NUM_TRAIN], "test": [NUM_TEST]})
     names = tuple("0123456789")
-    patch.setitem(mnist.ORIGINALS, "mnist", mnist.Original("MNIST", names, digests))
-    patch.setitem(mnist.ORIGINALS, "kmnist", mnist.Original("KMNIST", names, None))
+    patch.setitem(originals.ORIGINALS, "mnist", originals.Original("MNIST", names, digests))
+    patch.setitem(originals.ORIGINALS, "kmnist", originals.Original("KMNIST", names, None))
 
 
 def sorted_examples(

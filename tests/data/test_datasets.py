@@ -17,7 +17,8 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data import array_record, digits, mnist
+from cnn_jax.data import array_record, digits, mnist, prepared
+from cnn_jax.data.originals import FILE_NAMES, _read_split, find_originals, read_originals
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import cache_folder
 from tests.data.small_mnist import (
@@ -113,12 +114,12 @@ def test_files_of_another_data_set_are_refused(load: Any, originals: Path, name:
 
 
 def test_kmnist_is_verified_by_its_equal_class_sizes(originals: Path) -> None:
-    paths = mnist.find_originals(originals)
-    assert set(mnist.read_originals("kmnist", paths)) == {"train", "test"}
+    paths = find_originals(originals)
+    assert set(read_originals("kmnist", paths)) == {"train", "test"}
     unequal = np.zeros(NUM_TEST, np.uint8)  # All examples in one class.
     paths["t10k-labels-idx1-ubyte"].write_bytes(gzip.compress(encode_idx(unequal)))
     with pytest.raises(UserError, match=r"t10k-labels.*not those of kmnist"):
-        mnist.read_originals("kmnist", paths)
+        read_originals("kmnist", paths)
 
 
 def test_interrupted_preparation_is_not_used(
@@ -140,7 +141,7 @@ def test_interrupted_preparation_is_not_used(
     incomplete = tmp_path / "data" / "mnist" / "incomplete.ABCDEF_3.0.1"
     incomplete.mkdir(parents=True)
     (incomplete / "dataset_info.json").write_text("{}")
-    assert array_record.find(tmp_path / "data", "mnist") is None
+    assert prepared.find(tmp_path / "data", "mnist") is None
     check_small_mnist(load())
 
 
@@ -228,7 +229,7 @@ def test_download_with_a_wrong_checksum_is_reported(
 
     known = checksums.get_all_url_infos()
     wrong = next(iter(known.values()))  # The checksum of another file.
-    urls = {f"{server}{name}.gz" for names in mnist.FILE_NAMES.values() for name in names}
+    urls = {f"{server}{name}.gz" for names in FILE_NAMES.values() for name in names}
     monkeypatch.setattr(checksums, "get_all_url_infos", lambda: known | dict.fromkeys(urls, wrong))
     message = message_of(load, manual_dir="")
     assert message.startswith(f"cannot download mnist from {server} (")
@@ -524,10 +525,8 @@ def test_real_mnist_has_its_published_class_sizes(mnist_files: Path) -> None:
         5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949,
     ]  # fmt: skip
     assert dataset.test.label[:5].tolist() == [2, 0, 4, 8, 7]
-    paths = mnist.find_originals(mnist_files)
-    images, labels = mnist._read_split(
-        "mnist", "test", *(paths[n] for n in mnist.FILE_NAMES["test"])
-    )
+    paths = find_originals(mnist_files)
+    images, labels = _read_split("mnist", "test", *(paths[n] for n in FILE_NAMES["test"]))
     assert sorted_examples(dataset.test.image, dataset.test.label) == sorted_examples(
         images, labels
     )
