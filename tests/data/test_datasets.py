@@ -2,7 +2,6 @@
 
 import gzip
 import http.server
-import io
 import re
 import threading
 import time
@@ -21,34 +20,14 @@ from cnn_jax.data import array_record, digits, mnist, prepared
 from cnn_jax.data.originals import FILE_NAMES, _read_split, find_originals, read_originals
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import cache_folder
+from tests.data.prepare import prepare
 from tests.data.small_mnist import (
     NUM_TEST,
     NUM_TRAIN,
-    accept_as_originals,
     check_small_mnist,
     encode_idx,
     sorted_examples,
-    write_originals,
 )
-
-
-@pytest.fixture
-def originals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Returns a folder with the four small files, which count as the originals."""
-    write_originals(tmp_path / "originals")
-    accept_as_originals(monkeypatch)
-    return tmp_path / "originals"
-
-
-@pytest.fixture
-def load(originals: Path, tmp_path: Path) -> Any:
-    """Returns `data.load` for the small MNIST, with folders of the test."""
-
-    def load(**changes: Any) -> data.Dataset:
-        folders = {"data_dir": str(tmp_path / "data"), "manual_dir": str(originals)}
-        return data.load("mnist", **(folders | changes))
-
-    return load
 
 
 def message_of(load: Any, **changes: Any) -> str:
@@ -249,51 +228,6 @@ def test_server_that_lacks_a_file_is_reported(load: Any, originals: Path, server
 
 
 # --- Folders that TFDS has prepared
-
-
-def prepare(data_dir: Path, *, name: str = "flags", **changes: Any) -> None:
-    """Prepares a data set with TFDS: by default six 5x4 RGB images in two classes.
-
-    Args:
-      data_dir: TFDS's data folder.
-      name: name of the data set.
-      changes: `shape` of the images, `file_format`, `sizes` of the two splits, `version`; with
-        `label`, the data set has no label.
-    """
-    options: dict[str, Any] = {"shape": (5, 4, 3), "file_format": "array_record", "sizes": (4, 2)}
-    options |= changes
-
-    class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg, misc]
-        VERSION = tfds.core.Version(options.get("version", "1.0.0"))
-
-        def _info(self) -> Any:
-            features = {"image": tfds.features.Image(shape=options["shape"])}
-            if "label" not in changes:
-                features["label"] = tfds.features.ClassLabel(names=["even", "odd"])
-            return tfds.core.DatasetInfo(
-                builder=self, features=tfds.features.FeaturesDict(features)
-            )
-
-        def _split_generators(self, _: Any) -> Any:
-            train, test = options["sizes"]
-            return {"train": self._generate(range(train)), "test": self._generate(range(test))}
-
-        def _generate_examples(self) -> Any:
-            raise AssertionError
-
-        def _generate(self, indices: range) -> Iterator[Any]:
-            height, width, channels = (size or 3 for size in options["shape"])
-            for index in indices:
-                png = io.BytesIO()
-                pixels = np.full((height, width, channels), index, np.uint8)
-                Image.fromarray(pixels.squeeze()).save(png, "PNG")
-                png.seek(0)
-                example = {"image": png, "label": index % 2}
-                yield index, {key: example[key] for key in self.info.features}
-
-    Builder.name = name
-    builder = Builder(data_dir=data_dir, file_format=options["file_format"])
-    builder.download_and_prepare()
 
 
 def test_prepared_image_classification_data_set_is_loaded(tmp_path: Path) -> None:
