@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
+from cnn_jax import data
 from tests.support.command_line import ROOT, run_main
 from tests.support.small import run
 
@@ -60,9 +61,19 @@ def test_the_examples_of_a_layer_and_a_data_set_run(
     assert last in run_python(code, tmp_path).splitlines()[-1]
 
 
+def test_the_example_of_a_builder_prepares_a_data_set(tmp_path: Path) -> None:
+    # TFDS refuses a class that is not defined in a file.
+    path = tmp_path / "small_digits.py"
+    path.write_text(python_blocks("docs/extending.md")[2])
+    subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, check=True)
+    dataset = data.load("small_digits", data_dir=str(tmp_path / "my_data"))
+    assert dataset.train.image.shape == (1437, 8, 8, 1)
+    assert len(dataset.test.label) == 360
+
+
 def test_the_example_of_a_config_runs(tmp_path: Path) -> None:
     config = tmp_path / "my_config.py"
-    config.write_text(python_blocks("docs/extending.md")[2])
+    config.write_text(python_blocks("docs/extending.md")[3])
     done = run_main(f"--config={config}", "--mode=describe")
     # Kernels of 5x5: 5 * 5 * 1 * 16 + 16 parameters.
     assert re.search(r"^conv_1 .* 416 ", done.stdout, re.MULTILINE)

@@ -116,6 +116,11 @@ class Records:
             for index, record in enumerate(source.__getitems__(rows.tolist())):
                 images[index] = _decode(record["image"], shape)
                 labels[index] = record["label"]
+            if labels.size and labels.min() == -1:
+                raise UserError(
+                    f"split {self._split} of {self._folder} has examples without a label (-1): "
+                    "each must have one. Change dataset.train_split or dataset.test_split."
+                )
             if labels.size and not 0 <= labels.min() <= labels.max() < num_classes:
                 raise ValueError(f"its labels are not in 0..{num_classes - 1}")
         return Examples(images, labels)

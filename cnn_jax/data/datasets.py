@@ -1,5 +1,6 @@
 """Loads a data set by name: prepares it if necessary, decodes it once, and caches the arrays."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,8 @@ def load(
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     if name == "digits":
         return _load_parts(info, "digits", digits.fingerprint(), digits.read)
+    if name in originals.ORIGINALS and not prepared.can_read():
+        return _load_originals(info, name, data_dir, manual_dir, show_progress)
     folder = prepare(name, data_dir, manual_dir, show_progress)
 
     def read(split: str) -> Examples:
@@ -111,16 +114,59 @@ def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> P
     Raises:
       UserError: if the data set is unknown or cannot be prepared.
     """
-    data_path = _data_path(data_dir)
-    manual_path = local_folder("dataset.manual_dir", manual_dir) if manual_dir else None
-    if manual_path and not os.path.isdir(manual_path):
-        raise UserError(
-            f"dataset.manual_dir={manual_path} is invalid: it must be a folder with the four "
-            "original files. Change dataset.manual_dir."
-        )
+    data_path, manual_path = _data_path(data_dir), _manual_path(manual_dir)
     if name in originals.ORIGINALS and prepared.find(data_path, name) is None:
-        mnist.prepare(name, data_path, manual_path, show_progress)
+        try:
+            mnist.prepare(name, data_path, manual_path, show_progress)
+        except UserError as error:
+            if unusable := prepared.problems(data_path, name):
+                raise UserError(f"{unusable}; {error}") from error
+            raise
     return _find(name, data_path)
+
+
+def _load_originals(
+    info: Info, name: str, data_dir: str, manual_dir: str, show_progress: bool
+) -> Dataset:
+    """Loads MNIST or one like it from the four original files, without preparing it with TFDS.
+
+    For platforms without the package array_record. The examples have the same order as elsewhere.
+    """
+    data_path, manual_path = _data_path(data_dir), _manual_path(manual_dir)
+
+    @functools.cache
+    def arrays() -> Mapping[str, originals.Arrays]:
+        if manual_path:
+            paths = originals.find_originals(manual_path)
+        else:
+            paths = mnist.download(name, data_path, show_progress)
+        return originals.read_originals(name, paths)
+
+    def read(split: str) -> Examples:
+        image, label = arrays()[split]
+        order = originals.tfds_order(split, len(label))
+        return Examples(image[order][..., np.newaxis], label[order].astype(np.int32))
+
+    if digests := originals.ORIGINALS[name].sha256:
+        fingerprint = str(digests)
+    else:
+        fingerprint = prepared.fingerprint(manual_path) if manual_path else "downloaded"
+    return _load_parts(info, f"original files of {name}", fingerprint, read)
+
+
+def _manual_path(manual_dir: str) -> Path | None:
+    """Returns the folder with the four original files; None if they are to be downloaded.
+
+    Raises:
+      UserError: if there is no such folder.
+    """
+    path = local_folder("dataset.manual_dir", manual_dir) if manual_dir else None
+    if path and not os.path.isdir(path):
+        raise UserError(
+            f"dataset.manual_dir={path} is invalid: it must be a folder with the four original "
+            "files. Change dataset.manual_dir."
+        )
+    return path
 
 
 def load_test(name: str, *, test_split: str = "test", **arguments: Any) -> Examples:
@@ -183,13 +229,20 @@ def _find(name: str, data_path: Path) -> Path:
       UserError: if the data set is not prepared.
     """
     folder = prepared.find(data_path, name)
-    if folder is None:
+    if folder:
+        return folder
+    if unusable := prepared.problems(data_path, name):
         raise UserError(
-            f"dataset.name={name} is not prepared in {data_path}: it must be one of "
-            f"{', '.join(originals.ORIGINALS)}, digits, or a data set that TFDS has prepared there "
-            "as array_record. Prepare it with TFDS, or change dataset.name or dataset.data_dir."
+            f"{unusable}: a data set must be prepared as array_record. Prepare it with TFDS in "
+            "another dataset.data_dir, with file_format='array_record' (most builders need "
+            "TensorFlow for that; docs/extending.md shows one that does not)."
         )
-    return folder
+    raise UserError(
+        f"dataset.name={name} is not prepared in {data_path}: it must be one of "
+        f"{', '.join(originals.ORIGINALS)}, digits, or a data set that TFDS has prepared there as "
+        "array_record. Prepare it with TFDS (most builders need TensorFlow for that; "
+        "docs/extending.md shows one that does not), or change dataset.name or dataset.data_dir."
+    )
 
 
 def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[Part, ...]:
@@ -265,7 +318,7 @@ def _load_parts(
         if (num_examples := len(splits[part.split].label)) < part.stop:
             raise UserError(
                 f"cannot read {identity} (its split {part.split} has {num_examples} examples): it "
-                f"must have {part.stop}. Delete it to have it prepared again."
+                f"must have {part.stop}. {prepared.advice(Path(identity))}"
             )
     return Dataset(_concatenate(splits, info.train), _concatenate(splits, info.test))
 

@@ -7,6 +7,8 @@ files with Pillow. They write the same folder as TFDS.
 
 import contextlib
 import io
+import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,7 +20,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnn_jax.data.originals import FILE_NAMES, ORIGINALS, Arrays, find_originals, read_originals
-from cnn_jax.errors import UserError
+from cnn_jax.data.prepared import BESIDE
+from cnn_jax.errors import UserError, short_reason
 
 _PROBE_SECONDS = 6.0
 
@@ -32,7 +35,8 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
 
     Args:
       name: a key of `ORIGINALS`.
-      data_dir: TFDS's data folder.
+      data_dir: TFDS's data folder. If the folder of this version is there, it is one that cannot be
+        used: it is left alone, and the new one is written below `data_dir/array_record`.
       manual_dir: folder with the four files; None: download them to `data_dir/downloads`, with
         TFDS's URLs and checksums.
       show_progress: whether TFDS draws progress bars on standard error.
@@ -43,32 +47,94 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
     """
     # Verifies the user's files before TFDS creates a folder.
     arrays = read_originals(name, find_originals(manual_dir)) if manual_dir else None
+    if os.path.isdir(data_dir / name / str(_tfds_class(name).VERSION)):
+        data_dir = data_dir / BESIDE
     builder = _builder(name, data_dir, arrays)
     if arrays is None:
         _check_server(builder.URL, name)
     import tensorflow_datasets as tfds
-    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 
-    if show_progress:
-        print(f"Preparing {name} in {data_dir}", file=sys.stderr)
-    else:
-        tfds.disable_progress_bar()
+    _show_progress(f"Preparing {name} in {data_dir}", show_progress)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # Lines of TFDS do not belong there.
+        with _translate_errors(name, builder.URL, data_dir):
             builder.download_and_prepare(
                 download_config=tfds.download.DownloadConfig(try_download_gcs=False)
             )
+    except UserError:
+        # Another process may have prepared the same data set in the meantime.
+        if not (Path(builder.data_dir) / "dataset_info.json").exists():
+            raise
+
+
+def download(name: str, data_dir: Path, show_progress: bool) -> dict[str, Path]:
+    """Downloads the four original files to `data_dir/downloads`, unless they are there.
+
+    Args:
+      name: a key of `ORIGINALS`.
+      data_dir: TFDS's data folder.
+      show_progress: whether TFDS draws progress bars on standard error.
+
+    Returns:
+      Path of each of `FILE_NAMES`, verified with TFDS's checksums.
+
+    Raises:
+      UserError: if they cannot be downloaded, or `data_dir` cannot be written.
+    """
+    import tensorflow_datasets as tfds
+
+    original = _tfds_class(name)
+    _check_server(original.URL, name)
+    _show_progress(f"Downloading {name} to {data_dir}", show_progress)
+    with _translate_errors(name, original.URL, data_dir):
+        manager = tfds.download.DownloadManager(
+            download_dir=data_dir / "downloads", url_infos=original.url_infos, dataset_name=name
+        )
+        return manager.download(_urls(original.URL))
+
+
+def _tfds_class(name: str) -> Any:
+    """Returns the class of TFDS that would prepare a data set with TensorFlow."""
+    import tensorflow_datasets as tfds
+
+    return getattr(tfds.image_classification, ORIGINALS[name].builder)
+
+
+def _show_progress(what: str, show_progress: bool) -> None:
+    """Prints what is going to be done, or disables the progress bars of TFDS."""
+    import tensorflow_datasets as tfds
+
+    if show_progress:
+        print(what, file=sys.stderr)
+    else:
+        tfds.disable_progress_bar()
+
+
+def _urls(url: str) -> dict[str, str]:
+    """Returns the address of each of `FILE_NAMES`."""
+    return {name: f"{url}{name}.gz" for names in FILE_NAMES.values() for name in names}
+
+
+@contextlib.contextmanager
+def _translate_errors(name: str, url: str, data_dir: Path) -> Iterator[None]:
+    """Turns errors of the network and of the disk into UserErrors, and hides the lines of TFDS."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
     except (tfds.download.DownloadError, NonMatchingChecksumError) as error:
-        raise _download_error(name, builder.URL, str(error)) from error
-    except OSError as error:
-        if (Path(builder.data_dir) / "dataset_info.json").exists():
-            return  # Another process has prepared the same data set in the meantime.
-        if error.filename is None and error.errno is None:  # From the network, not the disk.
-            raise _download_error(name, builder.URL, str(error)) from error
+        raise _download_error(name, url, str(error)) from error
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.filename is None and error.errno is None:
+            raise _download_error(name, url, str(error)) from error  # The network, not the disk.
+        # The writer of array_record raises a RuntimeError of many lines.
+        failed = re.search(r"write\(\) failed: ([^;]+)", str(error))
+        reason = failed[1] if failed else short_reason(error)
         raise UserError(
-            f"cannot prepare {name} in {data_dir} ({error.strerror or error}): dataset.data_dir "
-            "must be writable and have 100 MB of free space. Free space, or choose another "
-            "dataset.data_dir."
+            f"cannot prepare {name} in {data_dir} ({reason}): "
+            "dataset.data_dir must be writable and have 100 MB of free space. Free space, or "
+            "choose another dataset.data_dir."
         ) from error
 
 
@@ -80,10 +146,7 @@ def _builder(name: str, data_dir: Path, arrays: dict[str, Arrays] | None) -> Any
       data_dir: TFDS's data folder.
       arrays: images and labels of each split; None: the builder downloads and verifies the files.
     """
-    import tensorflow_datasets as tfds
-
-    original = ORIGINALS[name]
-    parent: Any = getattr(tfds.image_classification, original.builder)
+    parent: Any = _tfds_class(name)
 
     class Builder(parent, skip_registration=True):  # type: ignore[call-arg, misc]
         """TFDS's builder, but with reading and encoding in plain Python."""
@@ -94,8 +157,7 @@ def _builder(name: str, data_dir: Path, arrays: dict[str, Arrays] | None) -> Any
         def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[Any]]:
             source = arrays
             if source is None:
-                urls = {n: f"{self.URL}{n}.gz" for names in FILE_NAMES.values() for n in names}
-                source = read_originals(name, dl_manager.download(urls))
+                source = read_originals(name, dl_manager.download(_urls(self.URL)))
             return {split: self._generate_examples(*source[split]) for split in source}
 
         def _generate_examples(
@@ -119,8 +181,16 @@ def _check_server(url: str, name: str) -> None:
       name: name of the data set, for the message.
 
     Raises:
-      UserError: if the server does not answer within a few seconds, or has no such file.
+      UserError: if the server does not answer within a few seconds, or has no such file; or if the
+        certificates are missing with which it is to be verified.
     """
+    for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        bundle = os.environ.get(variable)
+        if bundle and not Path(bundle).exists():
+            raise UserError(
+                f"{variable}={bundle} is invalid: it must be a file with the certificates that "
+                "downloads are verified with. Change or unset it."
+            )
     import requests  # TFDS depends on it and downloads with it; it honours proxies.
 
     answered = threading.Event()

@@ -84,7 +84,8 @@ def find_originals(folder: Path) -> dict[str, Path]:
     """Returns the path of each of the four original files in a folder.
 
     Args:
-      folder: folder that holds each file as `.gz` or unpacked.
+      folder: folder that holds each file as `.gz` or unpacked. Some sites have `train-images.idx3`
+        with a dot instead of `train-images-idx3`: either is taken.
 
     Returns:
       For each of `FILE_NAMES`, the path; that of the `.gz` file if both exist.
@@ -94,7 +95,9 @@ def find_originals(folder: Path) -> dict[str, Path]:
     """
     paths = {}
     for file_name in (name for names in FILE_NAMES.values() for name in names):
-        existing = [p for p in (folder / f"{file_name}.gz", folder / file_name) if p.exists()]
+        spellings = (file_name, file_name.replace("-idx", ".idx"))
+        candidates = [folder / f"{name}{end}" for end in (".gz", "") for name in spellings]
+        existing = [path for path in candidates if path.exists()]
         if not existing:
             raise UserError(
                 f"dataset.manual_dir={folder} is invalid: it must hold all four original files, "
@@ -146,6 +149,16 @@ def _read_split(name: str, split: str, image_path: Path, label_path: Path) -> Ar
         if hashlib.sha256(array.tobytes()).hexdigest() != digest:
             raise _not_original_error(path, name)
     return image, label
+
+
+def tfds_order(split: str, num_examples: int) -> list[int]:
+    """Returns the order in which TFDS stores the examples of a split whose keys are 0, 1, ...
+
+    It sorts them by the MD5 of the split's name and the key (`tfds.core.hashing`).
+    """
+    return sorted(
+        range(num_examples), key=lambda key: hashlib.md5(f"{split}{key}".encode()).digest()
+    )
 
 
 def _not_original_error(path: Path, name: str) -> UserError:
