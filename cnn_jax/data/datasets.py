@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data import array_record, cache, digits, mnist, originals, prepared
+from cnn_jax.data.splits import parse_split
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import cache_folder, local_folder
@@ -51,8 +52,8 @@ def describe(
     return Info(
         shape,
         class_names,
-        _parts("dataset.train_split", train_split, lengths),
-        _parts("dataset.test_split", test_split, lengths),
+        parse_split("dataset.train_split", train_split, lengths),
+        parse_split("dataset.test_split", test_split, lengths),
     )
 
 
@@ -243,52 +244,6 @@ def _find(name: str, data_path: Path) -> Path:
         "array_record. Prepare it with TFDS (most builders need TensorFlow for that; "
         "docs/extending.md shows one that does not), or change dataset.name or dataset.data_dir."
     )
-
-
-def _parts(key: str, spec: str, lengths: Mapping[str, Sequence[int]]) -> tuple[Part, ...]:
-    """Parses a split in TFDS's syntax.
-
-    Args:
-      key: config key of the split, for the message.
-      spec: the split in TFDS's syntax, such as `train[:80%]+test`.
-      lengths: number of examples in each file of each split.
-
-    Returns:
-      The parts that make up the split, each with at least one example.
-
-    Raises:
-      UserError: if the syntax is invalid, or the split is unknown or empty.
-    """
-    parts: tuple[Part, ...]
-    if spec in lengths:  # The common case, which needs no import of TFDS.
-        parts = (Part(spec, 0, sum(lengths[spec])),)
-    else:
-        import tensorflow_datasets as tfds
-
-        infos = {
-            name: tfds.core.SplitInfo(name=name, shard_lengths=list(shards), num_bytes=0)
-            for name, shards in lengths.items()
-        }
-        try:
-            instructions = tfds.core.ReadInstruction.from_spec(spec).to_absolute(infos)
-            parts = tuple(
-                Part(i.splitname, i.from_ or 0, sum(lengths[i.splitname]) if i.to is None else i.to)
-                for i in instructions
-            )
-        except (
-            *(ValueError, AssertionError, KeyError, NotImplementedError),
-            RecursionError,  # Raised for thousands of parts.
-        ) as error:
-            raise UserError(
-                f"{key}={spec} is invalid: it must be one of {', '.join(lengths)}, or slices of "
-                f"them in TFDS's syntax, such as {next(iter(lengths))}[:80%]. Change {key}."
-            ) from error
-    parts = tuple(part for part in parts if part.start < part.stop)
-    if not parts:
-        raise UserError(
-            f"{key}={spec} is invalid: it must contain at least one example. Change {key}."
-        )
-    return parts
 
 
 def _load_parts(
