@@ -30,7 +30,7 @@ from cnn_jax.config import flags
 from cnn_jax.distributed import join
 from cnn_jax.errors import Stopped, UserError
 from cnn_jax.io import signals
-from cnn_jax.io.console import printable
+from cnn_jax.io.console import Console, printable
 
 
 def _main(argv: Sequence[str]) -> None:
@@ -66,18 +66,15 @@ def _train(config: ConfigDict, workdir: str | None) -> None:
         flags.PROCESS_ID.value,
         distributed=flags.DISTRIBUTED.value,
     ) as cluster:
-        from cnn_jax.engine import compilation_cache
+        _configure_jax()
         from cnn_jax.experiment import run
 
-        compilation_cache.enable()
         run(config, workdir, profile=flags.PROFILE.value, cluster=cluster)
 
 
 def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> None:
     """Runs a mode that needs a trained model."""
-    from cnn_jax.engine import compilation_cache
-
-    compilation_cache.enable()
+    _configure_jax()
     selection = (config, flags.STEP.value, flags.MODEL.value)
     if mode == "evaluate":
         from cnn_jax.commands.evaluate import evaluate
@@ -96,6 +93,15 @@ def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> No
         from cnn_jax.commands.export import export
 
         export(workdir, *selection)
+
+
+def _configure_jax() -> None:
+    """Imports JAX, and makes it independent of the environment."""
+    join.import_jax()
+    from cnn_jax.engine import compilation_cache, jax_options
+
+    jax_options.ignore_environment(Console().warn)
+    compilation_cache.enable()
 
 
 def _hide_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:

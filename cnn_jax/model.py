@@ -35,8 +35,8 @@ class ConvStage(nn.Module):
         """Computes the stage: float32 [B, H, W, C] -> float32 [B, H', W', features]."""
         stage = self.stage
         shape = (stage.kernel_size, stage.kernel_size, image.shape[-1], self.features)
-        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         if self.is_mutable_collection("intermediates"):
             return self._record_stage(image, kernel, bias)
         return conv.conv_stage(image, kernel, bias, stage)
@@ -119,8 +119,8 @@ class Linear(nn.Module):
     def __call__(self, feature_map: Array) -> Array:
         """Computes the logits: float32 [B, H, W, C] -> float32 [B, num_classes]."""
         shape = (math.prod(feature_map.shape[1:]), self.num_classes)
-        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
+        kernel = self.param("kernel", _kernel_init(self.init_stddev, shape), shape, jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,), jnp.float32)
         return linear(feature_map, kernel, bias)
 
 

@@ -93,7 +93,7 @@ def create_train_state(
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _draw_params(model: ConvNet, image_shape: tuple[int, int, int], key: Array) -> Any:
     """Draws the initial parameters; jitted, so that XLA removes the forward pass of `init`."""
-    return model.init(key, jnp.zeros((1, *image_shape)))["params"]
+    return model.init(key, jnp.zeros((1, *image_shape), jnp.float32))["params"]
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -119,7 +119,7 @@ def epoch_permutation(seed: int | Array, epoch: int | Array, num_examples: int) 
 
 @functools.partial(jax.jit, static_argnums=1)
 def _permutation(key: Array, num_examples: int) -> Array:
-    return jax.random.permutation(key, num_examples)
+    return jax.random.permutation(key, jnp.arange(num_examples, dtype=jnp.int32))
 
 
 def logits_of(state: TrainState, image_u8: Array) -> Array:

@@ -58,6 +58,7 @@ def join(
         _check_coordinator(coordinator, process_id)
     _set_environment()
     _redirect_native_stdout()
+    import_jax()
     import jax
     from jax._src.distributed import global_state  # Orbax takes it from this private module, too.
 
@@ -78,6 +79,19 @@ def join(
     except Exception as error:  # Its launchers' libraries raise many types.
         reason = str(error).partition("\n")[0]
         raise UserError(_join_failure(coordinator, reason)) from error
+
+
+def import_jax() -> None:
+    """Imports JAX.
+
+    Raises:
+      UserError: where an environment variable has a value that JAX does not know.
+    """
+    advice = (
+        "the environment variables JAX_... must have values that JAX knows. Change or unset it."
+    )
+    with translate_errors("cannot import JAX", advice, kind=ValueError):
+        import jax  # noqa: F401
 
 
 def exit_process(status: int) -> NoReturn:

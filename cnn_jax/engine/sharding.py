@@ -55,10 +55,12 @@ def device_names() -> list[str]:
     """
     try:
         return [f"{d.platform}:{d.id} {d.device_kind}" for d in jax.devices()]
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
+        # Where a platform is installed and has no device, JAX asserts that it has one.
+        reason = str(error).partition("\n")[0] or "no platform of JAX_PLATFORMS has one"
         raise UserError(
-            f"JAX has no device ({error}): JAX_PLATFORMS must name installed platforms. Change or "
-            "unset JAX_PLATFORMS."
+            f"JAX has no device ({reason}): JAX_PLATFORMS and JAX_PLATFORM_NAME must name "
+            "installed platforms. Change or unset them."
         ) from error
 
 

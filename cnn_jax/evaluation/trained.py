@@ -116,7 +116,9 @@ def _compile_logits(
 
 def _param_shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
     """Returns the parameter tree with a `jax.ShapeDtypeStruct` in place of each array."""
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape)))["params"]
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape), jnp.float32))[
+        "params"
+    ]
 
 
 def _warn(message: str) -> None:
