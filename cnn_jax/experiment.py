@@ -35,12 +35,14 @@ from cnn_jax.training.trainer import Trainer
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
 
+_MANY_STEPS = 1000  # After which a model should have learned something.
+_LABEL_SAMPLE = 10_000  # Examples that are enough to estimate the share of a class.
 _TEST_CHUNK = 10_000  # Test examples read at once, since a stream's may exceed memory.
 
 
 def run(
     config: ConfigDict,
-    workdir: str | None = None,
+    workdir: str | os.PathLike[str] | None = None,
     *,
     profile: bool = False,
     cluster: Cluster | None = None,
@@ -167,9 +169,28 @@ def _train(
         if session.workdir:
             _draw(context, session.workdir, examples, result)
             result.write(session.workdir)
+        if cluster.is_first:
+            _warn_if_nothing_learned(session, examples, result)
         request.signal_number = cluster.agree_on_signal(request.signal_number)
         request.raise_if_requested("after the last step; the run is finished")
     return result
+
+
+def _warn_if_nothing_learned(session: Session, examples: data.RandomAccess, result: Result) -> None:
+    """Prints a line if a long training is no better than to name the commonest class each time."""
+    num_train = session.context.info.num_train
+    if result.steps < _MANY_STEPS:
+        return
+    rows = np.linspace(0, num_train - 1, min(num_train, _LABEL_SAMPLE)).astype(np.int64)
+    share = np.bincount(examples.read(rows).label).max() / len(rows)
+    if result.train_accuracy <= share + 0.01:
+        accuracy = f"{100 * result.train_accuracy:.1f} %"
+        session.console.warn(
+            f"the model has learned nothing: its training accuracy, {accuracy}, is at most a point "
+            f"above {100 * share:.1f} %, the share of the commonest class. Usual causes: a "
+            "learning_rate that is too small or too large, initial weights that are too small "
+            "(model.init_stddev), or labels that do not belong to the images"
+        )
 
 
 def _draw(
