@@ -40,3 +40,42 @@ def test_every_cell_of_the_tutorial_is_stored_as_it_was_executed() -> None:
         assert f"## {part}. " in text
         assert f"**Exercise {part}.**" in text
     assert text.count("<summary>Answer</summary>") == 10
+
+
+CELLS = (
+    """
+import asyncio, cnn_jax
+from configs import digits
+config = digits.get_config()
+config.num_epochs = 1
+config.dataset.train_split = "train[:64]"
+result = cnn_jax.run(config, WORKDIR)
+""",
+    "result",
+    # In another thread, and in a coroutine: an event loop runs in every notebook.
+    "(await asyncio.to_thread(cnn_jax.run, config)).params_sha256 == result.params_sha256",
+    """
+async def train():
+    return cnn_jax.run(config)
+(await train()).params_sha256 == result.params_sha256
+""",
+)
+
+
+# It starts a kernel.
+@pytest.mark.tutorial
+def test_notebook_shows_a_bar_and_a_table(tmp_path: Path) -> None:
+    nbclient = pytest.importorskip("nbclient")
+    pytest.importorskip("ipywidgets")
+    sources = [cell.replace("WORKDIR", repr(str(tmp_path / "w"))) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    nbclient.NotebookClient(
+        notebook, timeout=200, resources={"metadata": {"path": str(ROOT)}}
+    ).execute()
+    trained, shown, *same = [cell.outputs for cell in notebook.cells]
+    streams = [output.name for output in trained if output.output_type == "stream"]
+    assert set(streams) == {"stdout"}
+    (bar,) = [output.data for output in trained if output.output_type == "display_data"]
+    assert "application/vnd.jupyter.widget-view+json" in bar
+    assert shown[0].data["text/html"].startswith("<table><tr><th>Test accuracy</th>")
+    assert [outputs[-1].data["text/plain"] for outputs in same] == ["True", "True"]

@@ -64,7 +64,13 @@ class TrainedModel:
 
         Returns:
           float32 [N, K].
+
+        Raises:
+          TypeError: when the dtype is another one.
+          ValueError: when the shape is another one.
         """
+        image_u8 = np.asarray(image_u8)
+        _check_images(image_u8, self.image_shape)
         # Every batch is padded to one size, so that one compiled program serves any N.
         batch_size = loops.EVAL_BATCH_SIZE
         compiled = _compile_logits(self.model, self.image_shape, self.config.deterministic)
@@ -85,10 +91,34 @@ class TrainedModel:
 
         Returns:
           float64 [N, K], 0..1; each row sums to 1.
+
+        Raises:
+          TypeError: when the dtype is another one.
+          ValueError: when the shape is another one.
         """
         logits = self.logits(image_u8).astype(np.float64)
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+
+
+def _check_images(images: npt.NDArray[Any], image_shape: tuple[int, int, int]) -> None:
+    """Checks that an array is what a model takes: a model answers to anything else as well.
+
+    Raises:
+      TypeError: when its dtype is not uint8.
+      ValueError: when its shape is not (N, *image_shape).
+    """
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"images of dtype {images.dtype} are invalid: they must be uint8, 0..255, as "
+            "read_picture returns them. For floats in 0..1 pass (255 * images).astype('uint8')."
+        )
+    if images.shape[1:] != image_shape:
+        expected = ", ".join(map(str, image_shape))
+        raise ValueError(
+            f"images of shape {images.shape} are invalid: the shape must be (N, {expected}). For "
+            "one image pass image[None]; read_picture brings a picture to this size."
+        )
 
 
 @functools.cache

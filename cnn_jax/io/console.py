@@ -3,7 +3,10 @@
 import io
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TextIO
+
+from tqdm import tqdm
 
 from cnn_jax.errors import UserError
 
@@ -56,6 +59,22 @@ class Console:
                 "have free space. Redirect it elsewhere and run the same command again; a "
                 "training run with a --workdir then resumes."
             ) from error
+
+    def progress_bar(self, *, total: int, initial: int, unit: str) -> tqdm:
+        """Shows a progress bar: a line in a terminal, a widget in a notebook, nothing elsewhere.
+
+        Args:
+          total: number of units of the work.
+          initial: number of units that are done already.
+          unit: their name, in the plural.
+        """
+        options = {"total": total, "initial": initial, "unit": f" {unit}", "leave": False}
+        # ipykernel's stream is no terminal. ipywidgets is in the extra `tutorial`.
+        if type(self.err).__module__ == "ipykernel.iostream" and find_spec("ipywidgets"):
+            from tqdm.notebook import tqdm as notebook_tqdm
+
+            return notebook_tqdm(**options)
+        return tqdm(file=self.err, disable=not self.err.isatty(), **options)
 
     def warn(self, text: str) -> None:
         """Prints a warning."""

@@ -22,7 +22,7 @@ class Workdir:
       path: the folder.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Creates the folder if it does not exist, and locks it.
 
         Args:
@@ -34,10 +34,11 @@ class Workdir:
         """
         self.path = local_folder("--workdir", path)
         try:
-            path.encode()
+            os.fspath(path).encode()
         except UnicodeEncodeError as error:  # Orbax cannot create files in such a folder.
             raise UserError(
-                f"--workdir={path!r} is invalid: it must be valid UTF-8. Choose another --workdir."
+                f"--workdir={os.fspath(path)!r} is invalid: it must be valid UTF-8. Choose another "
+                "--workdir."
             ) from error
         with translate_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import html
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -62,6 +63,32 @@ class Result:
     params: Any = dataclasses.field(repr=False)
     models: list[dict[str, Any]] | None = None
     comparison: list[dict[str, Any]] | None = None
+
+    def __str__(self) -> str:
+        """Returns the main numbers, one a line."""
+        return "\n".join(f"{name:<15} {value}" for name, value in self._main_numbers().items())
+
+    def _repr_html_(self) -> str:
+        """Returns the main numbers as a table, which notebooks show."""
+        rows = (
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in self._main_numbers().items()
+        )
+        return f"<table>{''.join(rows)}</table>"
+
+    def _main_numbers(self) -> dict[str, str]:
+        """Returns the numbers that a reader asks for first, with their names."""
+        return {
+            "Test accuracy": f"{100 * self.test_accuracy:.2f} %",
+            "Test loss": "not finite" if self.test_loss is None else f"{self.test_loss:.4f}",
+            "Train accuracy": f"{100 * self.train_accuracy:.2f} %",
+            "Models": str(len(self.models) if self.models else 1),
+            "Parameters": f"{self.num_parameters:,}",
+            "Steps": f"{self.steps:,}",
+            "Time": f"{self.total_seconds:.1f} s",
+            "Devices": ", ".join(self.devices),
+            "params_sha256": self.params_sha256,
+        }
 
     def write(self, workdir: Workdir) -> None:
         """Writes `result.json` atomically.

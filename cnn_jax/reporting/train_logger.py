@@ -81,14 +81,7 @@ class TrainLogger:
         self.line(f"Image label dimensions: {batch_shape[:1]}")
         if step:
             self.line(f"Resuming after step {step} of {num_steps}")
-        self._bar = tqdm(
-            total=num_steps,
-            initial=step,
-            unit=" steps",
-            file=self._console.err,
-            leave=False,
-            disable=not self._console.err.isatty(),
-        )
+        self._bar = self._console.progress_bar(total=num_steps, initial=step, unit="steps")
 
     def log_progress(
         self, epoch: int, batch: int, cost: float, *, show: bool, advance: int
