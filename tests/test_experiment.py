@@ -276,31 +276,28 @@ def test_workdir_that_is_not_shared_is_reported(
     second._check_shared(tmp_path)
 
 
-def test_training_that_has_learned_nothing_is_named() -> None:
-    # A tiny learning rate; 35 batches an epoch, so that 29 epochs have 1,015 steps.
-    changes: dict[str, Any] = {"batch_size": 2, "learning_rate": 1e-9, "log_every_steps": 35}
+def train_in_small_batches(num_epochs: int, learning_rate: float) -> tuple[Result, str]:
+    """Trains on batches of 2 of 70 examples, 35 an epoch; returns the warnings as well."""
     err = io.StringIO()
-    result, _ = run(err=err, num_epochs=29, **changes)
+    changes = {"num_epochs": num_epochs, "learning_rate": learning_rate}
+    result = small.run(None, err=err, batch_size=2, log_every_steps=35, **changes)
+    return result, err.getvalue()
+
+
+def test_training_that_has_learned_nothing_is_named() -> None:
+    result, warnings = train_in_small_batches(29, 1e-9)  # 29 * 35 = 1,015 steps.
     labels = data.load("digits", train_split="train[:70]").train.label
     share = np.bincount(labels).max() / 70
     assert result.train_accuracy <= share + 0.01
-    (line,) = err.getvalue().splitlines()
-    accuracies = (
-        f"{100 * result.train_accuracy:.1f} %, is at most a point above {100 * share:.1f} %"
-    )
+    (line,) = warnings.splitlines()
     assert line.startswith(
-        f"warning: the model has learned nothing: its training accuracy, {accuracies}"
+        "warning: the model has learned nothing: its training accuracy, "
+        f"{100 * result.train_accuracy:.1f} %, is at most a point above {100 * share:.1f} %, the "
     )
 
 
 @pytest.mark.parametrize(("num_epochs", "learning_rate"), [(28, 1e-9), (29, 0.1)])
 def test_short_or_successful_training_is_not(num_epochs: int, learning_rate: float) -> None:
-    err = io.StringIO()
-    changes: dict[str, Any] = {
-        "batch_size": 2,
-        "learning_rate": learning_rate,
-        "log_every_steps": 35,
-    }
-    result, _ = run(err=err, num_epochs=num_epochs, **changes)
+    result, warnings = train_in_small_batches(num_epochs, learning_rate)
     assert (result.train_accuracy > 0.5) == (learning_rate == 0.1)
-    assert err.getvalue() == ""
+    assert warnings == ""

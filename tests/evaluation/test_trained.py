@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_damaged_newest_checkpoint_gives_a_python_warning_at_the_callers_line(
 
 def test_other_arrays_than_images_are_refused(straight_run: tuple[Path, Result]) -> None:
     trained = load(straight_run[0])
-    images = data.load("digits").test.image[:2]
+    images: Any = data.load("digits").test.image[:2]
     assert trained.probabilities(images).shape == (2, 10)
     np.testing.assert_array_equal(
         trained.probabilities(list(images)), trained.probabilities(images)
