@@ -76,6 +76,6 @@ def test_no_pickle_is_read(finished_workdir: Path, monkeypatch: pytest.MonkeyPat
     # A stream's workers read a pickle from a file that only this user can read, just as Python
     # itself would send it to them through a pipe.
     paths = Path(cnn_jax.__file__).parent.rglob("*.py")
-    sources = [path.read_text() for path in paths if path.name != "prefetch.py"]
+    sources = [path.read_text() for path in paths if path.name != "worker_processes.py"]
     dangerous = ("import pickle", "from pickle", "np.load(", "eval(")
     assert not any(call in source for source in sources for call in dangerous)
