@@ -1,21 +1,13 @@
 """Reads examples ahead of time, in worker processes or a thread, while the model trains."""
 
 import contextlib
-import fcntl
-import pickle
-import tempfile
+import signal
 from collections.abc import Iterator
-from typing import Any
+from importlib.util import find_spec
 
 from cnn_jax.data.source import Source
-from cnn_jax.data.stream import ElementIndices, Stream
+from cnn_jax.data.stream import ElementIndices, Elements, Stream
 from cnn_jax.data.types import Examples
-from cnn_jax.data.worker_processes import (
-    Elements,
-    block_stop_signals,
-    release_shared_memory,
-    worker_plan,
-)
 
 
 @contextlib.contextmanager
@@ -32,7 +24,8 @@ def prefetch(
         one, at most `2 * buffer_size + 3` of them ahead of the consumer. `__getitem__` may block:
         closing the stream interrupts it in a worker, but not in the thread of this process, and
         the program cannot end before that thread does.
-      num_workers: number of worker processes; 0: read in a thread of this process.
+      num_workers: number of worker processes. 0, or a platform without Unix's locks and signals:
+        a thread of this process reads the same elements.
       buffer_size: number of elements that each worker buffers; this process buffers as many more
         for each worker.
 
@@ -42,34 +35,33 @@ def prefetch(
       damaged, or a worker was killed.
     """
     num_workers = min(num_workers, len(element_indices))
-    if num_workers == 0:
-        source.open()  # Not in the thread: it imports TFDS, see `Source.open`.
-        plan = _thread_plan(Elements(source, element_indices, ""), buffer_size)
-        with contextlib.closing(Stream(plan)) as stream:
-            stream.start()
-            yield stream
-        return
-    with tempfile.NamedTemporaryFile(prefix="cnn_jax-stream-") as lifeline:
-        # Locked until this process closes the stream or dies: see `_watch_lifeline`.
-        fcntl.flock(lifeline, fcntl.LOCK_EX)
-        pickle.dump((source, element_indices), lifeline)
-        lifeline.flush()
-        elements = Elements(source, element_indices, lifeline.name)
-        stream = Stream(worker_plan(elements, num_workers, buffer_size))
-        try:
-            with block_stop_signals():
-                stream.start()
-            yield stream
-        finally:
-            # Before the stream: else Grain would wait until each worker has read one more element.
-            lifeline.close()
-            stream.close()
-            release_shared_memory()
+    if num_workers and _can_end_workers():
+        from cnn_jax.data.worker_processes import read_in_workers
+
+        reading = read_in_workers(source, element_indices, num_workers, buffer_size)
+    else:
+        reading = _read_in_thread(source, element_indices, buffer_size)
+    with reading as stream:
+        yield stream
 
 
-def _thread_plan(elements: Elements, buffer_size: int) -> Any:
-    """Returns the Grain dataset that reads the elements in order, in a thread."""
+def _can_end_workers() -> bool:
+    """Returns whether this platform has what `worker_processes` needs. Windows does not."""
+    signals = ("SIGUSR1", "pthread_kill", "pthread_sigmask")
+    return find_spec("fcntl") is not None and all(hasattr(signal, name) for name in signals)
+
+
+@contextlib.contextmanager
+def _read_in_thread(
+    source: Source, element_indices: ElementIndices, buffer_size: int
+) -> Iterator[Stream]:
+    """Opens a stream that a thread of this process reads; the arguments are those of `prefetch`."""
     import grain  # Takes a second, because it imports JAX and Orbax.
 
+    source.open()  # Not in the thread: it imports TFDS, see `Source.open`.
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=buffer_size)
-    return grain.MapDataset.source(elements).to_iter_dataset(options)
+    elements = Elements(source, element_indices)
+    plan = grain.MapDataset.source(elements).to_iter_dataset(options)
+    with contextlib.closing(Stream(plan)) as stream:
+        stream.start()
+        yield stream

@@ -8,8 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cnn_jax.data.source import Source
 from cnn_jax.data.types import Examples
 from cnn_jax.errors import UserError
+
+_PADDING = -1
 
 # Images and labels.
 Element = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]
@@ -24,6 +27,26 @@ class ElementIndices(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> npt.NDArray[np.int32]: ...
+
+
+class Elements:
+    """Sequence of elements, each of which is read when it is indexed."""
+
+    def __init__(self, source: Source, element_indices: ElementIndices) -> None:
+        self._source = source
+        self._element_indices = element_indices
+
+    def __len__(self) -> int:
+        return len(self._element_indices)
+
+    def __getitem__(self, number: int) -> Element:
+        indices = self._element_indices[number]
+        image = np.zeros((*indices.shape, *self._source.image_shape), np.uint8)
+        label = np.full(indices.shape, _PADDING, np.int32)
+        mask = indices != _PADDING
+        examples = self._source.read(indices[mask])
+        image[mask], label[mask] = examples.image, examples.label
+        return image, label
 
 
 class Stream(Iterator[Examples]):

@@ -1,7 +1,8 @@
 """The worker processes that read the elements of a stream.
 
 Grain runs them. This module makes them end cleanly: after a stream is closed, the program dies, or
-a worker is killed, no process is left over and nobody waits forever.
+a worker is killed, no process is left over and nobody waits forever. That takes Unix's locks and
+signals, so this module is imported only where workers are used.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing import resource_tracker
@@ -19,17 +21,37 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import numpy as np
-
 from cnn_jax.data.source import Source
-from cnn_jax.data.stream import Element, ElementIndices
+from cnn_jax.data.stream import Element, ElementIndices, Elements, Stream
 from cnn_jax.io.signals import STOP_SIGNALS
 
-_PADDING = -1
 _SIGNAL_INTERVAL_SECONDS = 0.1
 
 
-def worker_plan(elements: "Elements", num_workers: int, buffer_size: int) -> Any:
+@contextlib.contextmanager
+def read_in_workers(
+    source: Source, element_indices: ElementIndices, num_workers: int, buffer_size: int
+) -> Iterator[Stream]:
+    """Opens a stream that worker processes read; the arguments are those of `prefetch`."""
+    with tempfile.NamedTemporaryFile(prefix="cnn_jax-stream-") as lifeline:
+        # Locked until this process closes the stream or dies: see `_watch_lifeline`.
+        fcntl.flock(lifeline, fcntl.LOCK_EX)
+        pickle.dump((source, element_indices), lifeline)
+        lifeline.flush()
+        elements = _WorkerElements(source, element_indices, lifeline.name)
+        stream = Stream(_worker_plan(elements, num_workers, buffer_size))
+        try:
+            with _block_stop_signals():
+                stream.start()
+            yield stream
+        finally:
+            # Before the stream: else Grain would wait until each worker has read one more element.
+            lifeline.close()
+            stream.close()
+            _release_shared_memory()
+
+
+def _worker_plan(elements: "_WorkerElements", num_workers: int, buffer_size: int) -> Any:
     """Returns the Grain dataset that reads the elements in order, in worker processes."""
     import grain
     from absl import flags
@@ -43,7 +65,7 @@ def worker_plan(elements: "Elements", num_workers: int, buffer_size: int) -> Any
     return grain.MapDataset.source(elements).to_iter_dataset(options).mp_prefetch(workers, on_start)
 
 
-def release_shared_memory() -> None:
+def _release_shared_memory() -> None:
     """Frees the shared memory and semaphores that Grain would free at an unknown later time."""
     from grain.multiprocessing import SharedMemoryArray
 
@@ -54,7 +76,7 @@ def release_shared_memory() -> None:
 
 
 @contextlib.contextmanager
-def block_stop_signals() -> Iterator[None]:
+def _block_stop_signals() -> Iterator[None]:
     """Blocks stop signals, also in the processes and threads that are started in the context.
 
     A terminal sends these signals to the workers as well, but only this process must handle them.
@@ -69,37 +91,27 @@ def block_stop_signals() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Elements:
-    """Sequence of elements, each of which is read when it is indexed.
+class _WorkerElements(Elements):
+    """Elements that a worker reads until the stream is closed.
 
     Attributes:
       lifeline: file that holds the pickled source and indices, and whose lock tells a worker that
-        the stream is open; empty if a thread reads.
+        the stream is open.
     """
 
     def __init__(self, source: Source, element_indices: ElementIndices, lifeline: str) -> None:
-        self._source = source
-        self._element_indices = element_indices
+        super().__init__(source, element_indices)
         self.lifeline = lifeline
 
-    def __reduce__(self) -> tuple[Callable[[str], "Elements"], tuple[str]]:
+    def __reduce__(self) -> tuple[Callable[[str], "_WorkerElements"], tuple[str]]:
         # A new process receives only the file's name through its pipe. Pipes buffer 64 KiB: if the
         # process died before it read a larger message, Python would wait forever.
         return _load_elements, (self.lifeline,)
 
-    def __len__(self) -> int:
-        return len(self._element_indices)
-
     def __getitem__(self, number: int) -> Element:
         if _is_closed:
             raise _StreamClosed
-        indices = self._element_indices[number]
-        image = np.zeros((*indices.shape, *self._source.image_shape), np.uint8)
-        label = np.full(indices.shape, _PADDING, np.int32)
-        mask = indices != _PADDING
-        examples = self._source.read(indices[mask])
-        image[mask], label[mask] = examples.image, examples.label
-        return image, label
+        return super().__getitem__(number)
 
 
 # --- The following runs in workers.
@@ -107,10 +119,10 @@ class Elements:
 _is_closed = False
 
 
-def _load_elements(lifeline: str) -> Elements:
+def _load_elements(lifeline: str) -> _WorkerElements:
     with Path(lifeline).open("rb") as file:
         source, element_indices = pickle.load(file)
-    return Elements(source, element_indices, lifeline)
+    return _WorkerElements(source, element_indices, lifeline)
 
 
 class _StreamClosed(Exception):  # noqa: N818  # Not an error, and nobody receives it.
@@ -133,7 +145,7 @@ def _watch_lifeline(lifeline: str, worker_index: int, num_workers: int) -> None:
     signal.signal(signal.SIGUSR1, _interrupt_read)
 
     def wait() -> None:
-        with contextlib.suppress(OSError), Path(lifeline).open() as file:  # Or it is deleted.
+        with contextlib.suppress(OSError), Path(lifeline).open("rb") as file:  # Or it is deleted.
             fcntl.flock(file, fcntl.LOCK_SH)
         parent = multiprocessing.parent_process()
         assert parent is not None
@@ -161,6 +173,6 @@ def _interrupt_read(signal_number: int, frame: FrameType | None) -> None:
     del signal_number
     _is_closed = True
     while frame and not frame.f_code.co_filename.startswith("<frozen importlib"):
-        if frame.f_code is Elements.__getitem__.__code__:
+        if frame.f_code is _WorkerElements.__getitem__.__code__:
             raise _StreamClosed
         frame = frame.f_back

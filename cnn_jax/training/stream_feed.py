@@ -184,7 +184,11 @@ class StreamFeed:
         self._train_shapes = batch_shapes(config, info, mesh, self._sizes.train, num_models)
         self._eval_shapes = batch_shapes(config, info, mesh, self._sizes.evaluate, None)
         with contextlib.ExitStack() as stack:
-            folder = tempfile.TemporaryDirectory(prefix="cnn_jax-permutations-")
+            folder = tempfile.TemporaryDirectory(
+                prefix="cnn_jax-permutations-",
+                # Windows deletes no file that a thread still reads.
+                ignore_cleanup_errors=True,
+            )
             self._permutations = Path(stack.enter_context(folder))
             indices = _ChunkIndices(
                 chunks,

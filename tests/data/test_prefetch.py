@@ -89,6 +89,23 @@ def test_elements_are_complete_in_order_and_padded(
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("missing", ["fcntl", "SIGUSR1", "pthread_kill", "pthread_sigmask"])
+def test_a_thread_reads_where_the_platform_cannot_end_workers(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing == "fcntl":
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    else:
+        monkeypatch.delattr(signal, missing)
+    source = data.open_source("digits")
+    with data.prefetch(source, Rows(), num_workers=2) as stream:
+        assert multiprocessing.active_children() == []
+        examples, expected = next(stream), source.read(np.array([0]))
+    np.testing.assert_array_equal(examples.image, expected.image)
+    np.testing.assert_array_equal(examples.label, expected.label)
+    wait_for_reading_threads()
+
+
 def test_empty_stream_ends_at_once() -> None:
     with data.prefetch(data.open_source("digits"), [], 2) as stream:
         assert list(stream) == []
