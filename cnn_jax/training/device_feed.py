@@ -4,12 +4,12 @@
 same bits.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import jax
 import numpy as np
+import psutil
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
@@ -152,7 +152,7 @@ def fits_in_memory(info: data.Info) -> bool:
         if limit := stats.get("bytes_limit"):
             free = limit - stats.get("bytes_in_use", 0)
         else:  # A CPU's memory is the host's, which also holds other copies.
-            free = _host_memory() / _COPIES_ON_HOST / jax.local_device_count()
+            free = psutil.virtual_memory().available / _COPIES_ON_HOST / jax.local_device_count()
         if needed > _SHARE * free:
             return False
     return True
@@ -171,13 +171,3 @@ def check_fits(info: data.Info) -> None:
             f"which must be at most {100 * _SHARE:.0f} % of the free memory there. Use "
             "dataset.feed=stream."
         )
-
-
-def _host_memory() -> int:
-    """Returns the bytes of main memory that are free or can be freed; all of it if not on Linux."""
-    try:
-        with open("/proc/meminfo") as file:  # noqa: PTH123
-            lines = dict(line.split(":", 1) for line in file)
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):  # Not Linux.
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

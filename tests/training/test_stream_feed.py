@@ -3,11 +3,13 @@
 import multiprocessing
 import pickle
 import signal
+import types
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+import psutil
 import pytest
 
 from cnn_jax import data
@@ -145,12 +147,17 @@ def make_info(size: int, count: int) -> data.Info:
     return data.Info((size, size, 3), ("a", "b"), part, part)
 
 
+def set_free_memory(monkeypatch: pytest.MonkeyPatch, num_bytes: int) -> None:
+    memory = types.SimpleNamespace(available=num_bytes)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+
 def test_examples_may_use_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     # 2 * 1000 images of 10 * 10 * 3 bytes and 4 for the label: 608,000 bytes, in three copies on
     # a CPU; half of three times 1,216,000 is just enough.
-    monkeypatch.setattr(device_feed, "_host_memory", lambda: 3 * 1_216_000)
+    set_free_memory(monkeypatch, 3 * 1_216_000)
     assert device_feed.fits_in_memory(make_info(10, 1000))
-    monkeypatch.setattr(device_feed, "_host_memory", lambda: 3 * 1_216_000 - 6)
+    set_free_memory(monkeypatch, 3 * 1_216_000 - 6)
     assert not device_feed.fits_in_memory(make_info(10, 1000))
     with pytest.raises(
         UserError, match=r"dataset\.feed=device needs 6\.0e\+05 bytes .* Use dataset\.feed=stream"
@@ -173,7 +180,7 @@ def test_memory_of_an_accelerator_is_its_limit_minus_its_use(
 def test_run_streams_by_default_if_memory_is_too_small(
     straight_run: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_feed, "_host_memory", lambda: 1000)
+    set_free_memory(monkeypatch, 1000)
     monkeypatch.setattr(stream_feed, "_num_workers", lambda: 0)
     streamed = []
     init = StreamFeed.__init__
