@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import signal
+import sys
 import types
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,18 @@ def make_info(size: int, count: int) -> data.Info:
 def set_free_memory(monkeypatch: pytest.MonkeyPatch, num_bytes: int) -> None:
     memory = types.SimpleNamespace(available=num_bytes)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+
+
+@pytest.mark.parametrize("feed", ["auto", "stream"])
+def test_streaming_without_array_record_is_refused(
+    feed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "array_record", None)
+    monkeypatch.setattr(device_feed, "fits_in_memory", lambda _: False)
+    changes = {"dataset.name": "mnist", "dataset.feed": feed}
+    splits = {"dataset.train_split": "train", "dataset.test_split": "test"}
+    with pytest.raises(UserError, match=r"^dataset\.feed=stream is not available here: it needs"):
+        run(None, **changes, **splits)
 
 
 def test_examples_may_use_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
