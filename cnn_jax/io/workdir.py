@@ -1,14 +1,15 @@
 """The folder of a run: a lock against concurrent runs, JSON files, and the rows of metrics."""
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, BinaryIO, Self
+
+from filelock import lock_descriptor, unlock_descriptor
 
 from cnn_jax.errors import UserError
 from cnn_jax.io.files import translate_write_errors, write_output
@@ -49,7 +50,9 @@ class Workdir:
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self._lock.close()  # Closing unlocks; the operating system does so if the process dies.
+        with contextlib.suppress(OSError):  # Where the file system has no locks.
+            unlock_descriptor(self._lock.fileno())
+        self._lock.close()
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Writes a JSON object to a file atomically.
@@ -72,7 +75,7 @@ class Workdir:
         """
         path = self.path / name
         try:
-            content = json.loads(path.read_text()) if path.is_file() else None
+            content = json.loads(path.read_text("utf-8")) if path.is_file() else None
         except (OSError, ValueError, RecursionError):
             return None
         return content if isinstance(content, dict) else None
@@ -83,8 +86,8 @@ class Workdir:
         Raises:
           UserError: if the file cannot be written.
         """
-        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
-            file.write(json.dumps(row, allow_nan=False) + "\n")
+        with translate_write_errors(self._metrics), self._metrics.open("ab") as file:
+            file.write((json.dumps(row, allow_nan=False) + "\n").encode())
 
     def metrics_size(self) -> int:
         """Returns the size of `metrics.jsonl` in bytes, after flushing it to the disk.
@@ -94,7 +97,7 @@ class Workdir:
         """
         if not self._metrics.exists():
             return 0
-        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
+        with translate_write_errors(self._metrics), self._metrics.open("ab") as file:
             os.fsync(file.fileno())
             return file.tell()
 
@@ -107,7 +110,7 @@ class Workdir:
         Raises:
           UserError: if the file cannot be written.
         """
-        with translate_write_errors(self._metrics), self._metrics.open("a") as file:
+        with translate_write_errors(self._metrics), self._metrics.open("ab") as file:
             if file.tell() < size:
                 return False
             file.truncate(size)
@@ -122,7 +125,7 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     """
     rows = []
     with contextlib.suppress(OSError):
-        for line in (workdir / "metrics.jsonl").read_text(errors="replace").splitlines():
+        for line in (workdir / "metrics.jsonl").read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
                 row = json.loads(line)
                 numbers = [float(row[name]) for name in ("step", "loss", "accuracy")]
@@ -131,27 +134,27 @@ def read_metrics(workdir: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _lock(folder: Path) -> TextIO:
+def _lock(folder: Path) -> BinaryIO:
     """Locks a folder and returns the open lock file; the lock of a dead process does not count.
 
     Raises:
       UserError: if another run has locked the folder.
     """
-    file = (folder / ".lock").open("a+", errors="replace")
+    file = (folder / ".lock").open("ab+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        holder = file.read(100).strip() or "unknown"
+        is_locked = lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        # Some cluster file systems have no locks; there, users must avoid concurrent runs.
+        return file
+    if not is_locked:
+        file.seek(1)  # On Windows the first byte is locked, and cannot be read either.
+        holder = file.read(100).decode(errors="replace").strip() or "unknown"
         file.close()
         raise UserError(
             f"workdir {folder} is in use by another run ({holder}): only one run at a time must "
             "use it. Wait for that run, stop it, or choose another --workdir."
-        ) from error
-    except OSError:
-        # Some cluster file systems have no locks; there, users must avoid concurrent runs.
-        return file
+        )
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.write(f"\nprocess {os.getpid()} on {socket.gethostname()}\n".encode())
     file.flush()
     return file

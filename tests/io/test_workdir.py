@@ -1,13 +1,19 @@
 """Tests of atomic writes to a workdir, and of its lock, which ends with its process."""
 
+import errno
+import io
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cnn_jax.errors import UserError
+from cnn_jax.io import workdir
 from cnn_jax.io.workdir import Workdir, read_metrics
 
 
@@ -103,6 +109,43 @@ def test_lock_of_a_dead_process_is_released(tmp_path: Path) -> None:
     # The process ends with the folder open, without any cleanup, as if killed by SIGKILL.
     code = f"import os; from cnn_jax.io.workdir import Workdir; w = Workdir({str(tmp_path)!r}); "
     subprocess.run([sys.executable, "-c", code + "os._exit(9)"], check=False, timeout=60)
-    assert (tmp_path / ".lock").read_text().startswith("process ")
+    assert (tmp_path / ".lock").read_text().startswith("\nprocess ")
     with Workdir(str(tmp_path)):
         pass
+
+
+def test_lock_file_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 1 on " + 99 * "x" + "\n")
+    with Workdir(str(tmp_path)):
+        line = f"\nprocess {os.getpid()} on {socket.gethostname()}\n"
+        assert (tmp_path / ".lock").read_text() == line
+
+
+def test_file_system_without_locks_is_used_without_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raise_no_locks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(workdir, "lock_descriptor", raise_no_locks)
+    monkeypatch.setattr(workdir, "unlock_descriptor", raise_no_locks)
+    with Workdir(str(tmp_path)) as opened:
+        opened.write_json("result.json", {"steps": 3})
+        assert opened.read_json("result.json") == {"steps": 3}
+
+
+def test_holder_is_named_where_the_first_byte_of_a_locked_file_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Windows: LockFileEx locks the first byte, for readers, too.
+    class LockedFile(io.FileIO):
+        def readinto(self, buffer: Any) -> int:
+            if self.tell() == 0:
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return super().readinto(buffer) or 0
+
+    with Workdir(str(tmp_path)):
+        opened = io.BufferedRandom(LockedFile(tmp_path / ".lock", "a+"))
+        monkeypatch.setattr(Path, "open", lambda *_: opened)
+        with pytest.raises(UserError, match=rf"another run \(process {os.getpid()} on "):
+            Workdir(str(tmp_path))
