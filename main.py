@@ -46,8 +46,9 @@ def _main(argv: Sequence[str]) -> None:
     if mode == "describe":
         from cnn_jax.commands.describe import describe
 
+        console = Console()
         for text in describe(config):
-            print(text)
+            console.line(text)
     elif mode == "train":
         _train(config, workdir)
     else:
@@ -124,10 +125,8 @@ if __name__ == "__main__":
         message = " ".join(str(user_error).split())  # One line.
         print("error:", printable(message), file=sys.stderr)
         join.exit_process(2)
-    except BrokenPipeError:  # The reader of standard output ended, as in `main.py | head`.
-        # Not set earlier, because Orbax's threads write to pipes that are already closed.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGPIPE)
+    except BrokenPipeError:
+        signals.exit_with_closed_pipe()
     except Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
         # A thread may still be compiling; XLA would crash during Python's regular shutdown.

@@ -72,7 +72,7 @@ def run(
     Raises:
       UserError: for an invalid config, missing data, a workdir that cannot be used, or a loss that
         is not finite.
-      Stopped: after SIGINT, SIGTERM or SIGHUP, once the state is saved, if there is a workdir.
+      Stopped: after a stop signal, once the state is saved, if there is a workdir.
     """
     started = clock()
     cluster = cluster or Cluster()

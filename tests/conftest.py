@@ -18,6 +18,7 @@ import pytest
 
 from cnn_jax import data
 from cnn_jax.data import Examples
+from cnn_jax.io.signals import STOP_SIGNALS
 from cnn_jax.reporting.result import Result
 from tests.checkpoint.saved import save_checkpoints
 from tests.support.command_line import run_main
@@ -26,7 +27,7 @@ from tests.support.small import run
 
 # Under nohup, or in the background of a script, these signals are ignored, and the processes that
 # tests start would inherit that.
-for number in (signal.SIGINT, signal.SIGHUP):
+for number in STOP_SIGNALS:
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
 

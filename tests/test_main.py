@@ -163,16 +163,20 @@ def test_error_of_the_user_is_one_line_and_exit_status_2(
     assert words in error_line(*arguments)
 
 
-def test_closed_output_pipe_ends_the_program_without_a_message() -> None:
-    command = f"{sys.executable} main.py --config=configs/mnist.py --mode=describe"
+@pytest.mark.parametrize(
+    ("setup", "status"), [("", -signal.SIGPIPE), ("import signal; del signal.SIGPIPE; ", 128 + 13)]
+)
+def test_closed_output_pipe_ends_the_program_without_a_message(setup: str, status: int) -> None:
+    code = setup + "import runpy; runpy.run_path('main.py', run_name='__main__')"
+    command = [sys.executable, "-c", code, "--config=configs/mnist.py", "--mode=describe"]
     with subprocess.Popen(
-        command.split(), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout
         process.stdout.close()
         assert process.stderr
         err = process.stderr.read()
-    assert (process.returncode, err) == (-signal.SIGPIPE, b"")
+    assert (process.returncode, err) == (status, b"")
 
 
 @pytest.mark.durability

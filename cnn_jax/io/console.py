@@ -1,6 +1,9 @@
 """Console output: lines on standard output, warnings and progress bars on standard error."""
 
+import errno
 import io
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -46,14 +49,14 @@ class Console:
           UserError: if the line cannot be written, for instance because the disk is full.
           BrokenPipeError: if the reader has closed the pipe, which is not an error of the user.
         """
-        # A file name may contain characters that the stream cannot encode.
-        encoding = getattr(self.out, "encoding", None) or "utf-8"
-        encodable = text.encode(encoding, "backslashreplace").decode(encoding)
         try:
-            print(encodable, file=self.out, flush=True)
+            _print(text, self.out)
         except BrokenPipeError:
             raise
         except OSError as error:
+            if error.errno == errno.EINVAL and not hasattr(signal, "SIGPIPE"):
+                # So Windows reports a closed pipe: https://github.com/python/cpython/issues/79935
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from error
             raise UserError(
                 f"cannot write to standard output ({error.strerror}): it must be writable and "
                 "have free space. Redirect it elsewhere and run the same command again; a "
@@ -78,7 +81,13 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Prints a warning."""
-        print("warning:", text, file=self.err, flush=True)
+        _print(f"warning: {text}", self.err)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Prints a line; characters that the stream cannot encode, as in file names, are escaped."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def format_table(

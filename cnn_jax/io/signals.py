@@ -7,11 +7,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import NoReturn
 
 from cnn_jax.errors import Stopped
 
-# Sent by Ctrl-C, by a scheduler, and by a terminal that closes.
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Sent by Ctrl-C, by a scheduler, and by a terminal that closes: SIGHUP, or SIGBREAK on Windows.
+STOP_SIGNALS: tuple[signal.Signals, ...] = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)
+)
+_SIGPIPE = 13  # Windows has no name for it.
 DUPLICATE_SECONDS = 1.0  # Signals closer than this count as one request.
 
 
@@ -39,6 +45,19 @@ def raise_stopped(signal_number: int, frame: FrameType | None) -> None:
             os._exit(128 + signal_number)
         frame = frame.f_back
     raise stopped
+
+
+def exit_with_closed_pipe() -> NoReturn:
+    """Ends this process silently, because the reader of its output has ended, as in `... | head`.
+
+    SIGPIPE kills it; on Windows, which lacks that signal, the status is the one of a shell for it.
+    """
+    if hasattr(signal, "SIGPIPE"):
+        # Not set earlier, because Orbax's threads write to pipes that are already closed.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGPIPE)
+    # Python's regular shutdown would flush standard output again, and print the error.
+    os._exit(128 + _SIGPIPE)
 
 
 class StopRequest:

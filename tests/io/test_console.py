@@ -1,7 +1,10 @@
+import errno
 import io
+import signal
 
 import pytest
 
+from cnn_jax.errors import UserError
 from cnn_jax.io.console import Console, printable
 
 
@@ -15,8 +18,21 @@ def test_lines_and_warnings_go_to_separate_streams() -> None:
 
 def test_characters_that_a_stream_cannot_encode_are_escaped() -> None:
     out = io.TextIOWrapper(io.BytesIO(), "ascii")
-    Console(out, io.StringIO()).line("ümlaut \udcff")
-    assert out.buffer.getvalue() == b"\\xfcmlaut \\udcff\n"
+    Console(out, out).line("ümlaut \udcff")
+    Console(out, out).warn("数")
+    assert out.buffer.getvalue() == b"\\xfcmlaut \\udcff\nwarning: \\u6570\n"
+
+
+def test_closed_pipe_of_windows_is_a_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    class ClosedPipe(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    with pytest.raises(UserError, match=r"cannot write to standard output \(Invalid argument\)"):
+        Console(ClosedPipe()).line("97 %")
+    monkeypatch.delattr(signal, "SIGPIPE")
+    with pytest.raises(BrokenPipeError):
+        Console(ClosedPipe()).line("97 %")
 
 
 def test_printable_text_is_one_line_without_terminal_control_sequences() -> None:

@@ -1,3 +1,4 @@
+import runpy
 import signal
 import threading
 from types import FrameType
@@ -19,6 +20,15 @@ def test_stop_request_is_deferred_until_the_code_checks_it(number: signal.Signal
             request.raise_if_requested("after step 3")
     assert stopped.value.signal_number == number
     assert signal.getsignal(number) is before
+
+
+def test_stop_signals_are_those_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_signals = ("SIGINT", "SIGTERM", "SIGHUP")
+    assert tuple(number.name for number in signals.STOP_SIGNALS) == stop_signals
+    monkeypatch.delattr(signal, "SIGHUP")
+    monkeypatch.setattr(signal, "SIGBREAK", 21, raising=False)  # As on Windows.
+    on_windows = runpy.run_path(signals.__file__)["STOP_SIGNALS"]
+    assert on_windows == (signal.SIGINT, signal.SIGTERM, 21)
 
 
 def test_second_stop_request_stops_at_once_unless_it_is_a_duplicate() -> None:
