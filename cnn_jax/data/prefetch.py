@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -35,7 +36,8 @@ def prefetch(
       damaged, or a worker was killed.
     """
     num_workers = min(num_workers, len(element_indices))
-    if num_workers and _can_end_workers():
+    # `mypy --platform win32` needs the second condition; the third implies it.
+    if num_workers and sys.platform != "win32" and _can_end_workers():
         from cnn_jax.data.worker_processes import read_in_workers
 
         reading = read_in_workers(source, element_indices, num_workers, buffer_size)

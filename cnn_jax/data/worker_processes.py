@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from typing import Any
 from cnn_jax.data.source import Source
 from cnn_jax.data.stream import Element, ElementIndices, Elements, Stream
 from cnn_jax.io.signals import STOP_SIGNALS
+
+assert sys.platform != "win32"  # For `mypy --platform win32`.
 
 _SIGNAL_INTERVAL_SECONDS = 0.1
 
