@@ -15,7 +15,7 @@ def describe_machine() -> dict[str, Any]:
     """Returns the processor, its number of cores, and the versions of Python and `PACKAGES`."""
     cpu = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        match = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+        match = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
         cpu = match[1] if match else cpu
     versions = {name: metadata.version(name) for name in PACKAGES if find_spec(name)}
     return {

@@ -134,7 +134,8 @@ def main(argv: Sequence[str]) -> None:
     reading = {n: results[name] for name, n in num_workers.items()}
     lines = [*scaling_tables.training_table(training), *scaling_tables.collective_lines(training)]
     print("\n".join(lines + (scaling_tables.reading_table(reading) if reading else [])))
-    Path(_JSON.value).write_text(json.dumps({**machine_info, "results": results}, indent=2) + "\n")
+    text = json.dumps({**machine_info, "results": results}, indent=2) + "\n"
+    Path(_JSON.value).write_text(text, "utf-8")
     print(f"Results written to {_JSON.value}")
 
 

@@ -127,7 +127,8 @@ def main(argv: Sequence[str]) -> None:
     print(machine.format_machine(machine_info))
     results = measure()
     print("\n".join(table(results)))
-    Path(_JSON.value).write_text(json.dumps({**machine_info, "results": results}, indent=2) + "\n")
+    text = json.dumps({**machine_info, "results": results}, indent=2) + "\n"
+    Path(_JSON.value).write_text(text, "utf-8")
     print(f"Results written to {_JSON.value}")
 
 

@@ -105,7 +105,7 @@ def run(
 @contextlib.contextmanager
 def _silent() -> Iterator[Console]:
     """Context manager of a console that prints nothing, for all processes but the first."""
-    with open(os.devnull, "w") as null:  # noqa: PTH123
+    with open(os.devnull, "w", encoding="utf-8") as null:  # noqa: PTH123
         yield Console(null, null)
 
 

@@ -156,7 +156,7 @@ def _redirect_native_stdout() -> None:
         return
     sys.stdout.flush()
     original = os.dup(1)
-    with Path(os.devnull).open("w") as null:
+    with Path(os.devnull).open("wb") as null:
         os.dup2(null.fileno(), 1)
     sys.stdout = os.fdopen(
         original,

@@ -24,7 +24,7 @@ def folder() -> Path | None:
     """Returns the cache folder of this processor; None where the user has no cache folder."""
     features = ""
     with contextlib.suppress(OSError):  # Only Linux lists them.
-        core = Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
+        core = Path("/proc/cpuinfo").read_text("utf-8", "replace").partition("\n\n")[0]
         lines = [s for s in core.splitlines() if s.startswith(("model", "flags", "Feat", "isa"))]
         features = "\n".join(lines)
     processor = f"{platform.machine()} {platform.processor()} {features}"

@@ -16,6 +16,7 @@ from cnn_jax.errors import translate_errors
 
 _DIGEST_SIZE = 64
 _STALE_SECONDS = 3600.0  # No process takes this long to write a file.
+_REPLACE_SECONDS = 1.0  # Within which a reader should have closed its file.
 
 
 def write_atomically(path: Path, *parts: bytes) -> None:
@@ -39,11 +40,28 @@ def write_atomically(path: Path, *parts: bytes) -> None:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        _replace(temporary, path)
     except BaseException:  # Also on a stop signal: nobody can use a truncated file.
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Renames a file, which on Windows fails while another process reads the file to be replaced.
+
+    Raises:
+      OSError: if the file cannot be renamed within a second.
+    """
+    deadline = time.monotonic() + _REPLACE_SECONDS
+    while True:
+        try:
+            temporary.replace(path)
+            return
+        except PermissionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def write_output(path: Path, content: bytes) -> None:

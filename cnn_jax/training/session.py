@@ -78,7 +78,7 @@ class Session:
             write_output(marker, token.encode())
         token = cluster.broadcast_from_first(token)
         deadline = time.monotonic() + _SHARED_SECONDS
-        while not marker.is_file() or marker.read_text() != token:
+        while not marker.is_file() or marker.read_text("utf-8") != token:
             if time.monotonic() > deadline:
                 raise UserError(
                     f"process {cluster.process_index} on {socket.gethostname()} does not see "

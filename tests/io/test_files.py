@@ -47,6 +47,35 @@ def test_temporary_files_of_dead_processes_are_deleted_after_an_hour(tmp_path: P
     assert unrelated.exists()
 
 
+def test_file_that_another_process_reads_is_replaced_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Windows refuses to replace an open file. The reader closes it after two attempts.
+    replace, errors = Path.replace, [PermissionError(13, "Access is denied")] * 2
+
+    def replace_closed_file(self: Path, target: Path) -> None:
+        if errors:
+            raise errors.pop()
+        replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_closed_file)
+    files.write_checksummed(tmp_path / "file", b"content")
+    assert content_of(tmp_path / "file") == b"content"
+
+
+def test_file_that_stays_open_in_another_process_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Path) -> None:
+        raise PermissionError(13, "Access is denied")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(files, "_REPLACE_SECONDS", 0.0)
+    with pytest.raises(PermissionError):
+        files.write_atomically(tmp_path / "file", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.durability
 @pytest.mark.parametrize("function", ["os.fsync", "pathlib.Path.replace"])
 def test_process_killed_while_writing_leaves_the_old_file(tmp_path: Path, function: str) -> None:
