@@ -113,7 +113,7 @@ def parse(argv: Sequence[str]) -> list[str]:
         _arguments[:] = flags.FLAGS.read_flags_from_files(argv)
         check_config_arguments(_arguments)
         rest: list[str] = flags.FLAGS(_arguments)
-    except UserError:
+    except (UserError, BrokenPipeError):
         raise
     except SystemExit as error:
         if any(argument.startswith(("--help", "-help", "-h", "-?")) for argument in argv[1:]):

@@ -69,8 +69,8 @@ def problem(folder: Path) -> str | None:
         return f"it is prepared as {', '.join(map(str, formats))}, which requires TensorFlow"
     if not can_read():
         return (
-            "it is prepared as array_record, which requires the package array_record (for Linux "
-            "alone)"
+            "it is prepared as array_record, which requires the package of that name (TFDS "
+            "installs it on Linux alone)"
         )
     return None
 

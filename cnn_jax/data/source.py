@@ -9,7 +9,6 @@ import numpy.typing as npt
 from cnn_jax.data import digits, prepared
 from cnn_jax.data.array_record import Records
 from cnn_jax.data.datasets import describe, prepare
-from cnn_jax.data.originals import ORIGINALS
 from cnn_jax.data.types import Examples, Info, Part
 from cnn_jax.errors import UserError
 
@@ -141,11 +140,12 @@ def open_source(
     names = {part.split for part in info.train + info.test}
     if name == "digits":
         return Source(info, {split: _DigitsReader(split) for split in names})
-    if name in ORIGINALS and not prepared.can_read():
+    if not prepared.can_read():
         raise UserError(
-            f"{name} cannot be read example by example here, since that requires the package "
-            "array_record (for Linux alone): dataset.feed must be device, and the process must be "
-            "the only one. Use dataset.feed=device."
+            "dataset.feed=stream is not available here, nor are several processes: they need the "
+            "package array_record, which TFDS installs on Linux alone. Use dataset.feed=device, "
+            "and a part of the data, such as dataset.train_split=train[:10%], if they do not fit "
+            "into memory."
         )
     folder = prepare(name, data_dir, manual_dir, show_progress)
     return Source(info, {split: Records(folder, split) for split in names})

@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,19 +118,15 @@ class Session:
         """Returns whether the examples are streamed; the same in all processes.
 
         Raises:
-          UserError: when `dataset.feed=device` and the examples do not fit into device memory, or
-            they must be streamed and cannot.
+          UserError: when `dataset.feed=device` and the examples do not fit into device memory.
         """
-        dataset, info = self.context.config.dataset, self.context.info
-        streams = dataset.feed == "stream"
-        if dataset.feed == "device":
+        feed, info = self.context.config.dataset.feed, self.context.info
+        if feed == "device":
             device_feed.check_fits(info)
-        if dataset.feed == "auto":
+        if feed == "auto":
             exceeds_memory = int(not device_feed.fits_in_memory(info))
-            streams = bool(self.context.cluster.all_reduce_max(exceeds_memory))
-        if streams:
-            _check_streamable(dataset.name)
-        return streams
+            return bool(self.context.cluster.all_reduce_max(exceeds_memory))
+        return bool(feed == "stream")
 
     def make_feed(
         self, programs: Programs, examples: data.RandomAccess, step: int
@@ -165,17 +160,3 @@ class Session:
             total = sharding.to_devices(empty, sharding.replicated(mesh))
         progress.compile_seconds += programs.seconds
         return Start(step, state, total, progress)
-
-
-def _check_streamable(name: str) -> None:
-    """Checks that the examples of a data set can be read one by one here.
-
-    Raises:
-      UserError: when the data set is stored as array_record, and that package is missing.
-    """
-    if name != "digits" and find_spec("array_record") is None:
-        raise UserError(
-            "dataset.feed=stream is not available here: it needs the package array_record, which "
-            "does not exist for Windows. Use dataset.feed=device, and a part of the data, such as "
-            "dataset.train_split=train[:10%], if they do not fit into memory."
-        )

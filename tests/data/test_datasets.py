@@ -200,6 +200,7 @@ def test_originals_are_downloaded_without_array_record(
     load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "array_record", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     check_small_mnist(load(manual_dir=""))
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["downloads"]
 

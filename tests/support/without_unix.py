@@ -127,9 +127,27 @@ def run_all(folder: Path, picture: str) -> dict[str, Outcome]:
     for mode in ("evaluate", "inspect", "export"):
         outcomes[mode] = run_main(f"--mode={mode}", straight)
     outcomes["predict"] = run_main("--mode=predict", straight, f"--images={picture}", "--show")
-    mnist = ("--config=configs/mnist.py", "--config.dataset.feed=stream")
-    outcomes["refused"] = run_main(*mnist)
+    mnist = _small_mnist(folder)
+    outcomes["mnist"] = run_main(*mnist)
+    outcomes["refused"] = run_main(*mnist, "--config.dataset.feed=stream")
     return outcomes
+
+
+def _small_mnist(folder: Path) -> tuple[str, ...]:
+    """Puts small files in the place of the originals of MNIST; returns the flags that use them."""
+    import pytest
+
+    from tests.data.small_mnist import accept_as_originals, write_originals
+
+    write_originals(folder / "originals")
+    accept_as_originals(pytest.MonkeyPatch())
+    return (
+        "--config=configs/mnist.py",
+        "--config.batch_size=10",
+        "--config.num_epochs=1",
+        f"--config.dataset.data_dir={folder / 'data'}",
+        f"--config.dataset.manual_dir={folder / 'originals'}",
+    )
 
 
 if __name__ == "__main__":
