@@ -1,7 +1,7 @@
 """Data sets as uint8 arrays, in memory or prefetched. Imports neither JAX nor configs."""
 
 from cnn_jax.data.datasets import describe, load, load_test, needs_tfds
-from cnn_jax.data.prefetch import prefetch
+from cnn_jax.data.prefetch import MAX_ELEMENTS_AHEAD, prefetch
 from cnn_jax.data.source import Source, open_source
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 
@@ -9,6 +9,7 @@ from cnn_jax.data.types import Dataset, Examples, Info, Part
 RandomAccess = Dataset | Source
 
 __all__ = [
+    "MAX_ELEMENTS_AHEAD",
     "Dataset",
     "Examples",
     "Info",

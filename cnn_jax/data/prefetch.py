@@ -10,10 +10,17 @@ from cnn_jax.data.source import Source
 from cnn_jax.data.stream import ElementIndices, Elements, Stream
 from cnn_jax.data.types import Examples
 
+_BUFFER_SIZE = 2
+# Of one worker, in the memory that processes share.
+MAX_ELEMENTS_AHEAD = 2 * _BUFFER_SIZE + 3
+
 
 @contextlib.contextmanager
 def prefetch(
-    source: Source, element_indices: ElementIndices, num_workers: int, buffer_size: int = 2
+    source: Source,
+    element_indices: ElementIndices,
+    num_workers: int,
+    buffer_size: int = _BUFFER_SIZE,
 ) -> Iterator[Iterator[Examples]]:
     """Reads elements in order, ahead of the consumer.
 

@@ -24,7 +24,7 @@ from cnn_jax.config import sweep
 from cnn_jax.engine import loops, sharding
 from cnn_jax.engine.compile import ChunkSizes, Programs, batch_shapes
 from cnn_jax.errors import translate_errors
-from cnn_jax.io.environment import num_cores
+from cnn_jax.io.environment import free_shared_memory, num_cores
 from cnn_jax.io.files import write_atomically
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.train import TrainState
@@ -198,7 +198,8 @@ class StreamFeed:
                 self._permutations,
                 num_models,
             )
-            prefetched = stack.enter_context(data.prefetch(source, indices, _num_workers()))
+            num_workers = _num_workers(self._train_shapes, self._eval_shapes)
+            prefetched = stack.enter_context(data.prefetch(source, indices, num_workers))
             self._prefetched = zip(chunks, prefetched, strict=True)
             self._epochs = sorted({chunk.epoch for chunk in chunks} - {0})
             self._write_permutations()
@@ -274,9 +275,17 @@ class StreamFeed:
             permutation_path(self._permutations, epoch - 2).unlink(missing_ok=True)
 
 
-def _num_workers() -> int:
-    """Returns how many processes read: decoding an image takes longer than training on it."""
-    return min(_MAX_WORKERS, num_cores())
+def _num_workers(*chunk_shapes: tuple[jax.ShapeDtypeStruct, ...]) -> int:
+    """Returns how many processes read: decoding an image takes longer than training on it.
+
+    Where the memory that processes share is too small for one, it is 0: a thread reads.
+
+    Args:
+      chunk_shapes: shapes of the arrays of each kind of chunk.
+    """
+    sizes = [sum(a.size * a.dtype.itemsize for a in arrays) for arrays in chunk_shapes]
+    bytes_per_worker = data.MAX_ELEMENTS_AHEAD * max(sizes) // jax.process_count()
+    return min(_MAX_WORKERS, num_cores(), free_shared_memory() // bytes_per_worker)
 
 
 def _shard_layout(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _ShardLayout:
