@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.nn.metrics import Metrics
+from cnn_jax.nn.metrics import Metrics, _cross_entropy_by_one_hot
 
 LN10 = float(np.log(10))
 
@@ -62,3 +62,35 @@ def test_mean_loss_of_a_fully_masked_batch_has_a_zero_gradient() -> None:
         return Metrics.from_batch(logits, jnp.asarray([0, 1]), mask).mean_loss()
 
     chex.assert_trees_all_equal(jax.grad(loss)(jnp.ones((2, 3))), jnp.zeros((2, 3)))
+
+
+def test_one_hot_labels_give_the_same_loss_and_gradient() -> None:
+    generator = np.random.default_rng(0)
+    logits = jnp.asarray(generator.normal(size=(20, 10)), jnp.float32)
+    label = jnp.asarray(generator.integers(0, 10, 20, np.int32))
+    loss, vjp = jax.vjp(lambda x: _cross_entropy_by_one_hot(x, label), logits)
+    # The definition in float64: ln of the sum of exp(logits), minus the logit of the label. Its
+    # gradient is the probability of each class, minus 1 for the label.
+    exact = np.asarray(logits, np.float64)
+    probability = np.exp(exact) / np.exp(exact).sum(1, keepdims=True)
+    expected = -np.log(probability[np.arange(20), label])
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(vjp(jnp.ones(20))[0], probability - np.eye(10)[label], atol=1e-6)
+
+
+def test_one_hot_labels_ignore_the_zero_probability_of_other_classes() -> None:
+    # Probabilities 0 and 1, of which the label has the latter: the loss is -ln 1. A product of the
+    # label 0 and ln 0 would be NaN.
+    loss = _cross_entropy_by_one_hot(jnp.asarray([[-jnp.inf, 0.0]]), jnp.asarray([1]))
+    assert loss.tolist() == [0.0]
+
+
+@pytest.mark.parametrize(("platform", "scatters"), [("cpu", True), ("cuda", False), ("tpu", False)])
+def test_gradient_of_the_loss_is_no_scatter_on_accelerators(platform: str, scatters: bool) -> None:
+    def loss(logits: jax.Array, label: jax.Array) -> jax.Array:
+        return Metrics.from_batch(logits, label).mean_loss()
+
+    shapes = jax.ShapeDtypeStruct((4, 10), jnp.float32), jax.ShapeDtypeStruct((4,), jnp.int32)
+    # Lowering for a platform does not require its hardware.
+    exported = jax.export.export(jax.jit(jax.grad(loss)), platforms=[platform])(*shapes)
+    assert ("stablehlo.scatter" in exported.mlir_module()) == scatters
