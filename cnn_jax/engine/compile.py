@@ -2,19 +2,20 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, many_models, sharding
+from cnn_jax.engine.argument_shapes import batch_shapes, example_shapes, with_sharding
 from cnn_jax.engine.swept_state import create_swept_state
 from cnn_jax.nn.metrics import Metrics
 
@@ -49,6 +50,9 @@ class Programs:
         `train.TrainState` of M models.
       epoch_permutations: seeds, epoch -> int32 [M, num_train], from `train.epoch_permutation`.
       train_steps: `loops.train_steps`; `loops.train_batches` for a stream.
+      full_chunks: on accelerators, the same for a static number of steps, by that number: the one
+        of `full_chunk`. Of a dynamic number XLA copies the loop's condition to the host in each
+        step, and waits for it.
       evaluate: `loops.evaluate`; `loops.evaluate_batches` for a stream.
       chunk_sizes: chunks of the stream that they take; None: all examples are in device memory.
       seconds: time it took to compile them or to read them from the cache.
@@ -57,9 +61,28 @@ class Programs:
     initial_state: jax.stages.Compiled
     epoch_permutations: jax.stages.Compiled
     train_steps: jax.stages.Compiled
+    full_chunks: Mapping[int, jax.stages.Compiled]
     evaluate: jax.stages.Compiled
     chunk_sizes: ChunkSizes | None
     seconds: float
+
+    def train(
+        self, state: train.TrainState, total: Metrics, *batches: Any, num_steps: int
+    ) -> loops.TrainResult:
+        """Takes the steps of a chunk, with the program for its length.
+
+        Args:
+          state: state of M models; donated.
+          total: metrics [M] of earlier batches.
+          *batches: the arguments of the loop that say what to train on.
+          num_steps: number of steps.
+
+        Returns:
+          What `loops.train_steps` returns.
+        """
+        if full_chunk := self.full_chunks.get(num_steps):
+            return full_chunk(state, total, *batches)
+        return self.train_steps(state, total, *batches, num_steps)
 
 
 def compiler_options(deterministic: bool) -> dict[str, bool | str]:
@@ -75,7 +98,9 @@ def compiler_options(deterministic: bool) -> dict[str, bool | str]:
 
 
 @functools.cache
-def jitted_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> JittedLoops:
+def jitted_loops(
+    deterministic: bool, mesh: Mesh, batch_size: int, num_steps: int | None = None
+) -> JittedLoops:
     """Returns the loops, which compile at their first call for given shapes.
 
     Args:
@@ -83,7 +108,9 @@ def jitted_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> JittedLoop
         GPUs; XLA has no such kernels elsewhere.
       mesh: from `sharding.make_mesh`.
       batch_size: training batch size, over all devices.
+      num_steps: number of steps of the training loops, as a constant; None: it is an argument.
     """
+    static_steps = {} if num_steps is None else {"num_steps": num_steps}
     options = compiler_options(deterministic)
     everywhere = sharding.replicated(mesh)
     train_result = (sharding.sharded_by_model(mesh), everywhere, everywhere)
@@ -94,8 +121,8 @@ def jitted_loops(deterministic: bool, mesh: Mesh, batch_size: int) -> JittedLoop
         return jax.jit(bound, out_shardings=out, donate_argnums=donated, compiler_options=options)
 
     return JittedLoops(
-        jit(loops.train_steps, train_result, 0, batch_size=batch_size),
-        jit(loops.train_batches, train_result, 0),
+        jit(loops.train_steps, train_result, 0, batch_size=batch_size, **static_steps),
+        jit(loops.train_batches, train_result, 0, **static_steps),
         jit(loops.evaluate, everywhere),
         jit(loops.evaluate_batches, everywhere),
     )
@@ -119,38 +146,73 @@ def compile_programs(
       clock: returns the time in seconds.
     """
     started = clock()
-    jitted = jitted_loops(config.deterministic, mesh, config.batch_size)
     seeds, hyperparameters = sweep.seeds_and_hyperparameters(config)
     traced_init = _initial_state(config, info, mesh).trace(seeds, hyperparameters)
-    state = _with_sharding(traced_init.out_info, sharding.sharded_by_model(mesh))
-    num_models = len(seeds)
-    everywhere = sharding.replicated(mesh)
-    total = _with_sharding(jax.eval_shape(lambda: Metrics.empty(num_models)), everywhere)
-    if chunk_sizes is None:
-        permutation = jax.ShapeDtypeStruct(
-            (num_models, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
-        )
-        examples = example_shapes(info, mesh)
-        train_steps = jitted.train_steps.lower(state, total, *examples, permutation, 0, 0)
-    else:
-        batches = batch_shapes(config, info, mesh, chunk_sizes.train, num_models)
-        train_steps = jitted.train_batches.lower(state, total, *batches, 0)
+    state = with_sharding(traced_init.out_info, sharding.sharded_by_model(mesh))
+    run = config, info, mesh, chunk_sizes, state
+    full_chunks = {}
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
     with ThreadPoolExecutor() as threads:
-        compiled_train = threads.submit(train_steps.compile)
-        evaluate = _lower_evaluate(config, info, mesh, chunk_sizes, state)
-        compiled_evaluate = threads.submit(evaluate.compile)
-        compiled_init = threads.submit(traced_init.lower().compile)
+        train_steps = threads.submit(lower_train(*run).compile)
+        if not sharding.is_cpu(mesh):
+            num_steps = full_chunk(config, info, chunk_sizes)
+            full_chunks[num_steps] = threads.submit(lower_train(*run, num_steps).compile)
+        evaluate = threads.submit(lower_evaluate(*run).compile)
+        initial_state = threads.submit(traced_init.lower().compile)
         permutations = _epoch_permutations(info.num_train, mesh).lower(seeds, 0)
-        compiled_permutations = threads.submit(permutations.compile)
+        epoch_permutations = threads.submit(permutations.compile)
     return Programs(
-        initial_state=compiled_init.result(),
-        epoch_permutations=compiled_permutations.result(),
-        train_steps=compiled_train.result(),
-        evaluate=compiled_evaluate.result(),
+        initial_state=initial_state.result(),
+        epoch_permutations=epoch_permutations.result(),
+        train_steps=train_steps.result(),
+        full_chunks={steps: program.result() for steps, program in full_chunks.items()},
+        evaluate=evaluate.result(),
         chunk_sizes=chunk_sizes,
         seconds=clock() - started,
     )
+
+
+def full_chunk(config: ConfigDict, info: data.Info, chunk_sizes: ChunkSizes | None) -> int:
+    """Returns the number of batches that most chunks of training have on accelerators.
+
+    There a stretch of `log_every_steps` batches takes less than a second, so it is one chunk; in a
+    stream, a chunk has at most `chunk_sizes.train` batches.
+    """
+    stretch = min(config.log_every_steps, train.steps_per_epoch(info.num_train, config.batch_size))
+    return min(stretch, chunk_sizes.train) if chunk_sizes else stretch
+
+
+def lower_train(
+    config: ConfigDict,
+    info: data.Info,
+    mesh: Mesh,
+    chunk_sizes: ChunkSizes | None,
+    state: train.TrainState,
+    num_steps: int | None = None,
+) -> jax.stages.Lowered:
+    """Lowers the training loop of a run.
+
+    Args:
+      config: config checked by `schema.check`.
+      info: its data set.
+      mesh: from `sharding.make_mesh`.
+      chunk_sizes: as in `compile_programs`.
+      state: shapes of the state, from `state_shapes`.
+      num_steps: as in `jitted_loops`.
+    """
+    jitted = jitted_loops(config.deterministic, mesh, config.batch_size, num_steps)
+    num_models = sweep.count_models(config)
+    empty = jax.eval_shape(lambda: Metrics.empty(num_models))
+    total = with_sharding(empty, sharding.replicated(mesh))
+    steps = [0] if num_steps is None else []
+    if chunk_sizes:
+        batches = batch_shapes(config, info, mesh, chunk_sizes.train, num_models)
+        return jitted.train_batches.lower(state, total, *batches, *steps)
+    permutation = jax.ShapeDtypeStruct(
+        (num_models, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
+    )
+    examples = example_shapes(info, mesh)
+    return jitted.train_steps.lower(state, total, *examples, permutation, 0, *steps)
 
 
 def compile_evaluate(
@@ -164,20 +226,21 @@ def compile_evaluate(
       mesh: from `sharding.make_mesh`.
       state: the state that it will be called with, or its shapes.
     """
-    return _lower_evaluate(config, info, mesh, None, state).compile()
+    return lower_evaluate(config, info, mesh, None, state).compile()
 
 
-def _lower_evaluate(
+def lower_evaluate(
     config: ConfigDict,
     info: data.Info,
     mesh: Mesh,
     chunk_sizes: ChunkSizes | None,
     state: train.TrainState,
 ) -> jax.stages.Lowered:
+    """Lowers the evaluation loop of a run; the arguments are those of `lower_train`."""
     jitted = jitted_loops(config.deterministic, mesh, config.batch_size)
     num_models = sweep.count_models(config)
     empty = jax.eval_shape(lambda: loops.EvalMetrics.empty(num_models, config.num_models))
-    total = _with_sharding(empty, sharding.replicated(mesh))
+    total = with_sharding(empty, sharding.replicated(mesh))
     if chunk_sizes is None:
         return jitted.evaluate.lower(state, total, *example_shapes(info, mesh), 0, 0)
     batches = batch_shapes(config, info, mesh, chunk_sizes.evaluate, None)
@@ -188,7 +251,7 @@ def state_shapes(config: ConfigDict, info: data.Info, mesh: Mesh) -> train.Train
     """Returns the state of a run with shapes instead of arrays."""
     initial_state = _initial_state(config, info, mesh)
     shapes = jax.eval_shape(initial_state, *sweep.seeds_and_hyperparameters(config))
-    return _with_sharding(shapes, sharding.sharded_by_model(mesh))
+    return with_sharding(shapes, sharding.sharded_by_model(mesh))
 
 
 def _initial_state(config: ConfigDict, info: data.Info, mesh: Mesh) -> jax.stages.Wrapped:
@@ -225,41 +288,3 @@ def _epoch_permutations(num_train: int, mesh: Mesh) -> jax.stages.Wrapped:
         return many_models.map_models(mesh, permutation, seeds, shared=(epoch,))
 
     return jax.jit(epoch_permutations, out_shardings=sharding.sharded_by_model(mesh))
-
-
-def example_shapes(info: data.Info, mesh: Mesh) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Returns the shapes of images and labels in device memory, which every device has."""
-    num_examples = info.num_train + info.num_test
-    everywhere = sharding.replicated(mesh)
-    return (
-        jax.ShapeDtypeStruct((num_examples, *info.image_shape), jnp.uint8, sharding=everywhere),
-        jax.ShapeDtypeStruct((num_examples,), jnp.int32, sharding=everywhere),
-    )
-
-
-def batch_shapes(
-    config: ConfigDict, info: data.Info, mesh: Mesh, num_batches: int, num_models: int | None
-) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Returns the shapes of images and labels of a chunk of a stream.
-
-    Args:
-      config: config checked by `schema.check`.
-      info: its data set.
-      mesh: from `sharding.make_mesh`.
-      num_batches: largest number of batches in the chunk.
-      num_models: number of models to train, each on batches of its own; None: all models are
-        evaluated on the same batches.
-    """
-    size = loops.eval_batch_size(mesh) if num_models is None else config.batch_size
-    axes = () if num_models is None else (num_models,)
-    in_batch = jax.eval_shape(lambda: sharding.batch_positions(mesh, size))
-    shape = (*axes, num_batches, *in_batch.shape)
-    shared = sharding.batches_sharding(mesh, model_axis=num_models is not None)
-    return (
-        jax.ShapeDtypeStruct((*shape, *info.image_shape), jnp.uint8, sharding=shared),
-        jax.ShapeDtypeStruct(shape, jnp.int32, sharding=shared),
-    )
-
-
-def _with_sharding(shapes: Any, named: NamedSharding) -> Any:
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=named), shapes)

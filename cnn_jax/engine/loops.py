@@ -1,7 +1,8 @@
 """The compiled loops over many steps, for any number of models and devices.
 
 Sums of metrics go in and come out, so that two calls add up as one does, to the last bit. The
-number of steps is an argument, not a constant, so that one program runs chunks of any length.
+number of steps is an argument, not a constant, so that one program runs chunks of any length;
+accelerators have another one for most chunks (`compile.Programs.full_chunks`), with the same bits.
 """
 
 import functools
@@ -22,7 +23,7 @@ from cnn_jax.train import Batch, TrainState, logits_of, train_step
 # CPU's cache.
 EVAL_BATCH_SIZE = 200
 
-_TrainResult = tuple[TrainState, Metrics, Metrics]
+TrainResult = tuple[TrainState, Metrics, Metrics]
 
 
 class EvalMetrics(NamedTuple):
@@ -55,18 +56,18 @@ def _train(
     total: Metrics,
     num_steps: Array | int,
     make_batch: Callable[[Array], Batch],
-) -> _TrainResult:
+) -> TrainResult:
     """Takes `num_steps` steps; `make_batch` maps an index, from 0, to batches [M, ...].
 
     Returns:
       The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def step(state: TrainState, total: Metrics, batch: Batch) -> _TrainResult:
+    def step(state: TrainState, total: Metrics, batch: Batch) -> TrainResult:
         after, metrics = train_step(_shard_examples(mesh, state), batch)
         return after.replace(model=state.model), total.merge(metrics), metrics
 
-    def body(index: Array, carry: _TrainResult) -> _TrainResult:
+    def body(index: Array, carry: TrainResult) -> TrainResult:
         state, total, first = carry
         batches = shard_batch(mesh, make_batch(index), model_axis=True)
         state, total, metrics = map_models(mesh, step, state, total, batches)
@@ -96,7 +97,7 @@ def train_steps(
     *,
     batch_size: int,
     mesh: Mesh,
-) -> _TrainResult:
+) -> TrainResult:
     """Takes the steps first .. first + num_steps - 1 of an epoch, on examples in device memory.
 
     Args:
@@ -106,7 +107,7 @@ def train_steps(
       label: int32 [N].
       permutation: int32 [M, num_examples], each row from `train.epoch_permutation`.
       first: index of the first batch, from 0.
-      num_steps: number of batches.
+      num_steps: number of batches; a Python integer makes it a constant of the program.
       batch_size: static; the last batch of an epoch, and batches that the devices cannot share
         evenly, are padded and masked.
       mesh: static.
@@ -138,7 +139,7 @@ def train_batches(
     num_steps: Array | int,
     *,
     mesh: Mesh,
-) -> _TrainResult:
+) -> TrainResult:
     """Takes `num_steps` training steps on the batches of a streamed chunk.
 
     Args:
@@ -146,7 +147,7 @@ def train_batches(
       total: metrics [M] of earlier batches.
       image: uint8 [M, at least num_steps, *batch positions, H, W, C].
       label: int32 [M, at least num_steps, *batch positions], -1 for padding.
-      num_steps: number of batches.
+      num_steps: as in `train_steps`.
       mesh: static.
 
     Returns:

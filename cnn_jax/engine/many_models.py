@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
-from cnn_jax.engine.sharding import MODEL
+from cnn_jax.engine.sharding import MODEL, is_cpu
 
 
 def map_models(
@@ -60,4 +60,4 @@ def maps_sequentially(mesh: Mesh) -> bool:
     An accelerator computes all of them in one vectorized step. On a CPU the caches hold what one
     model needs, and vectorized steps take up to twice as long.
     """
-    return bool(mesh.devices.flat[0].platform == "cpu")
+    return is_cpu(mesh)

@@ -47,6 +47,11 @@ def single_device_mesh() -> Mesh:
     return Mesh(np.array(jax.local_devices()[:1]).reshape(1, 1), (MODEL, DATA))
 
 
+def is_cpu(mesh: Mesh) -> bool:
+    """Returns whether the devices of a mesh are CPUs, and not accelerators."""
+    return bool(mesh.devices.flat[0].platform == "cpu")
+
+
 def device_names() -> list[str]:
     """Returns the names of the devices that JAX uses, such as `cpu:0 cpu`.
 

@@ -86,9 +86,8 @@ class DeviceFeed:
         """Takes the steps first .. end - 1 of an epoch; returns what `loops.train_steps` does."""
         if self._permutation is None or self._permutation[0] != epoch:
             self._permutation = epoch, self._programs.epoch_permutations(self._seeds, epoch)
-        return self._programs.train_steps(
-            state, total, *self._examples, self._permutation[1], first, end - first
-        )
+        batches = (*self._examples, self._permutation[1], first)
+        return self._programs.train(state, total, *batches, num_steps=end - first)
 
     def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
         """Yields chunks of about a second."""

@@ -22,7 +22,8 @@ from ml_collections import ConfigDict
 from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, sharding
-from cnn_jax.engine.compile import ChunkSizes, Programs, batch_shapes
+from cnn_jax.engine.argument_shapes import batch_shapes
+from cnn_jax.engine.compile import ChunkSizes, Programs
 from cnn_jax.errors import translate_errors
 from cnn_jax.io.environment import free_shared_memory, num_cores
 from cnn_jax.io.files import write_atomically
@@ -218,7 +219,7 @@ class StreamFeed:
             self._epochs = [later for later in self._epochs if later > epoch]
             self._write_permutations()
         batches = self._take(Chunk(epoch, first, end))
-        result = self._programs.train_steps(state, total, *batches, end - first)
+        result = self._programs.train(state, total, *batches, num_steps=end - first)
         self._ahead = self._next()  # While the devices compute.
         return result
 
