@@ -4,13 +4,11 @@ import collections
 import math
 import re
 
-_COMPUTATION = re.compile(r"^(ENTRY )?%(\S+) \(.*?\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+from benchmarks import hlo
+
 _COLLECTIVE = re.compile(
     r" = (.*?) (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)(?:-start)?\("
 )
-_LOOP_BODY = re.compile(r" while\(.* body=%([^\s,]+)")
-_TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
-_CALLED = re.compile(r"(?:calls|to_apply)=%([^\s,]+)|branch_computations=\{(.*?)\}")
 _ARRAY = re.compile(r"\b(pred|[a-z]+\d+)\w*\[([\d,]*)\]")
 
 
@@ -28,11 +26,7 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
       and the total bytes of its results on each device (and of the operands that an asynchronous
       operation returns with them).
     """
-    bodies = {}
-    entry = ""
-    for is_entry, name, body in _COMPUTATION.findall(program):
-        bodies[name] = body
-        entry = name if is_entry else entry
+    instructions, entry = hlo.split_computations(program)
     sizes_by_kind: dict[str, list[int]] = collections.defaultdict(list)
 
     def count_in(name: str, times: int) -> None:
@@ -42,15 +36,15 @@ def count_collectives(program: str) -> dict[str, tuple[int, int]]:
           name: of the computation.
           times: how often one step executes it; 0 outside the loop over steps.
         """
-        for line in bodies[name].splitlines():
+        for line in instructions[name].splitlines():
             if match := _COLLECTIVE.search(line):
                 sizes_by_kind[match[2]] += [_num_bytes(match[1])] * times
-            elif match := _LOOP_BODY.search(line):
-                trips = _TRIP_COUNT.search(line)
+            elif match := hlo.LOOP_BODY.search(line):
+                trips = hlo.TRIP_COUNT.search(line)
                 # The outermost loop is the loop over steps: its body is executed once in a step.
                 count_in(match[1], times * int(trips[1]) if times and trips else times or 1)
-            elif match := _CALLED.search(line):
-                for called in re.findall(r"[^\s,%]+", match[1] or match[2]):
+            else:
+                for called in hlo.called_by(line):
                     count_in(called, times)
 
     count_in(entry, 0)
