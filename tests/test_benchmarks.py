@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import collectives, floor, scaling_tables, train_speed
+from benchmarks import collectives, floor, hlo, scaling_tables, train_speed
 from benchmarks.scaling_tables import Row
 
 
@@ -197,6 +197,10 @@ PROGRAM = """HloModule jit__train_steps, entry_computation_layout={()->f32[2]}
   ROOT %t = (s32[], f32[10]{0}) tuple(%i, %all-reduce.1)
 }
 
+%c (p: (s32[], f32[10])) -> pred[] {
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
 %called (p: f32[2,3]) -> f32[2,3] {
   %all-gather.1 = f32[2,6]{1,0} all-gather(%p), channel_id=9, dimensions={1}
   ROOT %all-reduce.2 = f32[2,3]{1,0} all-reduce-start(%p), channel_id=2, to_apply=%add
@@ -224,6 +228,17 @@ def test_collectives_of_a_step_are_counted() -> None:
         "all-reduce": (5, 3 * 40 + 24 + 16 + 5 + 2),
         "all-gather": (1, 48),
     }
+
+
+def test_instructions_of_a_step_include_those_it_calls() -> None:
+    loop = hlo.loop_over_steps(PROGRAM)
+    assert loop.startswith("%while.1 = ")
+    assert hlo.TRIP_COUNT.findall(loop) == []
+    names = [line.removeprefix("ROOT ").split()[0] for line in hlo.step_instructions(PROGRAM)]
+    # Those of the step, of the condition and body of its loop, of the computation that it calls,
+    # and of the sum: once, though three instructions call it.
+    assert names == ["%w", "%c.1", "%all-reduce.3", "%t", "%less", "%all-reduce.1", "%t",
+                     "%all-gather.1", "%all-reduce.2", "%a", "%sum"]  # fmt: skip
 
 
 @pytest.mark.benchmark
