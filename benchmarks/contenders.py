@@ -1,4 +1,4 @@
-"""The programs that `train_speed.py` compares. Each runs in its own process:
+"""The programs that `train_speed.py` and `gpu.py` compare. Each runs in its own process:
 
     python -m benchmarks.contenders NAME DATASET [FOLDER]
 
@@ -24,9 +24,14 @@ CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
     "cnn_jax": ("jax_contenders", "CnnJax", ("mnist",)),
     "cnn_jax, mnist_fast": ("jax_contenders", "CnnJax", ("mnist_fast",)),
     "plain Flax": ("jax_contenders", "PlainFlax", ()),
-    "PyTorch": ("torch_contenders", "InMemory", (False,)),
-    "PyTorch, channels_last": ("torch_contenders", "InMemory", (True,)),
+    "PyTorch": ("torch_contenders", "InMemory", (False, "cpu")),
+    "PyTorch, channels_last": ("torch_contenders", "InMemory", (True, "cpu")),
     "PyTorch, as published": ("torch_contenders", "Tutorial", ()),
+}
+
+PYTORCH_ON_GPU = "PyTorch, GPU"  # The contender of `gpu.py`.
+_GPU_CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
+    PYTORCH_ON_GPU: ("torch_contenders", "InMemory", (False, "cuda")),
 }
 
 
@@ -34,11 +39,11 @@ def main(name: str, dataset_name: str, folder: str = "") -> None:
     """Serves commands until standard input ends.
 
     Args:
-      name: of the contender, a key of `CONTENDERS`.
+      name: of the contender, a key of `CONTENDERS`, or `PYTORCH_ON_GPU`.
       dataset_name: `mnist` or `digits`.
       folder: with the original files; empty to download them.
     """
-    module_name, class_name, arguments = CONTENDERS[name]
+    module_name, class_name, arguments = (CONTENDERS | _GPU_CONTENDERS)[name]
     contender_class = getattr(import_module(f"benchmarks.{module_name}"), class_name)
     contender: Contender = contender_class(*arguments, data.load(dataset_name, manual_dir=folder))
 

@@ -1,14 +1,23 @@
-"""The processor and the package versions that a measurement was made with."""
+"""The processor, the GPUs and the package versions that a measurement was made with."""
 
 import os
 import platform
 import re
+import subprocess
+import sys
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "torch")
+
+_PRINT_GPUS = """
+import jax
+for device in jax.devices():
+    if device.platform == "gpu":
+        print(device.device_kind)
+"""
 
 
 def describe_machine() -> dict[str, Any]:
@@ -29,3 +38,17 @@ def format_machine(machine: dict[str, Any]) -> str:
     """Formats the result of `describe_machine` as one line."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return f"{machine['cores']} cores of {machine['cpu']}; {versions}"
+
+
+def gpu_names() -> list[str]:
+    """Returns the name of each GPU that JAX finds."""
+    # In a separate process: JAX would allocate GPU memory in this one.
+    command = [sys.executable, "-c", _PRINT_GPUS]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    return process.stdout.splitlines()
+
+
+def torch_has_gpu() -> bool:
+    """Returns whether PyTorch is installed and finds a GPU."""
+    code = "import torch; raise SystemExit(not torch.cuda.is_available())"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

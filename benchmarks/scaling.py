@@ -33,7 +33,6 @@ compiled program, and the throughput of a stream without training.
 
 import functools
 import json
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,17 +96,6 @@ def _arguments() -> tuple[str, ...]:
     return _DATASET.value, steps, rounds, shared_flags.manual_dir()
 
 
-def has_gpus() -> bool:
-    """Returns whether JAX finds GPUs.
-
-    There are no rows for TPUs, since a TPU serves only one process at a time.
-    """
-    # In a separate process: JAX would allocate GPU memory in this one.
-    command = [sys.executable, "-c", "import jax; print(jax.default_backend())"]
-    process = subprocess.run(command, capture_output=True, text=True, check=True)
-    return process.stdout.strip() == scaling_tables.GPU
-
-
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the tables and writes the JSON file."""
     del argv
@@ -123,7 +111,8 @@ def main(argv: Sequence[str]) -> None:
             f"--workers={given} is invalid: it must be integers >= 0, separated by commas. Use for "
             "example 0,1,2."
         ) from error
-    rows = rows or scaling_tables.default_rows(has_gpus())
+    # There are no rows for TPUs, since a TPU serves only one process at a time.
+    rows = rows or scaling_tables.default_rows(bool(machine.gpu_names()))
     machine_info = machine.describe_machine()
     print(machine.format_machine(machine_info))
     starters: dict[str, Callable[[], MeasuredProcess]] = {}

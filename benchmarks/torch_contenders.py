@@ -19,28 +19,29 @@ from cnn_jax import data
 
 
 class InMemory:
-    """Eager PyTorch, with all examples in memory as float32 tensors."""
+    """Eager PyTorch, with all examples in memory of `device` as float32 tensors."""
 
     epochs = EPOCHS
 
-    def __init__(self, channels_last: bool, dataset: data.Dataset) -> None:
+    def __init__(self, channels_last: bool, device: str, dataset: data.Dataset) -> None:
         torch.manual_seed(1)
+        torch.backends.cudnn.allow_tf32 = False  # Full float32, as this project's convolutions.
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._model = _reference_model().to(memory_format=memory_format)
+        self._model = _reference_model().to(device, memory_format=memory_format)
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=LEARNING_RATE)
         self._examples = {}
         for split in ("train", "test"):
             examples = getattr(dataset, split)
             image = torch.tensor(examples.image).permute(0, 3, 1, 2).float().div(255)
             self._examples[split] = (
-                image.contiguous(memory_format=memory_format),
-                torch.tensor(examples.label).long(),
+                image.contiguous(memory_format=memory_format).to(device),
+                torch.tensor(examples.label).long().to(device),
             )
 
     def train(self, epoch: int, num_steps: int) -> None:
         """Takes the first steps of an epoch."""
         image, label = self._examples["train"]
-        permutation = torch.randperm(len(label))
+        permutation = torch.randperm(len(label)).to(label.device)
         batches = list(batch_slices(len(permutation), BATCH_SIZE))[:num_steps]
         for step, batch in enumerate(batches, start=1):
             indices = permutation[batch]
@@ -50,6 +51,7 @@ class InMemory:
             self._optimizer.step()
             if step % LOG_EVERY_STEPS == 0:
                 loss.item()
+        loss.item()  # A GPU computes while the host goes on.
 
     def evaluate(self, split: str) -> float:
         """Returns the accuracy, 0..1, on the split `train` or `test`."""
