@@ -134,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
         print("PyTorch finds no GPU: its row is left out. Install its build for the GPU.")
     results = {num_models: measure(num_models) for num_models in numbers}
     print("\n".join(gpu_tables.training_table(results, _STEPS.value)))
-    Path(_JSON.value).write_text(json.dumps({**info, "results": results}, indent=2) + "\n")
+    Path(_JSON.value).write_text(json.dumps({**info, "results": results}, indent=2) + "\n", "utf-8")
     print(f"Results written to {_JSON.value}")
 
 

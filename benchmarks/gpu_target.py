@@ -59,7 +59,7 @@ def make_mesh(model: int, data: int) -> "Mesh":
     from cnn_jax.engine import sharding
 
     topology = f"1x1x{model * data}"  # Slices, hosts of a slice, GPUs of a host.
-    target_config = Path(os.environ["GPU_TARGET_CONFIG"]).read_text()
+    target_config = Path(os.environ["GPU_TARGET_CONFIG"]).read_text("utf-8")
     description = topologies.get_topology_desc(
         platform="cuda", topology_name=topology, topology=topology, target_config=target_config
     )
