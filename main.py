@@ -16,6 +16,7 @@ Exit status: 0 on success; 2 on an error that you can fix, with one line that sa
 stopped by signal n.
 """
 
+import contextlib
 import gc
 import os
 import signal
@@ -123,7 +124,8 @@ if __name__ == "__main__":
         app.run(_main, flags_parser=flags.parse)
     except UserError as user_error:
         message = " ".join(str(user_error).split())  # One line.
-        print("error:", printable(message), file=sys.stderr)
+        with contextlib.suppress(OSError):  # The exit status says it where nothing else can.
+            print("error:", printable(message), file=sys.stderr, flush=True)
         join.exit_process(2)
     except BrokenPipeError:
         signals.exit_with_closed_pipe()

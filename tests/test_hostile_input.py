@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
 from cnn_jax.config import flags, schema
+from cnn_jax.config.config_file import ConfigParser
 from cnn_jax.data import Examples, cache
 from cnn_jax.data.idx import read_idx
 from cnn_jax.errors import UserError
@@ -75,6 +76,7 @@ def parse(*arguments: str) -> ConfigDict:
     argv = ["main.py", "--config=configs/mnist.py", *arguments]
     values = absl.flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
+    values["config"].parser = ConfigParser()
     with mock.patch.object(sys, "argv", argv):
         flags.check_config_arguments(argv)
         try:

@@ -1,19 +1,19 @@
 """Loads what `--config` names: a Python file with a function `get_config`, or a run's config.json.
 
-A Python file is loaded by ml_collections. An error in it is reported with the line that failed.
+An error in a Python file is reported with the line that failed.
 """
 
 import itertools
 import json
 import os
 import re
+import runpy
 import sysconfig
 from pathlib import Path
 from traceback import format_exception
 
 from absl import flags
 from ml_collections import ConfigDict
-from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from cnn_jax.config import schema
 from cnn_jax.errors import UserError
@@ -21,16 +21,15 @@ from cnn_jax.errors import UserError
 _PROJECT = Path(__file__).parents[2]  # Where `configs` lies in a clone.
 
 
-class ConfigParser(ConfigFileFlagParser):  # type: ignore[misc]
+class ConfigParser(flags.ArgumentParser):  # type: ignore[misc]
     """Parser of the flag `--config`."""
 
     def parse(self, path: str) -> ConfigDict:
         """Loads a config.
 
         Args:
-          path: a Python file, or the `config.json` in the workdir of a run. A relative path that
-            does not exist in the working directory is looked up in the project's folder, so that
-            `configs/mnist.py` is found from anywhere.
+          path: a Python file, or the `config.json` in the workdir of a run. `configs/...` is looked
+            up in the project's folder where the working directory does not have it.
 
         Returns:
           The locked config; only that of a run has been checked.
@@ -42,26 +41,23 @@ class ConfigParser(ConfigFileFlagParser):  # type: ignore[misc]
         existing = _find(path)
         if existing.suffix == ".json":
             return _read_saved(existing)
-        if existing.drive:  # ml_collections takes what follows a colon for an argument.
-            existing = Path(os.path.relpath(existing))
+        # Not by ml_collections, which takes what follows a colon for an argument, and keeps an
+        # OSError of the file for later.
         try:
-            config = super().parse(str(existing))
-        except AttributeError as error:
-            if error.name == "get_config":
-                raise _not_a_config(path, "it has no function get_config") from error
-            raise
+            get_config = runpy.run_path(str(existing)).get("get_config")
+            config = get_config() if callable(get_config) else None
+        except (TypeError, ValueError) as error:
+            # absl would take it for an invalid flag, and drop the line that failed.
+            raise translate_config_error(error) from error
+        if not callable(get_config):
+            raise _not_a_config(path, "it has no function get_config")
         if not isinstance(config, ConfigDict):
-            raise _not_a_config(path, _describe(config))
-        return config
+            raise _not_a_config(path, f"it returned {type(config).__name__}")
+        return config.lock()
 
-
-def _describe(value: object) -> str:
-    """Returns what a file gave instead of a config, in a few words."""
-    try:
-        getattr(value, "lock", None)
-    except OSError as error:  # ml_collections keeps an OSError until its config is used.
-        return str(error.__cause__ or error)
-    return f"it returned {type(value).__name__}"
+    def flag_type(self) -> str:
+        """Returns the type for `--help`."""
+        return "config file"
 
 
 def _find(path: str) -> Path:
@@ -70,7 +66,9 @@ def _find(path: str) -> Path:
     Raises:
       UserError: if there is none; names where it was looked for.
     """
-    candidates = [Path(os.path.expanduser(path)), _PROJECT / path]
+    candidates = [Path(os.path.expanduser(path))]
+    if Path(path).parts[:1] == ("configs",):
+        candidates.append(_PROJECT / path)
     for candidate in candidates:
         if os.path.isfile(candidate):
             return candidate
@@ -84,7 +82,10 @@ def _read_saved(path: Path) -> ConfigDict:
         content = json.loads(path.read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise _not_a_config(str(path), f"it is not the config.json of a run: {error!r}") from error
-    return schema.from_json(content)
+    try:
+        return schema.from_json(content)
+    except UserError as error:
+        raise UserError(f"--config={path} is invalid: {error}") from error
 
 
 def _not_a_config(path: str, problem: str) -> UserError:
@@ -99,15 +100,12 @@ def translate_config_error(error: Exception) -> UserError:
     """Translates an exception that a Python file raised while its config was loaded.
 
     Args:
-      error: the exception, or the one of absl that ml_collections made of it.
+      error: the exception.
 
     Returns:
       The error to raise, with the line that failed.
     """
-    # If the config file raises a TypeError or ValueError, ml_collections raises a new error that
-    # contains the traceback as text.
-    message = str(error)
-    trace = message if isinstance(error, flags.Error) else "".join(format_exception(error))
+    trace = "".join(format_exception(error))
     problem = trace.strip().splitlines()[-1].rstrip(".")
     if frame := _last_user_frame(trace):
         return UserError(
@@ -120,8 +118,8 @@ def _last_user_frame(trace: str) -> tuple[Path, int] | None:
     """Returns file and line of the innermost frame of a traceback that is in a user's file.
 
     Args:
-      trace: text of a traceback. The frames up to the first library frame are of this program, the
-        later ones of libraries and of the config file, or a file that it imports.
+      trace: text of a traceback. The frames up to the first one of a library or of this file are
+        of this program, the later ones of libraries and of the config file, or one that it imports.
 
     Returns:
       The file, relative to the working directory if it is below it, and the line; None if only
@@ -131,10 +129,11 @@ def _last_user_frame(trace: str) -> tuple[Path, int] | None:
         str(Path(flags.__file__).parents[2]),
         sysconfig.get_path("stdlib"),
         "<frozen ",
+        __file__,
     )
     frames: list[tuple[str, str]] = re.findall(r'File "(.+?)", line (\d+)', trace)
     called = itertools.dropwhile(lambda frame: not frame[0].startswith(libraries), frames)
-    users = [frame for frame in called if not frame[0].startswith((*libraries, __file__))]
+    users = [frame for frame in called if not frame[0].startswith(libraries)]
     if not users:
         return None
     file, line = Path(users[-1][0]), int(users[-1][1])

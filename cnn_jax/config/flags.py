@@ -1,5 +1,7 @@
 """The flags of `main.py`: definitions, parsing, and checks of each and of their combinations."""
 
+import csv
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -23,7 +25,7 @@ CONFIG = config_flags.DEFINE_config_file(
     "config.json of a run.",
     sys_argv=_arguments,
 )
-flags.FLAGS["config"].parser = ConfigParser("config")
+flags.FLAGS["config"].parser = ConfigParser()
 WORKDIR = flags.DEFINE_string(
     "workdir",
     None,
@@ -45,7 +47,7 @@ MODEL = flags.DEFINE_integer(
     "Index, from 0, of the trained model to use; required if the run trained several models.",
     lower_bound=0,
 )
-IMAGES = flags.DEFINE_list(
+IMAGES = flags.DEFINE_multi_string(
     "images",
     None,
     "Your own pictures, separated by commas or by spaces: files, folders, or patterns such as "
@@ -115,6 +117,11 @@ def parse(argv: Sequence[str]) -> list[str]:
         rest: list[str] = flags.FLAGS(_arguments)
     except (UserError, BrokenPipeError):
         raise
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "cannot read the file of --flagfile: it must be a text file with one flag per line. "
+            "Name another one."
+        ) from error
     except SystemExit as error:
         if any(argument.startswith(("--help", "-help", "-h", "-?")) for argument in argv[1:]):
             sys.exit(0)  # absl would exit with status 1 after printing the help.
@@ -125,12 +132,27 @@ def parse(argv: Sequence[str]) -> list[str]:
     except Exception as error:  # A config file is Python, and may raise any exception.
         raise translate_flag_error(error) from error
     if flags.FLAGS["images"].present:
-        IMAGES.value.extend(rest[1:])
+        names = [*IMAGES.value, *rest[1:]]
+        IMAGES.value[:] = [part for name in names for part in split_images(name)]
     elif rest[1:]:
         raise UserError(f"argument {rest[1]} is invalid: it must be a flag. Remove it.")
     _check_together()
     _check_has_config()
     return rest[:1]
+
+
+def split_images(argument: str) -> list[str]:
+    """Splits an argument of `--images` at its commas, unless it is the name of a file.
+
+    Args:
+      argument: names separated by commas; double quotes around a name keep its commas.
+    """
+    if os.path.lexists(os.path.expanduser(argument)):
+        return [argument]
+    try:
+        return [name.strip() for row in csv.reader([argument], strict=True) for name in row]
+    except csv.Error:
+        return [argument]
 
 
 def _check_together() -> None:
@@ -193,6 +215,8 @@ def check_config_arguments(arguments: Sequence[str]) -> None:
       UserError: for a second config, for the first unknown key, or if there is no config to
         override.
     """
+    if "--" in arguments:  # After it there are only names.
+        arguments = arguments[: arguments.index("--")]
     configs = [i for i, a in enumerate(arguments) if re.match(r"--?config(=|$)", a)]
     if len(configs) > 1:
         given = (" ".join(arguments[i : i + 1 + ("=" not in arguments[i])]) for i in configs)
@@ -232,6 +256,6 @@ def translate_flag_error(error: Exception) -> UserError:
             f"cannot read --flagfile={cause.filename} ({cause.strerror}): it must be a text file "
             "with one flag per line. Name another one."
         )
-    if isinstance(error, flags.Error) and "Error whilst parsing config file" not in message:
+    if isinstance(error, flags.Error):
         return UserError(f"{message.rstrip('.')}. Run python main.py --help for all flags.")
     return translate_config_error(error)

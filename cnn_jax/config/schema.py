@@ -165,13 +165,13 @@ def from_json(content: Any) -> ConfigDict:
     except Exception as error:  # ConfigDict does not document what it raises.
         raise UserError(
             f"cannot read the saved config ({type(error).__name__}: {error}): it must be as "
-            "cnn_jax saved it. Choose another --workdir."
+            "cnn_jax saved it. Choose another run."
         ) from error
     if different := sorted(keys ^ FIELDS.keys()):
         raise UserError(
             f"cannot read the saved config (missing or unknown: {', '.join(different)}): it must "
-            "have the keys of this version of cnn_jax. The checkpoint was written by an earlier or "
-            "later version: use that version, or choose another --workdir."
+            "have the keys of this version of cnn_jax. It was written by an earlier or later "
+            "version: use that version, or another run."
         )
     check_fields(config)
     return config

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from cnn_jax.data.originals import FILE_NAMES, ORIGINALS, Arrays, find_originals, read_originals
-from cnn_jax.data.prepared import BESIDE
+from cnn_jax.data.prepared import BESIDE, problem
 from cnn_jax.errors import UserError, short_reason
 
 _PROBE_SECONDS = 6.0
@@ -47,8 +47,15 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
     """
     # Verifies the user's files before TFDS creates a folder.
     arrays = read_originals(name, find_originals(manual_dir)) if manual_dir else None
-    if os.path.isdir(data_dir / name / str(_tfds_class(name).VERSION)):
+    version = str(_tfds_class(name).VERSION)
+    downloads = data_dir / "downloads"
+    if _is_unusable(data_dir / name / version):
         data_dir = data_dir / BESIDE
+    folder = data_dir / name / version
+    if _is_unusable(folder):
+        raise UserError(f"rename {folder}, and {name} is prepared again")
+    if os.path.lexists(folder):
+        return  # Another process has prepared it in the meantime.
     builder = _builder(name, data_dir, arrays)
     if arrays is None:
         _check_server(builder.URL, name)
@@ -58,12 +65,17 @@ def prepare(name: str, data_dir: Path, manual_dir: Path | None, show_progress: b
     try:
         with _translate_errors(name, builder.URL, data_dir):
             builder.download_and_prepare(
-                download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+                download_dir=downloads,
+                download_config=tfds.download.DownloadConfig(try_download_gcs=False),
             )
     except UserError:
-        # Another process may have prepared the same data set in the meantime.
-        if not (Path(builder.data_dir) / "dataset_info.json").exists():
-            raise
+        if problem(folder):
+            raise  # Else another process has prepared it in the meantime.
+
+
+def _is_unusable(folder: Path) -> bool:
+    """Returns whether there is a folder, or something else of its name, that cannot be used."""
+    return os.path.lexists(folder) and problem(folder) is not None
 
 
 def download(name: str, data_dir: Path, show_progress: bool) -> dict[str, Path]:

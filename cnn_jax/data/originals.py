@@ -97,7 +97,7 @@ def find_originals(folder: Path) -> dict[str, Path]:
     for file_name in (name for names in FILE_NAMES.values() for name in names):
         spellings = (file_name, file_name.replace("-idx", ".idx"))
         candidates = [folder / f"{name}{end}" for end in (".gz", "") for name in spellings]
-        existing = [path for path in candidates if path.exists()]
+        existing = [path for path in candidates if Path(path).exists()]
         if not existing:
             raise UserError(
                 f"dataset.manual_dir={folder} is invalid: it must hold all four original files, "

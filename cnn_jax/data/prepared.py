@@ -58,8 +58,8 @@ def problems(data_dir: Path, name: str) -> str:
 def problem(folder: Path) -> str | None:
     """Returns why the folder of a version cannot be used, or None if it looks usable."""
     for file in ("dataset_info.json", "features.json"):
-        if not (folder / file).is_file():
-            return f"its {file} is missing"
+        if not os.path.isfile(folder / file):  # Path.is_file raises if the folder is unreadable.
+            return f"its {file} is missing or cannot be read"
     try:
         info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
         formats = {info.get("fileFormat", "tfrecord"), *info.get("alternativeFileFormats", ())}
@@ -91,7 +91,9 @@ def _folders(data_dir: Path, name: str) -> Iterator[Path]:
         parent = root / (match[1] + (match[2] or ""))
         if not os.path.isdir(parent):  # Path.is_dir raises if the path is too long.
             continue
-        versions = [p.name for p in parent.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", p.name)]
+        with translate_errors(f"cannot list {parent}", "it must be readable. Change that."):
+            names = [path.name for path in parent.iterdir()]
+        versions = [name for name in names if re.fullmatch(r"\d+\.\d+\.\d+", name)]
         versions.sort(key=lambda version: tuple(map(int, version.split("."))), reverse=True)
         yield from (parent / version for version in versions if match[3] in (None, version))
 

@@ -154,8 +154,9 @@ def compile_programs(
     # Python traces one program while XLA, in a thread, compiles the one before, the longest first.
     with ThreadPoolExecutor() as threads:
         train_steps = threads.submit(lower_train(*run).compile)
-        if not sharding.is_cpu(mesh):
-            num_steps = full_chunk(config, info, chunk_sizes)
+        num_steps = full_chunk(config, info, chunk_sizes)
+        # Without a loop XLA would fuse another step, with other last bits, and nothing is gained.
+        if num_steps > 1 and not sharding.is_cpu(mesh):
             full_chunks[num_steps] = threads.submit(lower_train(*run, num_steps).compile)
         evaluate = threads.submit(lower_evaluate(*run).compile)
         initial_state = threads.submit(traced_init.lower().compile)

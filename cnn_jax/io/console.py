@@ -1,5 +1,6 @@
 """Console output: lines on standard output, warnings and progress bars on standard error."""
 
+import contextlib
 import errno
 import io
 import os
@@ -81,7 +82,8 @@ class Console:
 
     def warn(self, text: str) -> None:
         """Prints a warning."""
-        _print(f"warning: {text}", self.err)
+        with contextlib.suppress(OSError):  # A warning that nobody can see must not end the work.
+            _print(f"warning: {text}", self.err)
 
 
 def _print(text: str, stream: TextIO) -> None:

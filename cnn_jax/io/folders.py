@@ -19,16 +19,18 @@ def local_folder(name: str, path: str | os.PathLike[str]) -> Path:
         without a home folder.
     """
     given = os.fspath(path)
+    if not given:
+        raise UserError(f"{name}= is invalid: it must be a folder. Name one, or omit it.")
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", given):  # Windows' drives have one letter.
         raise UserError(
             f"{name}={given} is invalid: it must be a folder of this machine, not an address. "
-            "Mount the bucket, for instance with gcsfuse or s3fs, and name the mounted folder."
+            "Name its path; a bucket must be mounted, for instance with gcsfuse or s3fs."
         )
     expanded = os.path.expanduser(given)
     if expanded.startswith("~"):
         raise UserError(
-            f"{name}={given} is invalid: there is no home folder that ~ could stand for. Use an "
-            "absolute path, or set HOME."
+            f"{name}={given} is invalid: there is no home folder that {Path(given).parts[0]} could "
+            "stand for. Use an absolute path."
         )
     return Path(expanded)
 

@@ -108,7 +108,8 @@ class Metrics(flax.struct.PyTreeNode):
 def _cross_entropy_by_one_hot(logits: Array, label: Array) -> Array:
     """Computes the cross-entropy of each example with one-hot labels, for accelerators.
 
-    It differs from the form for CPUs by float32 rounding. There the gradient is a scatter, which a
+    It differs from the form for CPUs by float32 rounding, and for a label that is no class, whose
+    loss is 0 here and NaN there. There the gradient is a scatter, which a
     GPU with deterministic kernels replaces by a sort in every step.
 
     Args:

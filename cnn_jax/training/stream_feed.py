@@ -285,8 +285,10 @@ def _num_workers(*chunk_shapes: tuple[jax.ShapeDtypeStruct, ...]) -> int:
       chunk_shapes: shapes of the arrays of each kind of chunk.
     """
     sizes = [sum(a.size * a.dtype.itemsize for a in arrays) for arrays in chunk_shapes]
-    bytes_per_worker = data.MAX_ELEMENTS_AHEAD * max(sizes) // jax.process_count()
-    return min(_MAX_WORKERS, num_cores(), free_shared_memory() // bytes_per_worker)
+    bytes_per_worker = data.MAX_ELEMENTS_AHEAD * max(sizes)
+    # Half of it, since another run may start on this host.
+    room = free_shared_memory() // 2 // jax.process_count()
+    return min(_MAX_WORKERS, num_cores(), room // bytes_per_worker)
 
 
 def _shard_layout(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _ShardLayout:

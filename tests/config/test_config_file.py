@@ -1,7 +1,6 @@
 """Tests of what `--config` may name, and of the errors for what it may not."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +22,7 @@ def saved_config(folder: Path) -> Path:
 
 
 def test_config_of_a_run_is_loaded(tmp_path: Path) -> None:
-    config = ConfigParser("config").parse(str(saved_config(tmp_path)))
+    config = ConfigParser().parse(str(saved_config(tmp_path)))
     expected = digits.get_config()
     expected.learning_rate = 0.125
     assert config.to_dict() == expected.to_dict()
@@ -58,12 +57,18 @@ def test_config_is_found_from_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    config = ConfigParser("config").parse("configs/digits.py")
+    config = ConfigParser().parse("configs/digits.py")
     assert config.to_dict() == digits.get_config().to_dict()
     # A file of that name in the working directory comes first.
     (tmp_path / "configs").mkdir()
     saved_config(tmp_path).rename(tmp_path / "configs" / "digits.json")
-    assert ConfigParser("config").parse("configs/digits.json").learning_rate == 0.125
+    assert ConfigParser().parse("configs/digits.json").learning_rate == 0.125
+
+
+def test_path_of_a_config_may_have_a_colon(tmp_path: Path) -> None:
+    path = tmp_path / "a:b.py"
+    path.write_text("from configs.digits import get_config")
+    assert ConfigParser().parse(str(path)).to_dict() == digits.get_config().to_dict()
 
 
 def test_config_that_is_nowhere_is_named_with_both_places(
@@ -71,7 +76,7 @@ def test_config_that_is_nowhere_is_named_with_both_places(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError) as error:
-        ConfigParser("config").parse("configs/missing.py")
+        ConfigParser().parse("configs/missing.py")
     places = f"{tmp_path}/configs/missing.py or {ROOT}/configs/missing.py"
     assert f"--config=configs/missing.py is invalid (there is no file {places})" in str(error.value)
 
@@ -93,22 +98,17 @@ def test_config_that_is_nowhere_is_named_with_both_places(
         ("def get_config(): return 3", "--config={path} is invalid (it returned int): it must be"),
         ("def get_config(): return", "--config={path} is invalid (it returned NoneType): it must"),
         ("get = 3", "--config={path} is invalid (it has no function get_config): it must be"),
-        ("def get_config(): open('/nowhere')", "--config={path} is invalid ([Errno 2] No such"),
+        ("def get_config(): open('/nowhere')", "cannot load config {path}, line 1: FileNotFound"),
         ("from configs import mnist\ndef get_config(): return mnist.get_config().model", "unknown"),
     ],
 )
-def test_config_file_that_fails_is_reported(
-    tmp_path: Path, text: str, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # ml_collections loads each config into the same module.
-    monkeypatch.delitem(sys.modules, "config_config", raising=False)
+def test_config_file_that_fails_is_reported(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "config.py"
     path.write_text(text)
     assert words.format(path=path) in error_message(f"--config={path}")
 
 
 def test_config_that_returns_nothing_is_reported_in_one_line(tmp_path: Path) -> None:
-    # ml_collections would log a line of its own.
     path = tmp_path / "config.py"
     path.write_text("def get_config(): return")
     assert "(it returned NoneType)" in error_line(f"--config={path}")
@@ -141,3 +141,27 @@ def test_flag_file_may_hold_the_config_and_its_overrides(tmp_path: Path) -> None
 def test_flag_file_that_cannot_be_read_is_reported(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     assert error_line(f"--flagfile={path}").startswith(f"error: cannot read --flagfile={path} (")
+
+
+def test_flag_file_that_is_no_text_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "picture").write_bytes(bytes(range(256)))
+    words = "cannot read the file of --flagfile: it must be a text file"
+    assert words in error_message(f"--flagfile={tmp_path}/picture")
+
+
+@pytest.mark.parametrize(
+    ("argument", "names"),
+    [
+        ("a.png,b.png", ["a.png", "b.png"]),
+        ("there,is.png", ["there,is.png"]),  # The name of a file.
+        ('"a,b*.png",c.png', ["a,b*.png", "c.png"]),
+        ('a"b.png', ['a"b.png']),
+        ("", []),
+    ],
+)
+def test_images_are_split_at_commas_unless_it_is_a_file(
+    argument: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there,is.png").touch()
+    assert flags.split_images(argument) == names

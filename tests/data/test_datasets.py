@@ -20,7 +20,6 @@ from cnn_jax import data
 from cnn_jax.data import array_record, digits, mnist, prepared
 from cnn_jax.data.originals import FILE_NAMES, _read_split, find_originals, read_originals
 from cnn_jax.errors import UserError
-from cnn_jax.io.folders import cache_folder
 from tests.data.prepare import prepare
 from tests.data.small_mnist import (
     NUM_TEST,
@@ -367,11 +366,12 @@ def test_cache_of_an_earlier_preparation_is_rebuilt(tmp_path: Path) -> None:
     assert len(data.load("flags", data_dir=str(tmp_path)).train.label) == 6
 
 
-def test_damaged_cache_is_rebuilt(load: Any) -> None:
+def test_damaged_cache_is_rebuilt(
+    load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     expected = load()
-    cache = cache_folder()
-    assert cache
-    for path in (cache / "data").iterdir():
+    for path in (tmp_path / "cache" / "cnn_jax" / "data").iterdir():
         content = bytearray(path.read_bytes())
         content[-1] ^= 1
         path.write_bytes(content)

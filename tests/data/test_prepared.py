@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 
 from cnn_jax import data
 from cnn_jax.data import mnist, prepared
+from cnn_jax.data.originals import read_originals
 from cnn_jax.errors import UserError
 from tests.data.prepare import prepare
 from tests.data.small_mnist import check_small_mnist
@@ -32,8 +33,8 @@ def damage(folder: Path, how: str) -> None:
 REASONS = {
     "tfrecord": "it is prepared as tfrecord, which requires TensorFlow",
     "not JSON": "its dataset_info.json is not what TFDS wrote",
-    "dataset_info.json": "its dataset_info.json is missing",
-    "features.json": "its features.json is missing",
+    "dataset_info.json": "its dataset_info.json is missing or cannot be read",
+    "features.json": "its features.json is missing or cannot be read",
 }
 
 
@@ -68,6 +69,45 @@ def test_other_data_set_that_cannot_be_used_is_reported(tmp_path: Path, how: str
     assert str(error.value).startswith(f"{folder} cannot be used, since {REASONS[how]}")
     assert "elete" not in str(error.value)  # The program could not prepare it again.
     assert "TensorFlow" in str(error.value)
+
+
+def test_mnist_that_cannot_be_used_beside_either_is_reported(load: Any, tmp_path: Path) -> None:
+    load()
+    damage(tmp_path / "data" / "mnist" / "3.0.1", "tfrecord")
+    load()
+    beside = tmp_path / "data" / "array_record" / "mnist" / "3.0.1"
+    damage(beside, "not JSON")
+    with pytest.raises(UserError) as error:
+        load()
+    assert REASONS["tfrecord"] in str(error.value)
+    assert REASONS["not JSON"] in str(error.value)
+    assert str(error.value).endswith(f"; rename {beside}, and mnist is prepared again")
+
+
+def test_folder_that_another_process_prepares_meanwhile_is_used(
+    load: Any, originals: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*arguments: Any) -> Any:  # After the search for the folder.
+        monkeypatch.setattr(mnist, "read_originals", read_originals)
+        mnist.prepare("mnist", tmp_path / "data", originals, show_progress=False)
+        return read_originals(*arguments)
+
+    monkeypatch.setattr(mnist, "read_originals", read)
+    check_small_mnist(load())
+    assert [path.name for path in (tmp_path / "data").glob("*/mnist")] == []
+
+
+def test_folder_without_permission_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(tmp_path)
+
+    def refuse(path: Path) -> None:  # The superuser may list every folder.
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"^cannot list .*flags \(Permission denied\): it must"):
+        data.load("flags", data_dir=str(tmp_path))
 
 
 def test_older_version_is_used_where_the_newest_cannot(tmp_path: Path) -> None:

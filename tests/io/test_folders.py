@@ -36,7 +36,7 @@ def test_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "hdfs://host:9000/run"])
 def test_address_is_refused(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = f"={address} is invalid: it must be a folder of this machine, not an address. Mount"
+    words = f"={address} is invalid: it must be a folder of this machine, not an address. Name"
     digits = "--config=configs/digits.py"
     assert f"--workdir{words}" in error_message(digits, f"--workdir={address}")
     assert f"--workdir{words}" in error_message("--mode=evaluate", f"--workdir={address}")
