@@ -30,6 +30,7 @@ from cnn_jax.plots import (
     receptive_field,
     saliency,
 )
+from cnn_jax.plots.names import shorten
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
@@ -37,6 +38,7 @@ from cnn_jax.preprocessing.photo import read_photos
 
 _MAX_FEATURE_MAP_IMAGES = 3  # Images whose feature maps are drawn.
 _MAX_STEM_LENGTH = 40  # Characters of an image's name in the name of a file.
+_MAX_TITLE_LETTERS = 30  # Width of an image's title in the title of a figure.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,13 +215,14 @@ def _draw_maps(
     del batches["linear_1"]  # The figure shows the logits as probabilities.
     probability = trained.probabilities(images)
     stems = _file_stems(names)
+    short_titles = shorten(titles, _MAX_TITLE_LETTERS)
     for index, image in enumerate(images):
         maps = {layer_name: batch[index] for layer_name, batch in batches.items()}
         if index == 0:
-            title = f"Receptive field of each layer: {titles[0]}"
+            title = f"Receptive field of each layer: {short_titles[0]}"
             drawn = receptive_field.draw(image, layers, maps, title)
             yield NamedFigure("receptive_field", "receptive field of each layer", drawn)
-        title = f"Feature maps and prediction of one image: {titles[index]}"
+        title = f"Feature maps and prediction of one image: {short_titles[index]}"
         drawn = feature_maps.draw(image, maps, probability[index], trained.class_names, title)
         description = f"feature maps of every layer for one image: {titles[index]}"
         yield NamedFigure(f"feature_maps_{stems[index]}", description, drawn)

@@ -178,7 +178,8 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
         [photo.original for photo in photos],
         np.array([photo.image_u8 for photo in photos]),
         [printable(p.path.name) for p in predictions],
-        [f"{p.ranking[0][0]} ({100 * p.ranking[0][1]:.0f} %)" for p in predictions],
+        [p.ranking[0][0] for p in predictions],
+        [p.ranking[0][1] for p in predictions],
         "Each picture, and what the model saw of it\npredicted class and its probability",
     )
     figure.save(drawn, path)

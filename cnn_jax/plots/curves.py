@@ -28,8 +28,10 @@ def draw(rows: Sequence[Mapping[str, Any]], title: str) -> Figure:
     for split, style, size, label in _SERIES:
         points = [row for row in rows if row["split"] == split]
         steps = [row["step"] for row in points]
-        left.plot(steps, [r["loss"] for r in points], style, markersize=size, label=label)
-        right.plot(steps, [100 * r["accuracy"] for r in points], style, markersize=size)
+        # The star of the test set is below the point of the last epoch, which it would hide.
+        options: dict[str, Any] = {"markersize": size, "zorder": 1.9 if split == "test" else 2}
+        left.plot(steps, [r["loss"] for r in points], style, label=label, **options)
+        right.plot(steps, [100 * r["accuracy"] for r in points], style, **options)
     left.set_ylabel("loss: mean cross-entropy (nats)")
     losses = [row["loss"] for row in rows]
     if max(losses) > 5 * min(losses) > 0:  # On a smaller range a log scale would have no tick.

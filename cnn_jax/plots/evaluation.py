@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.plots import figure
+from cnn_jax.plots import figure, names
 
 _MAX_CLASSES_WITH_COUNTS = 30  # With more classes the counts would not be legible.
 
@@ -47,9 +47,9 @@ def draw_confusion(
             is_dark = row != column and confusion[row, column] > mistakes.max() / 2
             text = str(confusion[row, column])
             axes.text(column, row, text, ha="center", va="center", color="w" if is_dark else "k")
-        names = [figure.truncate(name) for name in class_names]
-        axes.set_xticks(range(size), names, rotation=90 if max(map(len, names)) > 3 else 0)
-        axes.set_yticks(range(size), names)
+        labels = names.shorten(class_names)
+        axes.set_xticks(range(size), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(range(size), labels)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     return fig

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cnn_jax.plots import figure, tiles
+from cnn_jax.plots import figure, names, tiles
 from cnn_jax.plots.tiles import MAX_TILES
 
 MAX_LAYERS = 15
@@ -83,8 +83,8 @@ def _draw_prediction(
     bars = axes.barh(range(len(shown)), percent, color="tab:blue")
     bars[int(percent.argmax())].set_color("tab:red")
     axes.bar_label(bars, [f"{p:.1f}" for p in percent], padding=3, **tiles.TEXT)
-    names = [figure.truncate(class_names[k]) for k in shown]
-    axes.set_yticks(range(len(shown)), names, **tiles.TEXT)
+    labels = names.shorten([class_names[k] for k in shown])
+    axes.set_yticks(range(len(shown)), labels, **tiles.TEXT)
     axes.invert_yaxis()
     axes.set_xlim(0, 135)  # Leaves room for the numbers beside the bars.
     axes.set_xticks([0, 50, 100], ["0", "50", "100"], **tiles.TEXT)

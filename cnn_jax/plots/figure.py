@@ -1,7 +1,6 @@
 """Parts common to all figures: style, images, and writing to disk."""
 
 import io
-import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cnn_jax.io.files import translate_write_errors, write_output
+from cnn_jax.plots import names
 
 _STYLE: Mapping[str, Any] = {
+    "font.family": names.FAMILY,
     "font.size": 9,
     "axes.titlesize": 9,
     "figure.titlesize": 11,
@@ -49,18 +50,12 @@ def show_image(axes: Axes, image_u8: npt.NDArray[np.uint8], title: str = "") -> 
     axes.set_axis_off()
 
 
-def truncate(name: str, max_length: int = 14) -> str:
-    """Returns a name of at most `max_length` characters; an ellipsis replaces a cut end."""
-    return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
-
-
 @styled  # Matplotlib creates tick labels only here.
 def to_png(figure: Figure) -> bytes:
     """Renders a figure as a PNG file."""
+    names.choose_fonts(figure)
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        # Names of files and classes may contain letters that the font lacks. They become boxes.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    with names.quiet():
         figure.savefig(buffer, format="png")
     return buffer.getvalue()
 

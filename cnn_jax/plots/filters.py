@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from cnn_jax.plots import figure, tiles
+from cnn_jax.plots import figure, names, tiles
 from cnn_jax.plots.tiles import MAX_TILES
 
 _FILTERS_PER_ROW = 8  # For filters with one channel: large enough to write weights into them.
@@ -67,7 +67,7 @@ def draw_linear(name: str, kernel: Floats, class_names: Sequence[str], source: s
         f"A class has one weight for every value of {source} ({height}x{width}x{channels}). The "
         "sum of weight x value, plus the class's bias, is its logit.",
         shown,
-        ("class", [figure.truncate(class_name) for class_name in class_names[:MAX_TILES]]),
+        ("class", names.shorten(class_names[:MAX_TILES])),
         (f"channel of {source}", tiles.number_labels(shown.shape[1])),
         0.6,
     )

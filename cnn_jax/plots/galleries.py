@@ -8,13 +8,13 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.plots import figure
+from cnn_jax.plots import figure, names
 
 MAX_MISTAKES = 40  # Images in a gallery of mistakes.
 MAX_PICTURES = 20  # Pictures in a gallery of predictions.
 _MISTAKES_PER_ROW = 8
 _PICTURES_PER_ROW = 4
-_MAX_FILE_NAME = 12  # Characters.
+_MAX_LETTERS = 17  # Width of a text above a picture.
 
 
 @figure.styled
@@ -32,24 +32,26 @@ def draw_mistakes(
       class_names: names of the classes.
       model_label: names the model, for the title.
     """
+    labels = names.shorten(class_names)
+    # Beside a short name there is room for the probability.
+    is_short = max(map(len, labels)) < 3
+    text = "{} predicted as\n{} ({:.0f} %)" if is_short else "{}\n{}\n{:.0f} %"
     mistakes = report.mistakes()
     shown = mistakes[:MAX_MISTAKES]
     rows = max(1, -(-len(shown) // _MISTAKES_PER_ROW))
     title = f"The {len(shown)} most confident of {len(mistakes):,} mistakes"
     fig = figure.new_figure(
         1.2 * _MISTAKES_PER_ROW,
-        1.5 * rows + 0.6,
+        (1.5 if is_short else 1.65) * rows + 0.6,
         f"{title if len(mistakes) else 'No mistakes'} on {len(report.label):,} test images\n"
         f"{model_label}: true class, prediction and its probability",
     )
     for axes in fig.subplots(rows, _MISTAKES_PER_ROW, squeeze=False).flat:
         axes.set_axis_off()
-    names = [figure.truncate(name, 10) for name in class_names]
     for axes, example in zip(fig.axes, shown, strict=False):
-        true, predicted = names[report.label[example]], names[report.prediction[example]]
-        percent = f"{100 * report.confidence[example]:.0f} %"
-        separator = " predicted as\n" if len(true) < 3 else "\n"  # Longer names have no room.
-        figure.show_image(axes, image_u8[example], f"{true}{separator}{predicted} ({percent})")
+        true, predicted = labels[report.label[example]], labels[report.prediction[example]]
+        title = text.format(true, predicted, 100 * report.confidence[example])
+        figure.show_image(axes, image_u8[example], title)
     return fig
 
 
@@ -57,8 +59,9 @@ def draw_mistakes(
 def draw_predictions(
     originals: Sequence[Any],
     image_u8: npt.NDArray[np.uint8],
-    names: Sequence[str],
+    file_names: Sequence[str],
     predictions: Sequence[str],
+    probability: Sequence[float],
     title: str,
 ) -> Figure:
     """Draws pairs: a picture with its name, and the image the model takes with its prediction.
@@ -66,12 +69,13 @@ def draw_predictions(
     Args:
       originals: N Pillow pictures, 1 to `MAX_PICTURES`.
       image_u8: uint8 [N, H, W, C], the images that the model takes in their place.
-      names: file names of the pictures.
-      predictions: text for each image.
+      file_names: file names of the pictures.
+      predictions: name of the predicted class of each image.
+      probability: its probability, 0..1.
       title: title of the figure.
     """
-    columns = min(_PICTURES_PER_ROW, len(names))
-    rows = -(-len(names) // columns)
+    columns = min(_PICTURES_PER_ROW, len(file_names))
+    rows = -(-len(file_names) // columns)
     fig = figure.new_figure(3 * columns + 0.3, 1.7 * rows + 0.6, title)
     # A third, narrow column separates the pairs.
     grid = fig.subplots(
@@ -79,11 +83,12 @@ def draw_predictions(
     )
     for axes in grid.flat:
         axes.set_axis_off()
-    pictures = zip(originals, names, predictions, strict=True)
-    for index, (original, name, prediction) in enumerate(pictures):
+    above_left = names.shorten(file_names, _MAX_LETTERS)
+    labels = names.shorten(predictions, _MAX_LETTERS - len(" (100 %)"))
+    above_right = [f"{k} ({100 * p:.0f} %)" for k, p in zip(labels, probability, strict=True)]
+    for index, original in enumerate(originals):
         left, right = fig.axes[3 * index : 3 * index + 2]
         left.imshow(original)
-        # File names often differ only at the end, so the beginning is cut.
-        left.set_title(name if len(name) <= _MAX_FILE_NAME else f"…{name[1 - _MAX_FILE_NAME :]}")
-        figure.show_image(right, image_u8[index], prediction)
+        left.set_title(above_left[index])
+        figure.show_image(right, image_u8[index], above_right[index])
     return fig

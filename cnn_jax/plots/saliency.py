@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from cnn_jax.plots import figure, tiles
+from cnn_jax.plots import figure, names, tiles
 
 MAX_IMAGES = 10
 _PERCENTILE = 99.8  # End of the colour scale. A few huge values would leave all others dark.
@@ -27,7 +27,7 @@ def draw(
     Args:
       image_u8: uint8 [N, H, W, C] with 1 or 3 channels, where N is at most `MAX_IMAGES`.
       saliency: float32 [N, H, W], magnitude of the gradient in logits per unit of intensity.
-      titles: title of each image; it may have several lines.
+      titles: title of each image, all with the same number of lines.
       title: title of the figure.
     """
     height, width = saliency.shape[1:]
@@ -49,9 +49,9 @@ def draw(
     tiles.draw_rows(below, [glow])
     for axes, label in zip(rows, ("image", "|gradient|", "both"), strict=True):
         tiles.set_labels(axes, ("", [label]))
-    column_labels = [
-        "\n".join(figure.truncate(line, 17) for line in text.split("\n")) for text in titles
-    ]
+    lines = zip(*(text.split("\n") for text in titles), strict=True)
+    columns = zip(*(names.shorten(line, 17) for line in lines), strict=True)
+    column_labels = ["\n".join(column) for column in columns]
     tiles.set_labels(above, ("", ["image"]), ("", column_labels))
     text = "|gradient| (logits per unit of intensity)"
     tiles.add_colorbar(fig, list(rows), heat, text, extend="max")

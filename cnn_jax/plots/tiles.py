@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 
-from cnn_jax.plots import figure
+from cnn_jax.plots import figure, names
 
 MAX_TILES = 16  # Tiles in a row or column. More would be too small.
 TEXT: Mapping[str, Any] = {"fontsize": 8}  # Style of labels.
@@ -31,7 +31,7 @@ def new_figure(width: float, height: float, title: str, explanation: str) -> Fig
       title: one line; wrapped where it is too long.
       explanation: one or two sentences; wrapped likewise.
     """
-    lines = textwrap.wrap(title, int(_LETTERS * width))
+    lines = textwrap.wrap(names.drawable(title), int(_LETTERS * width))
     lines += textwrap.wrap(explanation, int(_LETTERS * width))
     fig = figure.new_figure(width, height + 0.2 * len(lines), "\n".join(lines))
     fig.set_layout_engine("compressed")  # Leaves no gaps beside axes with a fixed aspect ratio.

@@ -11,10 +11,11 @@ from tests.plots.legible import assert_legible
 
 DIGITS = list("0123456789")
 LONG = [f"a rather long name {n}, $ included" for n in range(10)]
+WIDE = [*("W" * n for n in range(5, 13)), "数字" * 5, "T-shirt/top"]
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("names", [DIGITS, LONG, ["no", "yes"], [str(n) for n in range(100)]])
+@pytest.mark.parametrize("names", [DIGITS, LONG, WIDE, ["no", "yes"], [str(n) for n in range(100)]])
 def test_confusion_matrix_colours_only_the_mistakes(names: list[str]) -> None:
     size = len(names)
     counts = np.random.default_rng(0).integers(0, 5, (size, size)) + 100 * np.eye(size, dtype=int)
@@ -36,7 +37,7 @@ def test_confusion_matrix_without_mistakes_has_no_colour() -> None:
     assert not np.any(heatmap.get_array())
 
 
-@pytest.mark.parametrize("names", [DIGITS, LONG])
+@pytest.mark.parametrize("names", [DIGITS, LONG, WIDE])
 @pytest.mark.parametrize("count", [0, 1, 9, 50])
 def test_gallery_shows_the_most_confident_mistakes(count: int, names: list[str]) -> None:
     # 60 examples of class 1; the first `count` are predicted as class 2, with rising confidence.
@@ -54,6 +55,10 @@ def test_gallery_shows_the_most_confident_mistakes(count: int, names: list[str])
         np.testing.assert_array_equal(pixels, images[example, ..., 0])
         if names == DIGITS:
             assert axes.get_title() == f"1 predicted as\n2 ({100 * confidence[example]:.0f} %)"
+        else:
+            true, predicted, percent = axes.get_title().split("\n")
+            assert true != predicted
+            assert percent == f"{100 * confidence[example]:.0f} %"
     assert_legible(figure)
 
 
@@ -94,6 +99,9 @@ def test_curves_show_every_row(losses: list[float], scale: str) -> None:
     for line in right.lines:
         np.testing.assert_array_equal(line.get_ydata(), [50.0] * len(losses))
     assert left.get_yscale() == scale
+    for axes in (left, right):  # Points are drawn on the large star, which would hide them.
+        train, train_eval, test = (line.get_zorder() for line in axes.lines)
+        assert test < min(train, train_eval)
     assert_legible(figure)
 
 
@@ -102,13 +110,23 @@ def test_network_input_stands_beside_its_original(count: int) -> None:
     originals = [Image.new("RGB", (30 + n, 20), (n, 0, 0)) for n in range(count)]
     names = [f"a_photograph_with_a_long_name_{n}.jpg" for n in range(count)]
     figure = galleries.draw_predictions(
-        originals, IMAGES[:count], names, ["7 (100 %)"] * count, "What the model saw"
+        originals, IMAGES[:count], names, ["7"] * count, [1.0] * count, "What the model saw"
     )
     used = [axes for axes in figure.axes if axes.get_images()]
     for index, (left, right) in enumerate(zip(used[::2], used[1::2], strict=True)):
         np.testing.assert_array_equal(left.get_images()[0].get_array(), originals[index])
         np.testing.assert_array_equal(right.get_images()[0].get_array(), IMAGES[index, ..., 0])
         assert left.get_title().endswith(f"_{index}.jpg")
+        assert right.get_title() == "7 (100 %)"
+    assert_legible(figure)
+
+
+def test_wide_and_long_names_above_pictures_are_legible() -> None:
+    originals = [Image.new("RGB", (30, 90 - 5 * n)) for n in range(10)]
+    figure = galleries.draw_predictions(originals, IMAGES[:10], LONG, WIDE, [1.0] * 10, "title")
+    titles = [axes.get_title() for axes in figure.axes if axes.get_images()]
+    assert len(set(titles)) == 20  # Shortened names stay different.
+    assert titles[-1] == "T-shirt/top (100 %)"
     assert_legible(figure)
 
 

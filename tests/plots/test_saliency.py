@@ -29,7 +29,7 @@ def test_column_has_the_image_the_gradient_and_both(channels: int, count: int) -
     overlay = np.asarray(overlays.get_images()[count].get_array())
     np.testing.assert_allclose(overlay[..., 3], np.minimum(gradient[0] / norm.vmax, 1), rtol=1e-6)
     columns = [label.get_text() for label in images.get_xticklabels()]
-    assert columns[0] == "label T-shirt/to…\npred. a dress wi…\n12.3 %"
+    assert columns[0] == "label T-shirt/top 0\npred. a d…th $lace$\n12.3 %"
     assert bar.get_ylabel() == "|gradient| (logits per unit of intensity)"
     assert_legible(figure)
 
