@@ -122,7 +122,8 @@ def _evaluate_finished(session: Session, checkpoint: Checkpoint, profile: bool) 
     result = Result.from_json(content, params)
     if result is None or result.steps != checkpoint.step:
         return None
-    logger.line(f"This run is finished after {config.num_epochs} epochs.")
+    epochs = "epoch" if config.num_epochs == 1 else "epochs"
+    logger.line(f"This run is finished after {config.num_epochs} {epochs}.")
     if profile:
         logger.line("No profile: nothing is left to train")
     if context.cluster.process_count > 1:  # The result is known: it is not worth reading all data.

@@ -55,6 +55,7 @@ def evaluate(
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
     info = schema.check(trained.config)
     _check_fits(trained, info)
+    _warn_of_other_classes(trained, info, console)
     test = data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
     # Loss and accuracy are computed as at the end of training, so that they agree bit for bit.
     params = jax.tree.map(lambda array: array[None], trained.params)
@@ -93,6 +94,19 @@ def _check_fits(trained: TrainedModel, info: data.Info) -> None:
         f"{dataset_shape} images: it must have {num_classes} classes of {model_shape} images, like "
         f"checkpoint {trained.step} of {trained.workdir}. Use another --config or --workdir."
     )
+
+
+def _warn_of_other_classes(trained: TrainedModel, info: data.Info, console: Console) -> None:
+    """Warns where the classes of a data set are not those that a model has learned."""
+    pairs = enumerate(zip(info.class_names, trained.class_names, strict=True))
+    differing = [f"class {k} is {new}, not {old}" for k, (new, old) in pairs if new != old]
+    if differing:
+        more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
+        console.warn(
+            f"the classes of dataset.name={trained.config.dataset.name} differ from those of the "
+            f"model ({', '.join(differing[:3])}{more}): the accuracy says how often the numbers of "
+            "the classes agree."
+        )
 
 
 def _build_report(
@@ -178,12 +192,13 @@ def _format_report(report: Mapping[str, Any]) -> list[str]:
         mistakes[index] = 0
         most_common = mistakes.argmax()
         count = mistakes[most_common]
+        times = "time" if count == 1 else "times"
         rows.append(
             (
                 row["name"],
                 *(_percent(row[key]) for key in ("precision", "recall", "f1")),
                 f"{row['num_examples']:,}",
-                f"{names[most_common]} ({count} times)" if count else "",
+                f"{names[most_common]} ({count} {times})" if count else "",
             )
         )
     # The means are over the classes that have examples; an undefined precision counts as 0.

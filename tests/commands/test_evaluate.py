@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax import data
 from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
 from cnn_jax.evaluation.report import ClassificationReport
+from cnn_jax.io.console import Console
 from cnn_jax.reporting.result import Result
 from tests.support.random_models import random_model
 from tests.support.small import run, small_config
@@ -62,6 +64,20 @@ def test_evaluate_scores_the_data_set_of_a_config(straight_run: tuple[Path, Resu
     assert report["test_accuracy"] == straight_run[1].train_accuracy
 
 
+def test_classes_that_the_model_has_not_learned_are_named() -> None:
+    names = ("cat", "dog", "cow", "hen", "pig")
+    trained_model = random_model(class_names=names)
+    for others, expected in (
+        (names, ""),
+        (("cat", "fox", *names[2:]), "(class 1 is fox, not dog)"),
+    ):
+        info = data.Info((17, 14, 3), others, (), ())
+        err = io.StringIO()
+        evaluate_mode._warn_of_other_classes(trained_model, info, Console(io.StringIO(), err))
+        assert expected in err.getvalue()
+        assert err.getvalue().count("\n") == bool(expected)
+
+
 def test_config_with_another_model_is_refused(straight_run: tuple[Path, Result]) -> None:
     message = (
         r"^--config is invalid for workdir .*: its model must equal the model of that run "
@@ -80,6 +96,7 @@ def test_class_that_is_never_predicted_counts_as_zero_in_the_mean() -> None:
     table = evaluate_mode._format_report(report)[2].splitlines()
     assert table[2].split()[:8] == ["a", "50.00", "%", "100.00", "%", "66.67", "%", "1"]
     assert table[3].split()[:7] == ["b", "-", "0.00", "%", "0.00", "%", "1"]
+    assert table[3].endswith("a (1 time)")
     assert table[5].split() == ["mean", "25.00", "%", "50.00", "%", "33.33", "%", "2"]
     assert json.loads(json.dumps(report, allow_nan=False))["classes"][2]["recall"] is None
 
