@@ -83,7 +83,8 @@ def inspect(
       The paths of the files.
 
     Raises:
-      UserError: when there is no such model, data set or picture, or a file cannot be written.
+      UserError: when there is no such model, data set or picture, or a file cannot be written;
+        after all figures, when pictures could not be read.
     """
     console = Console(out, err)
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
@@ -92,14 +93,16 @@ def inspect(
         named_figures = _draw_photos(trained, images, console)
     else:
         named_figures = _draw_test_set(trained, console)
-    written = []
-    for named in named_figures:
-        path = folder / f"{named.stem}.png"
-        figure.save(named.figure, path)
-        console.line(f"{printable(str(path))}: {named.description}")
-        written.append(path)
-    # Feature maps of an earlier call may show other images.
-    figure.remove(set(folder.glob("feature_maps_*.png")) - set(written))
+    written: list[Path] = []
+    try:
+        for named in named_figures:
+            path = folder / f"{named.stem}.png"
+            figure.save(named.figure, path)
+            console.line(f"{printable(str(path))}: {named.description}")
+            written.append(path)
+    finally:  # Feature maps of an earlier call may show other images.
+        if written:
+            figure.remove(set(folder.glob("feature_maps_*.png")) - set(written))
     return written
 
 
@@ -112,22 +115,24 @@ def _draw_photos(
     if len(paths) > saliency.MAX_IMAGES:
         console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(paths)} pictures")
         paths = paths[: saliency.MAX_IMAGES]
-    image_u8 = []
-    for path, photo in zip(
-        paths, read_photos(paths, trained.image_shape, conventions), strict=True
-    ):
+    photos = read_photos(paths, trained.image_shape, conventions)
+    readable, image_u8, failed = [], [], []
+    for path, photo in zip(paths, photos, strict=True):
         if isinstance(photo, PhotoError):
-            raise UserError(
-                f"cannot read {path}: it {photo}. It must be a picture that Pillow opens and that "
-                "is not blank. Replace it, or leave it out of --images."
-            )
-        image_u8.append(photo.image_u8)
-    yield from draw(
-        trained,
-        np.array(image_u8),
-        [path.stem for path in paths],
-        [printable(p.name) for p in paths],
-    )
+            console.line(f"{printable(str(path))}  not read: it {photo}")
+            failed.append(f"{path} {photo}")
+        else:
+            readable.append(path)
+            image_u8.append(photo.image_u8)
+    if readable:
+        stems, titles = [p.stem for p in readable], [printable(p.name) for p in readable]
+        yield from draw(trained, np.array(image_u8), stems, titles)
+    if failed:
+        raise UserError(
+            f"cannot read {len(failed)} of {len(paths)} files ({', '.join(failed)}): each must be "
+            "a picture that Pillow opens and that is not blank. Replace them, or leave them out of "
+            "--images."
+        )
 
 
 def _draw_test_set(trained: TrainedModel, console: Console) -> Iterator[NamedFigure]:
