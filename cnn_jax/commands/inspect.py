@@ -34,6 +34,7 @@ from cnn_jax.plots.names import shorten
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
+from cnn_jax.preprocessing.pages import list_pages
 from cnn_jax.preprocessing.photo import read_photos
 
 _MAX_FEATURE_MAP_IMAGES = 3  # Images whose feature maps are drawn.
@@ -111,27 +112,28 @@ def _draw_photos(
 ) -> Iterator[NamedFigure]:
     """Draws the figures of people's own pictures."""
     conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
-    paths = find_pictures(images)
-    if len(paths) > saliency.MAX_IMAGES:
-        console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(paths)} pictures")
-        paths = paths[: saliency.MAX_IMAGES]
-    photos = read_photos(paths, trained.image_shape, conventions)
+    pages = list_pages(find_pictures(images), console.warn)
+    if len(pages) > saliency.MAX_IMAGES:
+        console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(pages)} pictures")
+        pages = pages[: saliency.MAX_IMAGES]
+    photos = read_photos(pages, trained.image_shape, conventions)
     readable, image_u8, failed = [], [], []
-    for path, photo in zip(paths, photos, strict=True):
+    for page, photo in zip(pages, photos, strict=True):
         if isinstance(photo, PhotoError):
-            console.line(f"{printable(str(path))}  not read: it {photo}")
-            failed.append(f"{path} {photo}")
+            console.line(f"{printable(str(page.path))}{page.label}  not read: it {photo}")
+            failed.append(f"{page.path}{page.label} {photo}")
         else:
-            readable.append(path)
+            readable.append(page)
             image_u8.append(photo.image_u8)
     if readable:
-        stems, titles = [p.stem for p in readable], [printable(p.name) for p in readable]
+        stems = [page.path.stem + page.label for page in readable]
+        titles = [printable(page.path.name + page.label) for page in readable]
         yield from draw(trained, np.array(image_u8), stems, titles)
     if failed:
         raise UserError(
-            f"cannot read {len(failed)} of {len(paths)} files ({', '.join(failed)}): each must be "
-            "a picture that Pillow opens and that is not blank. Replace them, or leave them out of "
-            "--images."
+            f"cannot read {len(failed)} of {len(pages)} pictures ({', '.join(failed)}): each must "
+            "be a picture that Pillow opens and that is not blank. Replace them, or leave them out "
+            "of --images."
         )
 
 

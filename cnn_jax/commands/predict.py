@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,6 +17,7 @@ from cnn_jax.plots import figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import find_pictures
+from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
 
 # A prediction with less is called unsure. The reference model on MNIST's test images: 3 % of the
@@ -30,17 +31,17 @@ _MAX_NAMED_FILES = 5  # Files that the final error names; the lines above it nam
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The prediction for one file, or the reason why there is none.
+    """The prediction for one page of a file, or the reason why there is none.
 
     Attributes:
-      path: path of the file.
+      page: the page and its file.
       photo: the picture and the network input made from it; None where it cannot be read.
       error: reason why it cannot be read, such as `is empty`.
       ranking: (class name, probability 0..1) of every class, the most probable first; empty where
         the file cannot be read.
     """
 
-    path: Path
+    page: Page
     photo: Photo | None
     error: str = ""
     ranking: Sequence[tuple[str, float]] = ()
@@ -56,7 +57,7 @@ class Prediction:
         Args:
           width: number of characters that the path is padded to.
         """
-        start = f"{printable(str(self.path)):<{width}}"
+        start = f"{_name(self.page):<{width}}"
         if not self.photo:
             return f"{start}  not read: it {self.error}"
         (name, probability), *rest = self.ranking
@@ -70,15 +71,19 @@ class Prediction:
     def json(self) -> str:
         """Returns one line for programs: a JSON object with `path`, and either `error` or the rest.
 
+        A file of several pages also has `page`, from 1.
         The rest: `label`, the predicted class; `probability`, its probability; `next`, the two
         classes after it; `probabilities`, of all classes; `polarity`, `dark on light`, `light on
         dark` or null; `unsure`, whether the probability is low.
         """
+        start: dict[str, Any] = {"path": str(self.page.path)}
+        if self.page.number is not None:
+            start["page"] = self.page.number
         if not self.photo:
-            return json.dumps({"path": str(self.path), "error": f"it {self.error}"})
+            return json.dumps({**start, "error": f"it {self.error}"})
         (name, probability), *rest = self.ranking
-        content: dict[str, Any] = {
-            "path": str(self.path),
+        content = {
+            **start,
             "label": name,
             "probability": probability,
             "next": [{"label": n, "probability": p} for n, p in rest[:_NUM_RUNNERS_UP]],
@@ -98,8 +103,7 @@ def predict(
     *,
     as_json: bool = False,
     show: bool = False,
-    out: TextIO | None = None,
-    err: TextIO | None = None,
+    console: Console | None = None,
 ) -> None:
     """Prints one line for each picture: path, label, probability, runners-up and remarks.
 
@@ -111,65 +115,83 @@ def predict(
       model_index: index of the model, from 0; required where the run trained several.
       as_json: whether the lines are JSON objects, from `Prediction.json`.
       show: whether to draw the originals beside the network inputs, into `WORKDIR/pictures`.
-      out: receives the lines; default: standard output.
-      err: receives warnings and the progress bar; default: standard error.
+      console: receives the lines, warnings and the progress bar; default: the standard streams.
 
     Raises:
-      UserError: when there is no such model or no picture; after all lines, when files could not be
-        read.
+      UserError: for a missing model or picture; after all lines, for files that
+        could not be read.
     """
-    console = Console(out, err)
+    console = console or Console()
     paths = find_pictures(images)
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
-    width = min(_MAX_PATH_WIDTH, max(len(printable(str(path))) for path in paths))
+    pages = list_pages(paths, console.warn)
+    width = min(_MAX_PATH_WIDTH, max(len(_name(page)) for page in pages))
     folder = trained.workdir / "pictures"
     failed: list[Prediction] = []
     sheets: list[Path] = []
-    bar = tqdm(total=len(paths), unit=" pictures", file=console.err, leave=False, disable=None)
-    for start in range(0, len(paths), _CHUNK_SIZE):
-        predictions = predict_files(trained, paths[start : start + _CHUNK_SIZE])
+    bar = tqdm(total=len(pages), unit=" pictures", file=console.err, leave=False, disable=None)
+    for start in range(0, len(pages), _CHUNK_SIZE):
+        predictions = predict_pages(trained, pages[start : start + _CHUNK_SIZE])
         bar.clear()
         for prediction in predictions:
             console.line(prediction.json() if as_json else prediction.text(width))
         bar.update(len(predictions))
         failed += [p for p in predictions if not p.photo]
-        drawable = [p for p in predictions if p.photo] if show else []
-        for first in range(0, len(drawable), galleries.MAX_PICTURES):
-            sheets.append(folder / f"predicted_{len(sheets) + 1:03d}.png")
-            _draw_sheet(drawable[first : first + galleries.MAX_PICTURES], sheets[-1])
+        if show:
+            sheets += _draw_sheets(predictions, folder, len(sheets))
     bar.close()
-    if show:  # Sheets of an earlier call show other pictures.
-        figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))
+    if show:
+        figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of an earlier call.
     if sheets and not as_json:
         console.line(f"What the model saw: {folder}/predicted_*.png")
     if failed:
-        raise _unreadable_error(failed, len(paths))
+        raise _unreadable_error(failed, len(pages))
 
 
-def predict_files(trained: TrainedModel, paths: Sequence[Path]) -> list[Prediction]:
-    """Predicts the class of the picture in each file.
+def predict_pages(trained: TrainedModel, pages: Sequence[Page]) -> list[Prediction]:
+    """Predicts the class of the picture on each page.
 
     Args:
       trained: model that predicts.
-      paths: files in any format that Pillow reads.
+      pages: of files in any format that Pillow reads; those of one file follow each other.
 
     Returns:
-      One prediction for each file, in the same order.
+      One prediction for each page, in the same order.
     """
     conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
-    photos = read_photos(paths, trained.image_shape, conventions)
+    photos = read_photos(pages, trained.image_shape, conventions)
     network_inputs = [photo.image_u8 for photo in photos if isinstance(photo, Photo)]
     image_u8 = np.array(network_inputs, np.uint8).reshape(-1, *trained.image_shape)
     rows = iter(trained.probabilities(image_u8))
     predictions = []
-    for path, photo in zip(paths, photos, strict=True):
+    for page, photo in zip(pages, photos, strict=True):
         if isinstance(photo, PhotoError):
-            predictions.append(Prediction(path, None, str(photo)))
+            predictions.append(Prediction(page, None, str(photo)))
             continue
         row = next(rows)
         ranking = [(trained.class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
-        predictions.append(Prediction(path, photo, "", ranking))
+        predictions.append(Prediction(page, photo, "", ranking))
     return predictions
+
+
+def _name(page: Page) -> str:
+    return printable(f"{page.path}{page.label}")
+
+
+def _draw_sheets(predictions: Sequence[Prediction], folder: Path, num_drawn: int) -> list[Path]:
+    """Draws the pictures that were read, and returns the paths of the sheets.
+
+    Args:
+      predictions: for the pictures.
+      folder: receives the sheets.
+      num_drawn: number of sheets that it has already.
+    """
+    drawable = [p for p in predictions if p.photo]
+    sheets: list[Path] = []
+    for first in range(0, len(drawable), galleries.MAX_PICTURES):
+        sheets.append(folder / f"predicted_{num_drawn + len(sheets) + 1:03d}.png")
+        _draw_sheet(drawable[first : first + galleries.MAX_PICTURES], sheets[-1])
+    return sheets
 
 
 def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
@@ -177,7 +199,7 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
     drawn = galleries.draw_predictions(
         [photo.original for photo in photos],
         np.array([photo.image_u8 for photo in photos]),
-        [printable(p.path.name) for p in predictions],
+        [printable(p.page.path.name + p.page.label) for p in predictions],
         [p.ranking[0][0] for p in predictions],
         [p.ranking[0][1] for p in predictions],
         "Each picture, and what the model saw of it\npredicted class and its probability",
@@ -185,11 +207,11 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
     figure.save(drawn, path)
 
 
-def _unreadable_error(failed: Sequence[Prediction], num_files: int) -> UserError:
-    reasons = ", ".join(f"{p.path} {p.error}" for p in failed[:_MAX_NAMED_FILES])
+def _unreadable_error(failed: Sequence[Prediction], num_pages: int) -> UserError:
+    reasons = ", ".join(f"{p.page.path}{p.page.label} {p.error}" for p in failed[:_MAX_NAMED_FILES])
     num_unnamed = len(failed) - _MAX_NAMED_FILES
     more = f", and {num_unnamed} more" if num_unnamed > 0 else ""
     return UserError(
-        f"cannot read {len(failed)} of {num_files} files ({reasons}{more}): each must be a picture "
-        "that Pillow opens and that is not blank. Replace them, or leave them out of --images."
+        f"cannot read {len(failed)} of {num_pages} pictures ({reasons}{more}): each must be of a "
+        "format that Pillow decodes, and not blank. Replace them, or leave them out of --images."
     )

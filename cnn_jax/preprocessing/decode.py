@@ -2,10 +2,13 @@
 
 import contextlib
 import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from cnn_jax.preprocessing.formats import HEIC_ADVICE, is_heic, load_formats
 
 
 class PhotoError(ValueError):
@@ -19,30 +22,77 @@ class PhotoError(ValueError):
 _MAX_SIDE = 1200  # Pixels. A digit that fills a tenth of them still has plenty.
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """Decodes the first picture in a file.
+def open_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
+    """Opens a file at its first page, without decoding it.
 
     Args:
-      path: of a file in any format that Pillow decodes, except EPS.
-
-    Returns:
-      An upright RGB picture of at most 1200 pixels a side. Transparent pictures are put on white or
-      black, 16-bit and 32-bit ones are stretched to 8 bits.
+      path: of a file.
+      formats: Pillow's names of the formats to try; None: all of `load_formats`.
 
     Raises:
-      PhotoError: when the file is not a picture, is damaged, too large or cannot be read.
+      PhotoError: when the file is not a regular one, or is empty.
+      Exception: of any kind, from Pillow's decoders.
+    """
+    status = path.stat()  # Checked first, because opening a FIFO would wait for its writer.
+    if stat.S_ISDIR(status.st_mode):
+        raise PhotoError("is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError("is not a regular file")
+    if status.st_size == 0:
+        raise PhotoError("is empty")
+    try:
+        return Image.open(path, formats=load_formats() if formats is None else formats)
+    except UnidentifiedImageError as error:
+        if is_heic(path):
+            has_decoder = "HEIF" in load_formats()
+            reason = "is a damaged HEIC picture" if has_decoder else f"is HEIC: {HEIC_ADVICE}"
+            raise PhotoError(reason) from error
+        raise
+
+
+def read_pages(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image | PhotoError]:
+    """Decodes pages of a file, one at a time.
+
+    Args:
+      path: of a file in any format of `load_formats`.
+      numbers: of the pages, from 1, ascending: some formats decode a page from the one before it.
+
+    Yields:
+      For each page an upright RGB picture of at most 1200 pixels a side, or the reason why it
+      cannot be read: it is no picture, damaged or too large. Transparent pictures are put on white
+      or black, 16-bit and 32-bit ones are stretched to 8 bits.
     """
     try:
-        status = path.stat()  # Checked first, because opening a FIFO would wait for its writer.
-        if stat.S_ISDIR(status.st_mode):
-            raise PhotoError("is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise PhotoError("is not a regular file")
-        if status.st_size == 0:
-            raise PhotoError("is empty")
-        # Not EPS: Pillow would run another program on the content, whatever the file's suffix.
-        with Image.open(path, formats=[name for name in Image.OPEN if name != "EPS"]) as picture:
-            return _upright_rgb(picture)
+        with _translate_decoder_errors():
+            picture = open_picture(path)
+    except PhotoError as error:
+        yield from [error] * len(numbers)
+        return
+    with picture:
+        for number in numbers:
+            try:
+                with _translate_decoder_errors():
+                    if number > 1:  # A HEIC file opens at its main picture, which must stay.
+                        picture.seek(number - 1)
+                        _check_size(picture)
+                    page: Image.Image | PhotoError = _upright_rgb(picture)
+            except PhotoError as error:
+                page = error
+            yield page
+
+
+def _check_size(picture: Image.Image) -> None:
+    """Checks the size of a page as Pillow checks that of a file's first one."""
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+    if limit and picture.width * picture.height > limit:
+        raise Image.DecompressionBombError
+
+
+@contextlib.contextmanager
+def _translate_decoder_errors() -> Iterator[None]:
+    """Turns every exception of the body into a PhotoError with the reason."""
+    try:
+        yield
     except PhotoError:
         raise
     except UnidentifiedImageError as error:

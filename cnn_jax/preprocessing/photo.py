@@ -4,6 +4,7 @@ People photograph, scan or draw a digit dark on light or light on dark, anywhere
 size. A model only knows digits framed like those of its training set.
 """
 
+import itertools
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from cnn_jax.preprocessing.decode import PhotoError, read_rgb
+from cnn_jax.preprocessing.decode import PhotoError, read_pages
+from cnn_jax.preprocessing.formats import load_formats
 from cnn_jax.preprocessing.frame import Conventions, conventions_of, frame_ink
+from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.segment import find_ink, shrink_to
 
 _THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
@@ -81,40 +84,53 @@ def read_photo(
       PhotoError: when the file is not a picture, is damaged, or shows nothing. The message is the
         reason without the file's name.
     """
-    (photo,) = read_photos([path], image_shape, conventions)
+    (photo,) = read_photos([Page(path)], image_shape, conventions)
     if isinstance(photo, PhotoError):
         raise photo
     return photo
 
 
 def read_photos(
-    paths: Sequence[Path], image_shape: tuple[int, int, int], conventions: Conventions | None
+    pages: Sequence[Page], image_shape: tuple[int, int, int], conventions: Conventions | None
 ) -> list[Photo | PhotoError]:
     """Reads pictures in parallel. The result for a file depends on that file alone.
 
     Args:
-      paths: of files in any format that Pillow decodes; the first picture where a file has several.
+      pages: of files in any format that Pillow decodes. The pages of one file follow each other, in
+        ascending order, so that the file is opened once.
       image_shape: (height, width, channels) of the images that the model takes.
       conventions: from `conventions_of` for the same shape; None for RGB images.
 
     Returns:
-      For each path its photo, or the PhotoError that says why it could not be read.
+      For each page its photo, or the PhotoError that says why it could not be read.
     """
 
-    def read(path: Path) -> Photo | PhotoError:
-        try:
-            return _read(path, image_shape, conventions)
-        except PhotoError as error:
-            return error
+    def read(file: tuple[Path, list[int]]) -> list[Photo | PhotoError]:
+        photos: list[Photo | PhotoError] = []
+        for picture in read_pages(*file):
+            try:
+                photos.append(_prepare(picture, image_shape, conventions))
+            except PhotoError as error:
+                photos.append(error)
+        return photos
 
-    Image.init()  # Here, because Pillow does not load its formats thread-safely.
+    load_formats()
+    files = [
+        (path, [page.number or 1 for page in group])
+        for path, group in itertools.groupby(pages, lambda page: page.path)
+    ]
     with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
         warnings.simplefilter("ignore")  # About odd metadata, and sizes below Pillow's limit.
-        return list(threads.map(read, paths))
+        return list(itertools.chain.from_iterable(threads.map(read, files)))
 
 
-def _read(path: Path, image_shape: tuple[int, int, int], conventions: Conventions | None) -> Photo:
-    picture = read_rgb(path)
+def _prepare(
+    picture: Image.Image | PhotoError,
+    image_shape: tuple[int, int, int],
+    conventions: Conventions | None,
+) -> Photo:
+    if isinstance(picture, PhotoError):
+        raise picture
     height, width, _ = image_shape
     original = shrink_to(picture, _DISPLAY_SIDE)
     if conventions is None:

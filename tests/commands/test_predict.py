@@ -14,6 +14,7 @@ from cnn_jax import data
 from cnn_jax.commands import predict
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
+from cnn_jax.io.console import Console
 from cnn_jax.model import normalize
 from cnn_jax.plots import galleries
 from cnn_jax.preprocessing.image_files import find_pictures
@@ -40,7 +41,8 @@ def pictures(tmp_path: Path) -> list[Path]:
 
 def predict_lines(workdir: Path, *images: Path | str, **options: Any) -> list[str]:
     out = io.StringIO()
-    predict.predict(str(workdir), [str(i) for i in images], out=out, err=io.StringIO(), **options)
+    console = Console(out, io.StringIO())
+    predict.predict(str(workdir), [str(i) for i in images], console=console, **options)
     return out.getvalue().splitlines()
 
 
@@ -114,17 +116,18 @@ def test_damaged_file_is_named_and_the_other_files_are_read(
 ) -> None:
     pictures[1].write_bytes(pictures[1].read_bytes()[:60])
     out = io.StringIO()
-    message = (
-        r"^cannot read 1 of 3 files \(.*b\.png is .*\): each must be a picture that Pillow opens "
-    )
+    message = r"^cannot read 1 of 3 pictures \(.*b\.png is .*\): each must be of a format "
     with pytest.raises(UserError, match=message):
-        predict.predict(str(workdir), [str(pictures[0].parent)], out=out, err=io.StringIO())
+        predict.predict(
+            str(workdir), [str(pictures[0].parent)], console=Console(out, io.StringIO())
+        )
     lines = out.getvalue().splitlines()
     assert [" %  then " in line for line in lines] == [True, False, True]
     assert lines[1].startswith(f"{pictures[1]}  not read: it ")
     out = io.StringIO()
+    console = Console(out, io.StringIO())
     with pytest.raises(UserError):
-        predict.predict(str(workdir), [str(pictures[1])], as_json=True, out=out, err=io.StringIO())
+        predict.predict(str(workdir), [str(pictures[1])], as_json=True, console=console)
     assert json.loads(out.getvalue()).keys() == {"path", "error"}
 
 

@@ -22,6 +22,7 @@ from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.preprocessing import frame
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
+from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.photo import Photo, read_photo, read_photos, read_picture
 from tests.support.hostile import damaged_bytes, hostile
 
@@ -526,7 +527,7 @@ def accuracies(trained: TrainedModel, name: str, examples: Examples, folder: Pat
         paths = [subfolder / f"{index}.bmp" for index in range(len(examples.label))]
         for path, image_u8 in zip(paths, examples.image[..., 0], strict=True):
             draw(image_u8).save(path)
-        photos = read_photos(paths, SHAPE, conventions)
+        photos = read_photos([Page(path) for path in paths], SHAPE, conventions)
         assert not [photo for photo in photos if isinstance(photo, PhotoError)]
         image_u8 = np.array([photo.image_u8 for photo in photos if isinstance(photo, Photo)])
         predictions.append(trained.logits(image_u8).argmax(1))

@@ -1,0 +1,78 @@
+"""Lists the pages of picture files: of a scan, or the frames of an animation."""
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from cnn_jax.preprocessing.decode import open_picture
+from cnn_jax.preprocessing.formats import load_formats
+
+MAX_PAGES = 100  # Per file. An animation may have thousands of frames, which differ little.
+
+# Other formats keep one picture in several forms: an icon's sizes, a drawing's layers, and the two
+# views that a phone writes into one JPEG or HEIC.
+_PAGED_FORMATS = ("TIFF", "GIF", "PNG", "WEBP", "AVIF")
+_NEW_SUBFILE_TYPE = 254  # Tag of TIFF 6.0.
+_REDUCED_OR_MASK = 0b101  # Its bits for a smaller copy, and for a mask, of another page.
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of a picture file.
+
+    Attributes:
+      path: of the file.
+      number: of the page, from 1; None for the picture of a file with one page.
+    """
+
+    path: Path
+    number: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Returns the text that follows the file's name: ` page 2`, or nothing for one page."""
+        return "" if self.number is None else f" page {self.number}"
+
+
+def list_pages(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Page]:
+    """Lists the pages of files, of each file in their order.
+
+    Args:
+      paths: of files. A file that is not a picture counts as one page, so that the error of reading
+        it names it.
+      warn: receives one text for each file of which more than `MAX_PAGES` pages are left out.
+    """
+    load_formats()
+    pages: list[Page] = []
+    for path in paths:
+        numbers: list[int] = []
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # Decoders raise any.
+            warnings.simplefilter("ignore")  # About odd metadata.
+            with open_picture(path, _PAGED_FORMATS) as picture:
+                count = int(getattr(picture, "n_frames", 1))
+                numbers = _page_numbers(picture, min(count, MAX_PAGES))
+            if count > MAX_PAGES:
+                warn(
+                    f"{os.fspath(path)} has {count:,} pages: the first {MAX_PAGES} are read. Split "
+                    "it into smaller files to read the others."
+                )
+        pages += [Page(path)] if numbers in ([], [1]) else [Page(path, n) for n in numbers]
+    return pages
+
+
+def _page_numbers(picture: Image.Image, count: int) -> list[int]:
+    """Returns the numbers, from 1, of those of the first `count` pages that are pictures."""
+    if picture.format != "TIFF" or count == 1:
+        return list(range(1, count + 1))
+    numbers = []
+    for index in range(count):
+        picture.seek(index)  # Reads the page's tags alone.
+        kind = getattr(picture, "tag_v2", {}).get(_NEW_SUBFILE_TYPE, 0)
+        if not int(kind) & _REDUCED_OR_MASK:
+            numbers.append(index + 1)
+    return numbers
