@@ -33,7 +33,7 @@ from cnn_jax.plots import (
 from cnn_jax.plots.names import shorten
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
-from cnn_jax.preprocessing.image_files import find_pictures
+from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import list_pages
 from cnn_jax.preprocessing.photo import read_photos
 
@@ -112,7 +112,10 @@ def _draw_photos(
 ) -> Iterator[NamedFigure]:
     """Draws the figures of people's own pictures."""
     conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
-    pages = list_pages(find_pictures(images), console.warn)
+    files = find_pictures(images)
+    if files.passed_over:
+        console.warn(printable(describe_passed_over(files.passed_over)))
+    pages = list_pages(files.pictures, console.warn)
     if len(pages) > saliency.MAX_IMAGES:
         console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(pages)} pictures")
         pages = pages[: saliency.MAX_IMAGES]

@@ -16,7 +16,7 @@ from cnn_jax.io.console import Console, printable
 from cnn_jax.plots import figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
-from cnn_jax.preprocessing.image_files import find_pictures
+from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
 
@@ -121,10 +121,9 @@ def predict(
       UserError: for a missing model or picture; after all lines, for files that
         could not be read.
     """
-    console = console or Console()
-    paths = find_pictures(images)
+    files, console = find_pictures(images), console or Console()
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
-    pages = list_pages(paths, console.warn)
+    pages = list_pages(files.pictures, console.warn)
     width = min(_MAX_PATH_WIDTH, max(len(_name(page)) for page in pages))
     folder = trained.workdir / "pictures"
     failed: list[Prediction] = []
@@ -144,6 +143,8 @@ def predict(
         figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of an earlier call.
     if sheets and not as_json:
         console.line(f"What the model saw: {folder}/predicted_*.png")
+    if files.passed_over:
+        console.warn(printable(describe_passed_over(files.passed_over)))
     if failed:
         raise _unreadable_error(failed, len(pages))
 

@@ -56,14 +56,17 @@ def test_files_folders_and_patterns_are_expanded_without_duplicates(
     for name in ("c.png", "x[1].png", "no.py"):
         Path(name).touch()
     Path("same.png").symlink_to("c.png")
-    paths = find_pictures(["c.png", "folder", "*.png", "gone.png", "*.gone"])
+    paths, passed_over = find_pictures(["c.png", "folder", "*.png", "gone.png", "*.gone"])
     assert [str(path) for path in paths] == [
         *("c.png", "folder/a.JPG", "folder/b.png"),
         "x[1].png",  # c.png, and same.png that links to it, are listed already.
         *("gone.png", "*.gone"),  # Reading them reports that they do not exist.
     ]
-    assert find_pictures(["x[1].png"]) == [Path("x[1].png")]  # An existing file is not a pattern.
-    assert find_pictures(["no.py"]) == [Path("no.py")]  # A named file may have any suffix.
+    assert [str(path) for path in passed_over] == ["folder/notes.txt", "folder/report.pdf"]
+    assert find_pictures(["x[1].png"]).pictures == [
+        Path("x[1].png")
+    ]  # An existing file is not a pattern.
+    assert find_pictures(["no.py"]).pictures == [Path("no.py")]  # A named file may have any suffix.
 
 
 def test_images_that_name_nothing_are_refused() -> None:
@@ -76,7 +79,7 @@ def test_folder_that_cannot_be_listed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A folder without pictures is returned, so that reading it fails and the other files are read.
-    assert find_pictures([str(tmp_path)]) == [tmp_path]
+    assert find_pictures([str(tmp_path)]).pictures == [tmp_path]
 
     def refuse(_: Path) -> list[Path]:
         raise PermissionError(13, "Permission denied")

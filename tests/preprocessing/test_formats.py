@@ -10,6 +10,7 @@ from PIL import Image
 from cnn_jax.preprocessing import formats
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
+from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.photo import read_photo
 
 SHAPE = (28, 28, 1)
@@ -34,6 +35,12 @@ def test_heic_without_its_extra_says_what_to_install(tmp_path: Path) -> None:
     path.write_bytes(HEIC_START + bytes(100))
     with pytest.raises(PhotoError, match=r"^is HEIC: run pip install pillow-heif, or save it as"):
         read_photo(path, SHAPE, conventions_of("mnist", SHAPE))
+    files = find_pictures([str(tmp_path)])
+    assert files.passed_over == [path]
+    assert describe_passed_over(files.passed_over) == (
+        f"passed over 1 file that is not known as a picture: {path}. To read the HEIC ones (1): "
+        "run pip install pillow-heif, or save it as JPEG."
+    )
 
 
 def test_heic_is_read_with_its_extra(tmp_path: Path) -> None:
@@ -42,6 +49,7 @@ def test_heic_is_read_with_its_extra(tmp_path: Path) -> None:
     picture = Image.new("RGB", (100, 120), "white")
     picture.paste("black", (40, 20, 60, 100))
     picture.save(tmp_path / "IMG_1.HEIC")
+    assert find_pictures([str(tmp_path)]).pictures == [tmp_path / "IMG_1.HEIC"]
     photo = read_photo(tmp_path / "IMG_1.HEIC", SHAPE, conventions_of("mnist", SHAPE))
     assert photo.polarity == "dark on light"
     # 80 pixels become 20, so the bar's width of 20 becomes 5; compression may blur a pixel.
