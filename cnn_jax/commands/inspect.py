@@ -114,7 +114,7 @@ def _draw_photos(
     conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
     files = find_pictures(images)
     if files.passed_over:
-        console.warn(printable(describe_passed_over(files.passed_over)))
+        console.warn(describe_passed_over(files.passed_over))
     pages = list_pages(files.pictures, console.warn)
     if len(pages) > saliency.MAX_IMAGES:
         console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(pages)} pictures")

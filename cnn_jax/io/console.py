@@ -81,9 +81,9 @@ class Console:
         return tqdm(file=self.err, disable=not self.err.isatty(), **options)
 
     def warn(self, text: str) -> None:
-        """Prints a warning."""
+        """Prints a warning on one line: names of files in it may contain any character."""
         with contextlib.suppress(OSError):  # A warning that nobody can see must not end the work.
-            _print(f"warning: {text}", self.err)
+            _print(f"warning: {printable(text)}", self.err)
 
 
 def _print(text: str, stream: TextIO) -> None:

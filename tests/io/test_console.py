@@ -12,8 +12,8 @@ def test_lines_and_warnings_go_to_separate_streams() -> None:
     out, err = io.StringIO(), io.StringIO()
     console = Console(out, err)
     console.line("97 %")
-    console.warn("look")
-    assert (out.getvalue(), err.getvalue()) == ("97 %\n", "warning: look\n")
+    console.warn("look at a\nb")
+    assert (out.getvalue(), err.getvalue()) == ("97 %\n", "warning: look at a\\nb\n")
 
 
 def test_characters_that_a_stream_cannot_encode_are_escaped() -> None:
