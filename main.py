@@ -8,7 +8,7 @@ Modes that require a --config:
 
 Modes that require the --workdir of a training run:
     evaluate         reports the accuracy on the test set, overall and for each class
-    predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg'
+    predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg' [--labels=FILE.csv]
     inspect          draws filters, feature maps, receptive fields and saliency maps
     export           writes the model for other programs
 
@@ -85,8 +85,14 @@ def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> No
     elif mode == "predict":
         from cnn_jax.commands.predict import predict
 
-        as_json, show = flags.JSON.value, flags.SHOW.value
-        predict(workdir, flags.IMAGES.value, *selection, as_json=as_json, show=show)
+        predict(
+            workdir,
+            flags.IMAGES.value,
+            *selection,
+            labels=flags.LABELS.value,
+            as_json=flags.JSON.value,
+            show=flags.SHOW.value,
+        )
     elif mode == "inspect":
         from cnn_jax.commands.inspect import inspect
 

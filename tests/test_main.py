@@ -69,7 +69,7 @@ def test_help_lists_all_flags_and_succeeds() -> None:
     assert done.returncode == 0
     assert "--config=configs/mnist.py" in done.stdout
     names = ("config", "workdir", "mode", "step", "model", "images", "json", "show", "profile")
-    for name in (*names, "coordinator", "num_processes", "process_id"):
+    for name in (*names, "labels", "coordinator", "num_processes", "process_id"):
         assert re.search(rf"^  --(\[no\])?{name}: ", done.stdout, re.MULTILINE)
 
 
@@ -113,6 +113,10 @@ def test_help_lists_all_flags_and_succeeds() -> None:
         (("--mode=predict", "--workdir=nowhere", "--images=a.png"), "nowhere has no checkpoint"),
         (("--mode=inspect",), "--workdir is missing: with --mode=inspect it must be the folder"),
         (("--mode=export", "--workdir=nowhere"), "nowhere has no checkpoint"),
+        (
+            ("--mode=inspect", "--labels=a.csv"),
+            "--labels=a.csv has no effect with --mode=inspect: ",
+        ),
         (("--mode=export", "--images=a.png"), "--images=a.png has no effect with --mode=export"),
         (
             ("--config=configs/mnist.py", "--profile"),

@@ -2,7 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from cnn_jax.commands.truth import Score, find_truth
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation.trained import TrainedModel, load
 from cnn_jax.io.console import Console, printable
-from cnn_jax.plots import figure, galleries
+from cnn_jax.plots import evaluation, figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
@@ -39,12 +41,19 @@ class Prediction:
       error: reason why it cannot be read, such as `is empty`.
       ranking: (class name, probability 0..1) of every class, the most probable first; empty where
         the file cannot be read.
+      truth: the class that the picture is known to have, or None.
     """
 
     page: Page
     photo: Photo | None
     error: str = ""
     ranking: Sequence[tuple[str, float]] = ()
+    truth: str | None = None
+
+    @property
+    def label(self) -> str | None:
+        """Returns the predicted class, or None where the file cannot be read."""
+        return self.ranking[0][0] if self.ranking else None
 
     @property
     def unsure(self) -> bool:
@@ -64,21 +73,24 @@ class Prediction:
         runners_up = ", ".join(f"{n} {100 * p:.1f} %" for n, p in rest[:_NUM_RUNNERS_UP])
         noun = "digit" if all(n.isdigit() for n, _ in self.ranking) else "class of its training set"
         note = f"unsure: perhaps no {noun}" if self.unsure else None
-        remarks = "; ".join(filter(None, (self.photo.polarity, note)))
+        verdict = "right" if self.truth == name else self.truth and f"wrong: it is {self.truth}"
+        remarks = "; ".join(filter(None, (self.photo.polarity, note, verdict)))
         line = f"{start}  {name}  {100 * probability:5.1f} %  then {runners_up}  {remarks}"
         return line.rstrip()
 
     def json(self) -> str:
         """Returns one line for programs: a JSON object with `path`, and either `error` or the rest.
 
-        A file of several pages also has `page`, from 1.
-        The rest: `label`, the predicted class; `probability`, its probability; `next`, the two
+        A file of several pages also has `page`, from 1, and a picture of known class `truth`. The
+        rest: `label`, the predicted class; `probability`, its probability; `next`, the two
         classes after it; `probabilities`, of all classes; `polarity`, `dark on light`, `light on
         dark` or null; `unsure`, whether the probability is low.
         """
         start: dict[str, Any] = {"path": str(self.page.path)}
         if self.page.number is not None:
             start["page"] = self.page.number
+        if self.truth is not None:
+            start["truth"] = self.truth
         if not self.photo:
             return json.dumps({**start, "error": f"it {self.error}"})
         (name, probability), *rest = self.ranking
@@ -101,11 +113,12 @@ def predict(
     step: int | None = None,
     model_index: int | None = None,
     *,
+    labels: str | None = None,
     as_json: bool = False,
     show: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Prints one line for each picture: path, label, probability, runners-up and remarks.
+    """Prints a line for each picture, and the accuracy on those whose true class is known.
 
     Args:
       workdir: folder of the training run.
@@ -113,48 +126,57 @@ def predict(
       config: config whose `model` must equal the run's; None: the config of the run.
       step: step of the checkpoint to load; None: the newest intact checkpoint.
       model_index: index of the model, from 0; required where the run trained several.
-      as_json: whether the lines are JSON objects, from `Prediction.json`.
-      show: whether to draw the originals beside the network inputs, into `WORKDIR/pictures`.
+      labels: name of a CSV file with the true classes of pictures; None: folders tell them.
+      as_json: whether the lines are JSON objects; the accuracy then goes to standard error.
+      show: whether to draw the network inputs, and the confusion matrix, into `WORKDIR/pictures`.
       console: receives the lines, warnings and the progress bar; default: the standard streams.
 
     Raises:
-      UserError: for a missing model or picture; after all lines, for files that
+      UserError: for a missing model or picture, or invalid labels; after all lines, for files that
         could not be read.
     """
     files, console = find_pictures(images), console or Console()
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
+    truth = find_truth(images, labels, files.pictures, trained.class_names, console.warn)
     pages = list_pages(files.pictures, console.warn)
     width = min(_MAX_PATH_WIDTH, max(len(_name(page)) for page in pages))
     folder = trained.workdir / "pictures"
     failed: list[Prediction] = []
     sheets: list[Path] = []
+    score = Score()
     bar = tqdm(total=len(pages), unit=" pictures", file=console.err, leave=False, disable=None)
     for start in range(0, len(pages), _CHUNK_SIZE):
-        predictions = predict_pages(trained, pages[start : start + _CHUNK_SIZE])
+        predictions = predict_pages(trained, pages[start : start + _CHUNK_SIZE], truth)
         bar.clear()
         for prediction in predictions:
             console.line(prediction.json() if as_json else prediction.text(width))
+            score.add(prediction.truth, prediction.label)
         bar.update(len(predictions))
         failed += [p for p in predictions if not p.photo]
         if show:
             sheets += _draw_sheets(predictions, folder, len(sheets))
     bar.close()
     if show:
+        sheets += _draw_confusion(trained, score)
         figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of an earlier call.
     if sheets and not as_json:
         console.line(f"What the model saw: {folder}/predicted_*.png")
-    if files.passed_over:
-        console.warn(printable(describe_passed_over(files.passed_over)))
+    if truth:
+        (Console(console.err) if as_json else console).line(score.text())
+    _warn_passed_over(files.passed_over, labels, console)
     if failed:
         raise _unreadable_error(failed, len(pages))
 
 
-def predict_pages(trained: TrainedModel, pages: Sequence[Page]) -> list[Prediction]:
+def predict_pages(
+    trained: TrainedModel, pages: Sequence[Page], truth: Mapping[Path, str]
+) -> list[Prediction]:
     """Predicts the class of the picture on each page.
 
     Args:
       trained: model that predicts.
       pages: of files in any format that Pillow reads; those of one file follow each other.
+      truth: the class of the pictures in a file, where it is known.
 
     Returns:
       One prediction for each page, in the same order.
@@ -166,12 +188,13 @@ def predict_pages(trained: TrainedModel, pages: Sequence[Page]) -> list[Predicti
     rows = iter(trained.probabilities(image_u8))
     predictions = []
     for page, photo in zip(pages, photos, strict=True):
+        known = truth.get(page.path)
         if isinstance(photo, PhotoError):
-            predictions.append(Prediction(page, None, str(photo)))
+            predictions.append(Prediction(page, None, str(photo), truth=known))
             continue
         row = next(rows)
         ranking = [(trained.class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
-        predictions.append(Prediction(page, photo, "", ranking))
+        predictions.append(Prediction(page, photo, "", ranking, known))
     return predictions
 
 
@@ -208,11 +231,30 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
     figure.save(drawn, path)
 
 
+def _draw_confusion(trained: TrainedModel, score: Score) -> list[Path]:
+    """Draws the confusion matrix of the pictures of known class, and returns its path if any."""
+    confusion = score.confusion(trained.class_names)
+    if not confusion.any():
+        return []
+    drawn = evaluation.draw_confusion(confusion, trained.class_names, trained.label, "pictures")
+    path = trained.workdir / "pictures" / "predicted_confusion.png"
+    figure.save(drawn, path)
+    return [path]
+
+
+def _warn_passed_over(passed_over: Sequence[Path], labels: str | None, console: Console) -> None:
+    """Prints which files were passed over in folders, if any but the file of labels."""
+    labels_path = labels and os.path.realpath(labels)
+    if others := [path for path in passed_over if os.path.realpath(path) != labels_path]:
+        console.warn(describe_passed_over(others))
+
+
 def _unreadable_error(failed: Sequence[Prediction], num_pages: int) -> UserError:
     reasons = ", ".join(f"{p.page.path}{p.page.label} {p.error}" for p in failed[:_MAX_NAMED_FILES])
     num_unnamed = len(failed) - _MAX_NAMED_FILES
     more = f", and {num_unnamed} more" if num_unnamed > 0 else ""
     return UserError(
-        f"cannot read {len(failed)} of {num_pages} pictures ({reasons}{more}): each must be of a "
-        "format that Pillow decodes, and not blank. Replace them, or leave them out of --images."
+        f"cannot read {len(failed)} of {num_pages} {'picture' if num_pages == 1 else 'pictures'} "
+        f"({reasons}{more}): each must be of a format that Pillow decodes, and not blank. Replace "
+        "them, or leave them out of --images."
     )

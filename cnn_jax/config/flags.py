@@ -53,6 +53,12 @@ IMAGES = flags.DEFINE_multi_string(
     "Your own pictures, separated by commas or by spaces: files, folders, or patterns such as "
     """'*.jpg'. Put double quotes around a name that contains a comma, as in '"a,b.png"'.""",
 )
+LABELS = flags.DEFINE_string(
+    "labels",
+    None,
+    "CSV file with the columns file,label: the true classes of your own pictures. Without this "
+    "flag, a folder all of whose subfolders are named like classes gives them.",
+)
 JSON = flags.DEFINE_boolean("json", False, "Print one JSON object per line.")
 SHOW = flags.DEFINE_boolean(
     "show", False, "Draw the input of the model beside each of the original pictures."
@@ -83,6 +89,7 @@ _MODES_OF = {
     "step": TRAINED_MODEL_MODES,
     "model": TRAINED_MODEL_MODES,
     "images": ("predict", "inspect"),
+    "labels": ("predict",),
     "json": ("predict",),
     "show": ("predict",),
     "profile": ("train",),

@@ -61,16 +61,11 @@ class ClassificationReport:
     def accuracy_interval(self) -> tuple[float, float]:
         """Computes the 95 % confidence interval of the accuracy over random test sets.
 
-        It is Wilson's score interval (Wilson, 1927; Brown, Cai and DasGupta, 2001, equation 4).
-
         Returns:
           The lower and the upper bound, 0..1.
         """
-        from scipy.stats import binomtest  # Imported here, because the import is slow.
-
         num_correct = int((self.prediction == self.label).sum())
-        interval = binomtest(num_correct, len(self.label)).proportion_ci(0.95, method="wilson")
-        return float(interval.low), float(interval.high)
+        return wilson_interval(num_correct, len(self.label))
 
     @functools.cached_property
     def bins(self) -> "CalibrationBins":
@@ -111,3 +106,21 @@ class CalibrationBins:
     count: Ints
     confidence: Floats
     accuracy: Floats
+
+
+def wilson_interval(num_correct: int, count: int) -> tuple[float, float]:
+    """Computes the 95 % confidence interval of an accuracy, Wilson's score interval.
+
+    Source: Wilson, 1927; Brown, Cai and DasGupta, 2001, equation 4.
+
+    Args:
+      num_correct: number of correct predictions.
+      count: number of predictions, at least 1.
+
+    Returns:
+      The lower and the upper bound, 0..1.
+    """
+    from scipy.stats import binomtest  # Imported here, because the import is slow.
+
+    interval = binomtest(num_correct, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)

@@ -15,7 +15,10 @@ _MAX_CLASSES_WITH_COUNTS = 30  # With more classes the counts would not be legib
 
 @figure.styled
 def draw_confusion(
-    confusion: npt.NDArray[np.int64], class_names: Sequence[str], model_label: str
+    confusion: npt.NDArray[np.int64],
+    class_names: Sequence[str],
+    model_label: str,
+    examples: str = "test images",
 ) -> Figure:
     """Draws a confusion matrix: correct predictions in grey, mistakes in red.
 
@@ -23,10 +26,11 @@ def draw_confusion(
       confusion: int64 [K, K], counts. Rows are the true classes, columns the predicted ones.
       class_names: names of the K classes.
       model_label: names the model, for the title.
+      examples: what was counted, in the plural, for the title.
     """
     count = confusion.sum()
     accuracy = f"accuracy {100 * np.trace(confusion) / count:.2f} %"
-    title = f"Confusion matrix\n{model_label}, {count:,} test images, {accuracy}"
+    title = f"Confusion matrix\n{model_label}, {count:,} {examples}, {accuracy}"
     size = len(class_names)
     is_diagonal = np.eye(size, dtype=bool)
     mistakes = np.where(is_diagonal, 0, confusion)
