@@ -45,24 +45,36 @@ def list_pages(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Page]
     Args:
       paths: of files. A file that is not a picture counts as one page, so that the error of reading
         it names it.
-      warn: receives one text for each file of which more than `MAX_PAGES` pages are left out.
+      warn: receives one text for each file of which pages are left out: it has more than
+        `MAX_PAGES`, or is damaged.
     """
     load_formats()
     pages: list[Page] = []
     for path in paths:
-        numbers: list[int] = []
-        with warnings.catch_warnings(), contextlib.suppress(Exception):  # Decoders raise any.
-            warnings.simplefilter("ignore")  # About odd metadata.
-            with open_picture(path, _PAGED_FORMATS) as picture:
-                count = int(getattr(picture, "n_frames", 1))
-                numbers = _page_numbers(picture, min(count, MAX_PAGES))
-            if count > MAX_PAGES:
-                warn(
-                    f"{os.fspath(path)} has {count:,} pages: the first {MAX_PAGES} are read. Split "
-                    "it into smaller files to read the others."
-                )
+        numbers, remark = _count(path)
+        if remark:
+            warn(f"{os.fspath(path)} {remark}")
         pages += [Page(path)] if numbers in ([], [1]) else [Page(path, n) for n in numbers]
     return pages
+
+
+def _count(path: Path) -> tuple[list[int], str]:
+    """Returns the numbers of a file's pages, none if it is no picture, and a remark or nothing."""
+    with warnings.catch_warnings(), contextlib.ExitStack() as stack:
+        warnings.simplefilter("ignore")  # About odd metadata.
+        try:
+            picture = stack.enter_context(open_picture(path, _PAGED_FORMATS))
+        except Exception:  # Pillow's decoders raise exceptions of every kind.
+            return [], ""
+        try:
+            count = int(getattr(picture, "n_frames", 1))
+            numbers = _page_numbers(picture, min(count, MAX_PAGES))
+        except Exception:
+            return [], "is damaged: its pages cannot be counted, and only the first one is read"
+    if count <= MAX_PAGES:
+        return numbers, ""
+    split = "Split it into smaller files to read the others."
+    return numbers, f"has {count:,} pages: the first {MAX_PAGES} are read. {split}"
 
 
 def _page_numbers(picture: Image.Image, count: int) -> list[int]:

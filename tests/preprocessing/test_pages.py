@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin, features
 
 from cnn_jax.preprocessing import decode, pages
@@ -14,6 +16,7 @@ from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photo, read_photos
+from tests.support.hostile import damaged_bytes, hostile
 
 SHAPE = (28, 28, 1)
 
@@ -137,6 +140,21 @@ def test_damaged_page_has_a_reason_and_the_others_are_read(tmp_path: Path) -> No
         np.testing.assert_array_equal(photo.image_u8, read_alone(original, tmp_path))
 
 
+def test_file_whose_pages_cannot_be_counted_is_named_and_its_first_page_read(
+    tmp_path: Path,
+) -> None:
+    path = save(tmp_path / "scan.tif", [draw_bars(count) for count in (1, 2, 3)])
+    # A page of 100 * 120 bytes and some tags: half of three such pages ends within the second.
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    warnings: list[str] = []
+    (photo,) = read(list_pages([path], warnings.append))
+    assert isinstance(photo, Photo)
+    np.testing.assert_array_equal(photo.image_u8, read_alone(draw_bars(1), tmp_path))
+    assert warnings == [
+        f"{path} is damaged: its pages cannot be counted, and only the first one is read"
+    ]
+
+
 def test_page_of_too_many_pixels_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,3 +165,17 @@ def test_page_of_too_many_pixels_is_refused(
     assert isinstance(first, Photo)
     assert isinstance(third, Photo)
     assert str(second) == "is too large: it must have at most 30,000 pixels and fit in memory"
+
+
+@hostile
+@given(st.data())
+def test_damaged_file_gives_a_picture_or_a_reason_for_each_page(
+    tmp_path: Path, data: st.DataObject
+) -> None:
+    suffix = data.draw(st.sampled_from([".tif", ".gif", ".png", ".webp"]))
+    intact = save(tmp_path / f"intact{suffix}", [draw_bars(count) for count in (1, 2, 3)])
+    path = tmp_path / "damaged"
+    path.write_bytes(data.draw(damaged_bytes(intact.read_bytes())))
+    listed = list_pages([path], lambda _: None)
+    assert 1 <= len(listed) <= pages.MAX_PAGES
+    assert len(read(listed)) == len(listed)
