@@ -8,7 +8,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cnn_jax.errors import UserError
-from cnn_jax.preprocessing.segment import Floats, Ink, bounding_box
+from cnn_jax.preprocessing.ink import Floats, Ink, bounding_box
 
 
 @dataclasses.dataclass(frozen=True)

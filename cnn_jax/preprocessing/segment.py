@@ -6,7 +6,6 @@ or the edge of a table, is background. And its outline is where the picture is s
 """
 
 import contextlib
-import dataclasses
 
 import numpy as np
 import numpy.typing as npt
@@ -14,37 +13,22 @@ from PIL import Image
 from scipy import ndimage
 
 from cnn_jax.preprocessing.decode import PhotoError
-
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
+from cnn_jax.preprocessing.ink import (
+    CONNECTIVITY,
+    LUMA,
+    Floats,
+    Ink,
+    Mask,
+    is_clear_of_border,
+    longer_side,
+    squared_gradient,
+)
+from cnn_jax.preprocessing.sheet import find_sheet_or_frame
 
 _SEARCH_SIDE = 240  # Pixels of the longer side of a view. More take longer and find no more ink.
 _MAX_NESTED = 3  # Sheets and frames around a digit: a form on a desk, a box on the form.
 _MIN_CONTRAST = 6.0  # Of 255. Compression alone leaves as much on an even picture.
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as Pillow's mode L.
-_CONNECTIVITY = np.ones((3, 3), bool)  # Pixels that touch at a corner belong to one stroke.
 _MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
-_MIN_RECTANGULARITY = 0.88  # An ellipse fills 0.79 of its rectangle, a sheet seen askew 0.9.
-_MIN_SHEET_FILL = 0.7  # Part of a sheet that is paper, not ink.
-_MAX_FRAME_FILL = 0.5  # Part of a frame that is line or content. A square 0 or 8 is in between.
-
-
-@dataclasses.dataclass(frozen=True)
-class Ink:
-    """The ink of a drawing.
-
-    Attributes:
-      strength: float32 [H, W], from 0 (background) to 1 (middle of a stroke); its maximum is 1.
-      is_dark: whether the ink is darker than its background.
-    """
-
-    strength: Floats
-    is_dark: bool
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        """Bounding box (left, upper, right, lower) in pixels; right and lower are exclusive."""
-        return bounding_box(self.strength)
 
 
 def find_ink(picture: Image.Image) -> Ink:
@@ -141,7 +125,7 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
         _remove_wide(np.maximum(tone, 0.0), size)
         for tone in (difference @ direction, -difference @ direction)
     )
-    is_dark = bool(np.sum(_squared_gradient(darker)) > np.sum(_squared_gradient(lighter)))
+    is_dark = bool(np.sum(squared_gradient(darker)) > np.sum(squared_gradient(lighter)))
     # From the pixels, not from `difference`: the fitted surface lies midway between a sheet and its
     # table, which would pass for ink.
     depth = _remove_wide(pixels @ (-direction if is_dark else direction), size)
@@ -150,88 +134,14 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     # The threshold is the mean depth of the edges, half-way into the ink. A histogram would not
     # show a small amount of ink. The weight is squared again because noise is everywhere and faint
     # ink is hardly steeper.
-    threshold = np.average(depth, weights=_squared_gradient(depth) ** 2)
+    threshold = np.average(depth, weights=squared_gradient(depth) ** 2)
     mask = _remove_specks(depth > threshold)
     paper = np.median(depth[depth <= threshold])
     full = np.percentile(depth[mask], 75)
     strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
-    strength[~ndimage.binary_dilation(mask, _CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
+    strength[~ndimage.binary_dilation(mask, CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
     strength[strength < _MIN_STRENGTH] = 0.0
     return Ink(strength.astype(np.float32), is_dark)
-
-
-def find_sheet_or_frame(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | None:
-    """Finds a sheet that lies on a table, or the inside of a frame, if it contains ink.
-
-    Args:
-      pixels_u8: uint8 [H, W, 3], RGB.
-      ink: ink segmented from these pixels. Often it is the frame, or the narrow part of the sheet.
-
-    Returns:
-      bool [H, W], the region to search again, or None where there is neither.
-    """
-    sigma = max(pixels_u8.shape) / 300
-    tone = ndimage.gaussian_filter((pixels_u8 @ _LUMA).astype(np.float32), sigma)
-    # The threshold is the mean tone of the edges. Without 1e-9 colours of equal luma, which have no
-    # edge, would leave weights of sum zero.
-    threshold = np.average(tone, weights=_squared_gradient(tone) ** 2 + 1e-9)
-    # A sheet may be wide, which only its tone shows. A frame in uneven light only its ink shows.
-    for mask in (tone > threshold, tone < threshold, ink.strength > 0.5):
-        region = _rectangle_interior(mask)
-        if region is not None and _contains_ink(tone, region):
-            return region
-    return None
-
-
-def _rectangle_interior(mask: Mask) -> Mask | None:
-    """Returns the area of the largest component if it is a sheet, its holes if it is a frame."""
-    labels, _ = ndimage.label(mask, _CONNECTIVITY)
-    sizes = [
-        mask[box].size if _is_clear_of_border(box, mask.shape) else 0
-        for box in ndimage.find_objects(labels)
-    ]
-    if not any(sizes):
-        return None
-    component = labels == 1 + np.argmax(sizes)
-    filled = ndimage.binary_fill_holes(component)
-    if _rectangularity(filled) < _MIN_RECTANGULARITY:
-        return None
-    fill = np.mean(mask[filled])
-    if _MAX_FRAME_FILL < fill < _MIN_SHEET_FILL:
-        return None
-    region = filled if fill >= _MIN_SHEET_FILL else filled & ~component
-    return ndimage.binary_erosion(region, iterations=3)  # Clear of the soft, blurred edge.
-
-
-def _contains_ink(tone: Floats, region: Mask) -> bool:
-    """Returns whether more than a speck stands out in it: a 1 of a thick pen is a rectangle too."""
-    if not region.any():
-        return False
-    difference = np.abs(tone - np.median(tone[region])) * region
-    if np.max(difference) < 0.2 * np.ptp(tone):
-        return False
-    labels, _ = ndimage.label(difference > np.max(difference) / 2, _CONNECTIVITY)
-    longest = max(map(_longer_side, ndimage.find_objects(labels)), default=0)
-    return longest >= 0.1 * _longer_side(ndimage.find_objects(region.astype(np.int8))[0])
-
-
-def _is_clear_of_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
-    return all(s.start > 0 and s.stop < side for s, side in zip(box, shape, strict=True))
-
-
-def _longer_side(box: tuple[slice, ...]) -> int:
-    return max(s.stop - s.start for s in box)
-
-
-def _rectangularity(filled: Mask) -> float:
-    """Returns the ratio of an area to its smallest enclosing rectangle, at any angle; at most 1."""
-    y, x = np.nonzero(filled & ~ndimage.binary_erosion(filled))
-    angles = np.deg2rad(np.arange(0, 90, 3))[:, np.newaxis]
-    sides = [
-        np.ptp(x * np.cos(angle) + y * np.sin(angle), axis=1) + 1
-        for angle in (angles, angles + np.pi / 2)
-    ]
-    return float(np.sum(filled) / np.min(sides[0] * sides[1]))
 
 
 def _fit_background(pixels: Floats) -> Floats:
@@ -268,7 +178,7 @@ def _ink_direction(difference: Floats) -> Floats:
     flat = difference.reshape(-1, 3)
     _, directions = np.linalg.eigh(flat.T @ flat)
     direction = directions[:, -1]
-    return direction if direction @ _LUMA > 0 else -direction
+    return direction if direction @ LUMA > 0 else -direction
 
 
 def _remove_wide(tone: Floats, size: int) -> Floats:
@@ -276,25 +186,14 @@ def _remove_wide(tone: Floats, size: int) -> Floats:
     return ndimage.white_tophat(tone, size=size, mode="nearest")
 
 
-def _squared_gradient(tone: Floats) -> Floats:
-    """Returns the squared gradient magnitude, [H, W]: large at strong edges, small for noise."""
-    return ndimage.gaussian_gradient_magnitude(tone, 0.5) ** 2
-
-
 def _remove_specks(mask: Mask) -> Mask:
     """Removes components that are small or touch the border, unless no others exist."""
-    labels, _ = ndimage.label(mask, _CONNECTIVITY)
+    labels, _ = ndimage.label(mask, CONNECTIVITY)
     min_side = max(2, 0.04 * max(mask.shape))
     boxes = ndimage.find_objects(labels)
     is_stroke = np.array(
-        [_is_clear_of_border(box, mask.shape) and _longer_side(box) >= min_side for box in boxes]
+        [is_clear_of_border(box, mask.shape) and longer_side(box) >= min_side for box in boxes]
     )
     areas = np.bincount(labels.ravel())[1:] * (is_stroke if is_stroke.any() else ~is_stroke)
     # The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.
     return np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
-
-
-def bounding_box(strength: Floats) -> tuple[int, int, int, int]:
-    """Returns (left, upper, right, lower) of the positive values; the last two are exclusive."""
-    rows, columns = ndimage.find_objects((strength > 0.0).astype(np.int8))[0]
-    return columns.start, rows.start, columns.stop, rows.stop
