@@ -2,7 +2,8 @@
 
 The method rests on three traits of ink. It has one colour, which differs from the background in one
 direction of colour space. It is narrow: anything wider than a stroke, such as a shadow, a vignette
-or the edge of a table, is background. And its outline is where the picture is steepest.
+or the edge of a table, is background. And its outline is where the picture is steepest. Only on a
+ground of one colour (`even_ground.py`) it may be of any width.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from PIL import Image
 from scipy import ndimage
 
 from cnn_jax.preprocessing.decode import PhotoError
+from cnn_jax.preprocessing.even_ground import find_even_ground
 from cnn_jax.preprocessing.ink import (
     CONNECTIVITY,
     LUMA,
@@ -116,6 +118,8 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     """
     sigma = max(pixels_u8.shape) / 300  # In any large picture noise is finer than strokes.
     pixels = ndimage.gaussian_filter(pixels_u8.astype(np.float32), (sigma, sigma, 0))
+    if even := find_even_ground(pixels_u8):
+        return _segment_on_even_ground(pixels, *even)
     size = max(3, round(max_stroke_width))
     difference = pixels - _fit_background(pixels)
     direction = _ink_direction(difference)
@@ -131,11 +135,38 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     depth = _remove_wide(pixels @ (-direction if is_dark else direction), size)
     if np.max(depth) < _MIN_CONTRAST:
         return None
-    # The threshold is the mean depth of the edges, half-way into the ink. A histogram would not
-    # show a small amount of ink. The weight is squared again because noise is everywhere and faint
-    # ink is hardly steeper.
+    return _ink_of(depth, is_dark)
+
+
+def _segment_on_even_ground(
+    pixels: Floats, ground: Floats, inside: tuple[slice, slice]
+) -> Ink | None:
+    """Separates ink from a ground of one colour.
+
+    Args:
+      pixels: float32 [H, W, 3], RGB.
+      ground: float32 [3], the colour, and
+      inside: the rows and columns that may hold ink, from `find_even_ground`.
+    """
+    difference = pixels[inside] - ground
+    tone = difference @ _ink_direction(difference)
+    is_dark = bool(np.sum(tone) < 0)
+    depth = np.zeros(pixels.shape[:2], np.float32)
+    depth[inside] = np.maximum(-tone if is_dark else tone, 0.0)
+    if np.max(depth) < _MIN_CONTRAST:
+        return None
+    return _ink_of(depth, is_dark, may_touch_border=True)
+
+
+def _ink_of(depth: Floats, is_dark: bool, *, may_touch_border: bool = False) -> Ink:
+    """Returns the ink whose pixels rise [H, W] levels above the paper.
+
+    The threshold is the mean depth of the edges, half-way into the ink. A histogram would not show
+    a small amount of ink. The weight is squared again because noise is everywhere and faint ink is
+    hardly steeper.
+    """
     threshold = np.average(depth, weights=squared_gradient(depth) ** 2)
-    mask = _remove_specks(depth > threshold)
+    mask = _remove_specks(depth > threshold, may_touch_border)
     paper = np.median(depth[depth <= threshold])
     full = np.percentile(depth[mask], 75)
     strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
@@ -186,13 +217,17 @@ def _remove_wide(tone: Floats, size: int) -> Floats:
     return ndimage.white_tophat(tone, size=size, mode="nearest")
 
 
-def _remove_specks(mask: Mask) -> Mask:
-    """Removes components that are small or touch the border, unless no others exist."""
+def _remove_specks(mask: Mask, may_touch_border: bool) -> Mask:
+    """Removes components that are small or may not touch the border, unless no others exist."""
     labels, _ = ndimage.label(mask, CONNECTIVITY)
     min_side = max(2, 0.04 * max(mask.shape))
     boxes = ndimage.find_objects(labels)
     is_stroke = np.array(
-        [is_clear_of_border(box, mask.shape) and longer_side(box) >= min_side for box in boxes]
+        [
+            (may_touch_border or is_clear_of_border(box, mask.shape))
+            and longer_side(box) >= min_side
+            for box in boxes
+        ]
     )
     areas = np.bincount(labels.ravel())[1:] * (is_stroke if is_stroke.any() else ~is_stroke)
     # The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.

@@ -1,0 +1,68 @@
+"""Finds an even ground: of a drawing program, a scan, a picture cut along the digit.
+
+Such a ground has one colour, and ink is whatever differs from it: of any width, also where it
+touches the border. Only thin lines along the border are none.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+_TOLERANCE = 12  # Levels of 255 by which the ground may differ from its commonest colour.
+_CLEAR = 36  # Levels of 255 by which ink differs from the ground.
+_MIN_CLEAR = 0.5  # Part of what is no ground that must be so clear.
+_MIN_OF_BORDER = 0.5  # Part of the border that must be ground.
+_MIN_OF_ALL = 1 / 3  # Part of all pixels that must be ground.
+_LINE_WIDTH = 0.04  # Of the side across: a line along the border is at most so wide.
+_LINE_LENGTH = 0.9  # Of the side along which it runs.
+
+
+def find_even_ground(
+    pixels_u8: npt.NDArray[np.uint8],
+) -> tuple[npt.NDArray[np.float32], tuple[slice, slice]] | None:
+    """Finds the colour of an even ground, and the part of a picture inside of border lines.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3], RGB.
+
+    Returns:
+      The colour, float32 [3], and the rows and columns inside; None where the ground is not even.
+    """
+    ground = _commonest_colour(pixels_u8)
+    difference = np.abs(pixels_u8.astype(np.float32) - ground).max(axis=-1)
+    is_ground = difference <= _TOLERANCE
+    if np.sum(difference > _CLEAR) < _MIN_CLEAR * np.sum(~is_ground):
+        return None  # Most of the rest is only a little darker or lighter: light that falls askew.
+    inside = _inside_of_lines(is_ground, 0), _inside_of_lines(is_ground, 1)
+    is_ground = is_ground[inside]
+    border = np.concatenate([is_ground[0], is_ground[-1], is_ground[1:-1, 0], is_ground[1:-1, -1]])
+    if np.mean(border) < _MIN_OF_BORDER or np.mean(is_ground) < _MIN_OF_ALL:
+        return None
+    return ground, inside
+
+
+def _commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Returns the median of the pixels in the fullest cell of colour space, float32 [3]."""
+    flat = pixels_u8.reshape(-1, 3)
+    # Cells of 16 levels; noise may be on the edge of two of them, so neighbours count as well.
+    counts = np.zeros((16, 16, 16), np.float32)
+    np.add.at(counts, tuple((flat // 16).T), 1)
+    smooth = ndimage.uniform_filter(counts, 2, mode="constant")
+    corner = np.array(np.unravel_index(np.argmax(smooth), smooth.shape))
+    # The filter of size 2 averages a cell and the one before it on each axis.
+    near = np.all((flat // 16 >= corner - 1) & (flat // 16 <= corner), axis=1)
+    return np.median(flat[near], axis=0).astype(np.float32)
+
+
+def _inside_of_lines(is_ground: npt.NDArray[np.bool_], axis: int) -> slice:
+    """Returns the rows (axis 0) or columns (1) without the lines along the border."""
+    share = np.mean(~is_ground, axis=1 - axis)
+    size = len(share)
+    widest = max(1, int(_LINE_WIDTH * size))
+    bounds = []
+    for outermost in (share, share[::-1]):
+        line = np.flatnonzero(outermost[: widest + 1] >= _LINE_LENGTH)
+        # A wider bar is part of the drawing.
+        width = int(line[-1]) + 1 if len(line) else 0
+        bounds.append(width if width <= widest else 0)
+    return slice(bounds[0], size - bounds[1])
