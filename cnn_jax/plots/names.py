@@ -91,9 +91,7 @@ def _cut_middle(characters: list[str], max_letters: float) -> str:
     if _width(characters) <= max_letters:
         return "".join(characters)
     head = _num_fitting(characters, max_letters / 2 - 1)
-    rest = (
-        max_letters - 1.7 - _width(characters[:head])
-    )  # An ellipsis has the width of 1.7 letters.
+    rest = max_letters - _ELLIPSIS - _width(characters[:head])
     tail = _num_fitting(characters[::-1], rest)
     return "".join([*characters[:head], "…", *characters[len(characters) - tail :]])
 
