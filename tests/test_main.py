@@ -199,7 +199,8 @@ def test_full_disk_on_standard_output_is_reported() -> None:
             check=False,
         )
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
+    # The first line is the warning about that variable.
+    _, line = done.stderr.splitlines()
     assert line.startswith(
         "error: cannot write to standard output (No space left on device): it must be"
     )

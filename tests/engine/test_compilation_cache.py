@@ -134,7 +134,8 @@ def test_damaged_program_is_compiled_again_to_the_same_bits(tmp_path: Path) -> N
             check=False,
         )
         assert process.returncode == 0, process.stderr
-        assert process.stderr == ""
+        (line,) = process.stderr.splitlines()
+        assert line.startswith("warning: JAX_DISABLE_MOST_OPTIMIZATIONS=1 is set")
         sha256: str = json.loads((workdir / "result.json").read_text())["params_sha256"]
         return sha256
 

@@ -283,7 +283,7 @@ def test_file_size_limit_is_reported_and_the_run_resumes_without_it(
         check=False,
     )
     assert process.returncode == 2
-    (line,) = process.stderr.splitlines()
+    _, line = process.stderr.splitlines()  # The first one is the warning about that variable.
     folder = tmp_path / "checkpoints"
     assert line.startswith(f"error: cannot write checkpoint 45 of {folder} (File too large): ")
     assert run_main(*SHORT, f"--workdir={tmp_path}").returncode == 0
