@@ -25,7 +25,7 @@ _THUNK = re.compile(r"^( *)\d+: (k\w+)")
 
 
 class Launches(NamedTuple):
-    """What a step launches.
+    """Launches of a training step.
 
     Attributes:
       thunks: kernels, calls of libraries and copies.

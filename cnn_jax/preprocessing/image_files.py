@@ -13,7 +13,7 @@ _MAX_NAMED_FILES = 5  # Files that the line about those passed over names.
 
 
 class PictureFiles(NamedTuple):
-    """What `--images` names.
+    """Files that `--images` stands for.
 
     Attributes:
       pictures: files to read.

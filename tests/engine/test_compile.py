@@ -1,4 +1,4 @@
-"""Which programs a run compiles, and which of them takes the steps of a chunk."""
+"""The programs that a run compiles, and the one that takes the steps of a chunk."""
 
 import time
 from typing import Any, cast

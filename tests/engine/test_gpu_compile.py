@@ -1,4 +1,4 @@
-"""What XLA makes of the compiled loops on GPUs, which are not there: nothing is executed."""
+"""The loops compiled by XLA for GPUs that are not there: nothing is executed."""
 
 import math
 import os

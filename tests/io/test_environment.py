@@ -1,4 +1,4 @@
-"""What a process finds out about its host."""
+"""The shared memory of the host."""
 
 import os
 import shutil
