@@ -58,7 +58,7 @@ def _inside_of_lines(is_ground: npt.NDArray[np.bool_], axis: int) -> slice:
     """Returns the rows (axis 0) or columns (1) without the lines along the border."""
     share = np.mean(~is_ground, axis=1 - axis)
     size = len(share)
-    widest = max(1, int(_LINE_WIDTH * size))
+    widest = min(max(1, int(_LINE_WIDTH * size)), size // 3)  # Most of a tiny picture must stay.
     bounds = []
     for outermost in (share, share[::-1]):
         line = np.flatnonzero(outermost[: widest + 1] >= _LINE_LENGTH)

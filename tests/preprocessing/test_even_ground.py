@@ -58,6 +58,15 @@ def test_thin_lines_along_the_border_are_left_out(width: int) -> None:
     assert found[1] == (slice(width, 100), slice(0, 100 - width))
 
 
+@pytest.mark.parametrize("shape", [(1, 40), (40, 1), (1, 1), (2, 3)])
+def test_something_is_left_inside_of_tiny_pictures(shape: tuple[int, int]) -> None:
+    # Of many colours, so that hardly any pixel is ground: each row or column could be a line.
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        found = find_even_ground(generator.integers(0, 256, (*shape, 3), dtype=np.uint8))
+        assert found is None or np.empty(shape)[found[1]].size > 0
+
+
 def test_bar_along_the_border_is_part_of_the_drawing() -> None:
     pixels = paper()
     pixels[:5] = 0  # Wider than 4 % of the side.
