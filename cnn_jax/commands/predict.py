@@ -57,8 +57,9 @@ class Prediction:
 
     @property
     def unsure(self) -> bool:
-        """Returns whether the probability is low, as for a picture that shows no class at all."""
-        return self.ranking[0][1] < LOW_PROBABILITY
+        """Returns whether the picture may show no class at all."""
+        is_doubtful = self.photo is not None and self.photo.is_doubtful
+        return is_doubtful or self.ranking[0][1] < LOW_PROBABILITY
 
     def text(self, width: int) -> str:
         """Returns one line for people.
@@ -84,7 +85,7 @@ class Prediction:
         A file of several pages also has `page`, from 1, and a picture of known class `truth`. The
         rest: `label`, the predicted class; `probability`, its probability; `next`, the two
         classes after it; `probabilities`, of all classes; `polarity`, `dark on light`, `light on
-        dark` or null; `unsure`, whether the probability is low.
+        dark` or null; `unsure`, whether the probability is low or perhaps nothing is written.
         """
         start: dict[str, Any] = {"path": str(self.page.path)}
         if self.page.number is not None:

@@ -8,11 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from cnn_jax.preprocessing.ink import is_clear_of_border
+
 _TOLERANCE = 12  # Levels of 255 by which the ground may differ from its commonest colour.
 _CLEAR = 36  # Levels of 255 by which ink differs from the ground.
 _MIN_CLEAR = 0.5  # Part of what is no ground that must be so clear.
 _MIN_OF_BORDER = 0.5  # Part of the border that must be ground.
 _MIN_OF_ALL = 1 / 3  # Part of all pixels that must be ground.
+_MAX_WIDE = 0.7  # Of the longer side: at the border no stroke is so wide, but a shadow is.
+_MIN_BAND_FILL = 0.75  # Part of its bounding box that a band of shadow along one side fills.
+_MAX_SOFT = 0.02  # Of the longer side: a wider edge is that of a shadow.
 _LINE_WIDTH = 0.04  # Of the side across: a line along the border is at most so wide.
 _LINE_LENGTH = 0.9  # Of the side along which it runs.
 
@@ -35,10 +40,47 @@ def find_even_ground(
         return None  # Most of the rest is only a little darker or lighter: light that falls askew.
     inside = _inside_of_lines(is_ground, 0), _inside_of_lines(is_ground, 1)
     is_ground = is_ground[inside]
+    if _has_shadow(difference[inside]):
+        return None
     border = np.concatenate([is_ground[0], is_ground[-1], is_ground[1:-1, 0], is_ground[1:-1, -1]])
     if np.mean(border) < _MIN_OF_BORDER or np.mean(is_ground) < _MIN_OF_ALL:
         return None
     return ground, inside
+
+
+def _has_shadow(difference: npt.NDArray[np.float32]) -> bool:
+    """Returns whether what is no ground is softer than ink, or wider where it touches the border.
+
+    Args:
+      difference: float32 [H, W], levels of 255 from the ground.
+    """
+    mask = difference > _CLEAR
+    if not mask.any() or min(mask.shape) < 2:
+        return False
+    strength = np.clip(difference / np.percentile(difference[mask], 75), 0, 1)
+    # The length of the outline is the total variation (the coarea formula).
+    outline = np.sum(np.hypot(*np.gradient(strength)))
+    soft = np.sum((strength > 0.2) & (strength < 0.8)) / max(outline, 1.0)
+    if soft > max(2.0, _MAX_SOFT * max(mask.shape)):
+        return True
+    labels, _ = ndimage.label(mask)
+    radius = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        if is_clear_of_border(box, mask.shape):
+            continue
+        part = labels[box] == index
+        if 2 * np.max(radius[box][part]) > _MAX_WIDE * max(mask.shape):
+            return True
+        if _is_along_side(box, mask.shape) and np.mean(part) > _MIN_BAND_FILL:
+            return True
+    return False
+
+
+def _is_along_side(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Returns whether a box covers a side of the picture, but not all of the picture."""
+    is_full = [s.stop - s.start == side for s, side in zip(box, shape, strict=True)]
+    touches = [s.start == 0 or s.stop == side for s, side in zip(box, shape, strict=True)]
+    return sum(is_full) == 1 and all(touches)
 
 
 def _commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

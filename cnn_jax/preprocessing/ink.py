@@ -20,10 +20,14 @@ class Ink:
     Attributes:
       strength: float32 [H, W], from 0 (background) to 1 (middle of a stroke); its maximum is 1.
       is_dark: whether the ink is darker than its background.
+      has_rules: whether the paper has printed lines, which are no ink.
+      is_doubtful: whether it may be no writing but the paper's texture, or its printed lines.
     """
 
     strength: Floats
     is_dark: bool
+    has_rules: bool
+    is_doubtful: bool
 
     @property
     def box(self) -> tuple[int, int, int, int]:

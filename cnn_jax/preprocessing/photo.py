@@ -34,11 +34,13 @@ class Photo:
       original: upright RGB picture for display, at most 400 pixels a side.
       image_u8: uint8 [H, W, C], 0..255, the image.
       polarity: `dark on light` or `light on dark`, as detected; None for RGB images.
+      is_doubtful: whether perhaps nothing is drawn, on paper with texture or printed lines.
     """
 
     original: Image.Image
     image_u8: npt.NDArray[np.uint8]
     polarity: str | None
+    is_doubtful: bool = False
 
 
 def read_picture(
@@ -139,4 +141,4 @@ def _prepare(
     ink = find_ink(picture)
     image_u8 = frame_ink(ink, (height, width), conventions)
     polarity = "dark on light" if ink.is_dark else "light on dark"
-    return Photo(original, image_u8[..., np.newaxis], polarity)
+    return Photo(original, image_u8[..., np.newaxis], polarity, ink.is_doubtful)

@@ -7,6 +7,7 @@ ground of one colour (`even_ground.py`) it may be of any width.
 """
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +17,17 @@ from scipy import ndimage
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.even_ground import find_even_ground
 from cnn_jax.preprocessing.ink import (
-    CONNECTIVITY,
     LUMA,
     Floats,
     Ink,
     Mask,
-    is_clear_of_border,
-    longer_side,
     squared_gradient,
 )
 from cnn_jax.preprocessing.sheet import find_sheet_or_frame
+from cnn_jax.preprocessing.threshold import threshold_ink
 
 _SEARCH_SIDE = 240  # Pixels of the longer side of a view. More take longer and find no more ink.
 _MAX_NESTED = 3  # Sheets and frames around a digit: a form on a desk, a box on the form.
-_MIN_CONTRAST = 6.0  # Of 255. Compression alone leaves as much on an even picture.
-_MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
 
 
 def find_ink(picture: Image.Image) -> Ink:
@@ -44,7 +41,8 @@ def find_ink(picture: Image.Image) -> Ink:
     """
     rough, scale = _segment_view(picture, max(picture.size) / 2)
     with contextlib.suppress(PhotoError):  # No ink inside: the sheet or frame is the drawing.
-        for _ in range(_MAX_NESTED):
+        # Printed lines that cross the whole picture: all of it is paper.
+        for _ in range(0 if rough.has_rules else _MAX_NESTED):
             region = find_sheet_or_frame(np.asarray(shrink_to(picture, _SEARCH_SIDE)), rough)
             if region is None:
                 break
@@ -61,7 +59,7 @@ def find_ink(picture: Image.Image) -> Ink:
         round(min(lower + margin, picture.height)),
     )
     ink, _ = _segment_view(picture.crop(box), longest)
-    return ink
+    return dataclasses.replace(ink, is_doubtful=rough.is_doubtful or ink.is_doubtful)
 
 
 def _segment_view(picture: Image.Image, longest: float) -> tuple[Ink, float]:
@@ -133,9 +131,7 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     # From the pixels, not from `difference`: the fitted surface lies midway between a sheet and its
     # table, which would pass for ink.
     depth = _remove_wide(pixels @ (-direction if is_dark else direction), size)
-    if np.max(depth) < _MIN_CONTRAST:
-        return None
-    return _ink_of(depth, is_dark)
+    return threshold_ink(depth, is_dark)
 
 
 def _segment_on_even_ground(
@@ -153,26 +149,7 @@ def _segment_on_even_ground(
     is_dark = bool(np.sum(tone) < 0)
     depth = np.zeros(pixels.shape[:2], np.float32)
     depth[inside] = np.maximum(-tone if is_dark else tone, 0.0)
-    if np.max(depth) < _MIN_CONTRAST:
-        return None
-    return _ink_of(depth, is_dark, may_touch_border=True)
-
-
-def _ink_of(depth: Floats, is_dark: bool, *, may_touch_border: bool = False) -> Ink:
-    """Returns the ink whose pixels rise [H, W] levels above the paper.
-
-    The threshold is the mean depth of the edges, half-way into the ink. A histogram would not show
-    a small amount of ink. The weight is squared again because noise is everywhere and faint ink is
-    hardly steeper.
-    """
-    threshold = np.average(depth, weights=squared_gradient(depth) ** 2)
-    mask = _remove_specks(depth > threshold, may_touch_border)
-    paper = np.median(depth[depth <= threshold])
-    full = np.percentile(depth[mask], 75)
-    strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
-    strength[~ndimage.binary_dilation(mask, CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
-    strength[strength < _MIN_STRENGTH] = 0.0
-    return Ink(strength.astype(np.float32), is_dark)
+    return threshold_ink(depth, is_dark, may_touch_border=True)
 
 
 def _fit_background(pixels: Floats) -> Floats:
@@ -215,20 +192,3 @@ def _ink_direction(difference: Floats) -> Floats:
 def _remove_wide(tone: Floats, size: int) -> Floats:
     """Keeps of a [H, W] tone what rises above its surroundings and holds no square of `size`."""
     return ndimage.white_tophat(tone, size=size, mode="nearest")
-
-
-def _remove_specks(mask: Mask, may_touch_border: bool) -> Mask:
-    """Removes components that are small or may not touch the border, unless no others exist."""
-    labels, _ = ndimage.label(mask, CONNECTIVITY)
-    min_side = max(2, 0.04 * max(mask.shape))
-    boxes = ndimage.find_objects(labels)
-    is_stroke = np.array(
-        [
-            (may_touch_border or is_clear_of_border(box, mask.shape))
-            and longer_side(box) >= min_side
-            for box in boxes
-        ]
-    )
-    areas = np.bincount(labels.ravel())[1:] * (is_stroke if is_stroke.any() else ~is_stroke)
-    # The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.
-    return np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))

@@ -1,0 +1,94 @@
+"""Removes the printed lines of paper: rules, squares, the lines of a table."""
+
+import numpy as np
+from scipy import ndimage
+
+from cnn_jax.preprocessing.ink import CONNECTIVITY, Floats, Mask
+
+_MARGIN = 0.08  # Of the width or height: so near to the border a line must begin and end.
+_MAX_WIDTH = 0.025  # Of the picture's longer side. A thicker line is a stroke.
+_PIECE = 0.25  # Part of the width or height over which a line must be straight.
+_MAX_TILT = 0.1  # Rise of a line by its run: 6 degrees.
+
+
+def remove_rules(depth: Floats, threshold: float) -> tuple[Floats, Mask]:
+    """Removes thin lines that cross the whole picture, but not the strokes that cross them.
+
+    Args:
+      depth: float32 [H, W], levels by which pixels rise above the paper.
+      threshold: the depth from which a pixel may be ink.
+
+    Returns:
+      The depth without the lines, float32 [H, W], and bool [H, W], where they are.
+    """
+    rules = np.zeros(depth.shape, bool)
+    for axis in (0, 1):
+        # Where rules cross, the second pass takes what the first one left of the other rules.
+        along = depth if axis == 0 else depth.T
+        if not _may_have_rules(along > threshold / 2):
+            continue
+        found, width = _find_level_rules(along, threshold / 2)
+        if not found.any():
+            continue
+        across = ndimage.grey_opening(along, (width + 2, 1))
+        cleaned = np.where(found, np.minimum(across, along), along)
+        depth = cleaned if axis == 0 else cleaned.T
+        rules |= found if axis == 0 else found.T
+    return depth, rules
+
+
+def _may_have_rules(mask: Mask) -> bool:
+    """Returns whether something is long and level; on most pictures nothing is."""
+    labels, _ = ndimage.label(mask, CONNECTIVITY)
+    boxes = ndimage.find_objects(labels)
+    return any(_reaches_border(box, mask.shape) for box in boxes)
+
+
+def _reaches_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
+    """Returns whether a level line in this box begins and ends at the border of the picture."""
+    height, width = shape
+    rows, columns = box
+    # A tilted line may leave the picture through its top or bottom.
+    at_edge = rows.start <= _MARGIN * height / 4 or rows.stop >= height - _MARGIN * height / 4
+    is_left, is_right = columns.start <= _MARGIN * width, columns.stop >= (1 - _MARGIN) * width
+    return (is_left and is_right) or (at_edge and (is_left or is_right))
+
+
+def _find_level_rules(depth: Floats, threshold: float) -> tuple[Mask, int]:
+    """Finds lines that are level but for a small tilt.
+
+    Returns:
+      bool [H, W], the lines and the pixel on either side, and the width of the widest in pixels.
+    """
+    height, width = depth.shape
+    size = max(3, round(_PIECE * width))
+    # A line may bend by a pixel within a piece of it.
+    thick = ndimage.grey_dilation(depth, (3, 1))
+    rows, columns = np.ogrid[:height, :width]
+    straight = np.zeros(depth.shape, np.float32)
+    for rise in range(-round(_MAX_TILT * size), round(_MAX_TILT * size) + 1):
+        shift = np.rint(rise / size * (columns - width / 2)).astype(int)
+        sheared = thick[np.clip(rows + shift, 0, height - 1), columns]
+        opened = ndimage.grey_opening(sheared, (1, size))
+        np.maximum(straight, opened[np.clip(rows - shift, 0, height - 1), columns], out=straight)
+    labels, _ = ndimage.label(straight > threshold, CONNECTIVITY)
+    found = np.zeros(depth.shape, bool)
+    widest = 0
+    ink = depth > threshold
+    for index, box in enumerate(ndimage.find_objects(labels), 1):
+        if not _reaches_border(box, depth.shape):
+            continue
+        line = labels[box] == index
+        line_width = _line_width(line & ink[box])
+        if line_width <= _MAX_WIDTH * max(depth.shape):
+            found[box] |= line
+            widest = max(widest, line_width)
+    return found, widest
+
+
+def _line_width(mask: Mask) -> int:
+    """Returns the width in pixels of level lines, some of which strokes may join or follow."""
+    pixels = np.sum(mask, axis=0)
+    lines = np.sum(np.diff(mask, axis=0, prepend=False) & mask, axis=0)
+    # The median over columns: where strokes cross the lines they are wider.
+    return int(np.median(pixels / np.maximum(lines, 1)))
