@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # The same names, for type checkers.
     from cnn_jax.errors import UserError as UserError
     from cnn_jax.evaluation.interpret import feature_maps as feature_maps
     from cnn_jax.evaluation.interpret import saliency as saliency
+    from cnn_jax.evaluation.loading import load as load
     from cnn_jax.evaluation.trained import TrainedModel as TrainedModel
-    from cnn_jax.evaluation.trained import load as load
     from cnn_jax.experiment import run as run
     from cnn_jax.model import ConvNet as ConvNet
     from cnn_jax.preprocessing.photo import read_picture as read_picture
@@ -36,7 +36,7 @@ _MODULES = {
     "epoch_permutation": "train",
     "eval_step": "train",
     "feature_maps": "evaluation.interpret",
-    "load": "evaluation.trained",
+    "load": "evaluation.loading",
     "read_picture": "preprocessing.photo",
     "run": "experiment",
     "saliency": "evaluation.interpret",

@@ -15,8 +15,9 @@ from cnn_jax.config import schema
 from cnn_jax.engine import sharding
 from cnn_jax.engine.score import score_test
 from cnn_jax.errors import UserError
+from cnn_jax.evaluation.loading import load
 from cnn_jax.evaluation.report import NUM_BINS, ClassificationReport
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, format_table
 from cnn_jax.io.environment import versions
 from cnn_jax.io.files import write_output

@@ -5,7 +5,8 @@ from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.loading import load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import formats, readme
 from cnn_jax.io import environment
 from cnn_jax.io.console import Console

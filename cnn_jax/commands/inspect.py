@@ -15,8 +15,9 @@ from ml_collections import ConfigDict
 from cnn_jax import data
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import interpret
+from cnn_jax.evaluation.loading import load
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, printable
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of

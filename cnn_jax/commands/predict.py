@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from cnn_jax.commands.truth import Score, find_truth
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.loading import load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.io.console import Console, printable
 from cnn_jax.plots import evaluation, figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError

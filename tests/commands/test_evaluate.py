@@ -13,7 +13,7 @@ from cnn_jax import data
 from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation import trained
+from cnn_jax.evaluation import loading
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.io.console import Console
 from cnn_jax.reporting.result import Result
@@ -111,7 +111,7 @@ def test_parameters_that_are_not_finite_are_refused(
         checkpoint.arrays[name] = np.full_like(checkpoint.arrays[name], np.nan)
         return checkpoint
 
-    monkeypatch.setattr(trained, "newest_checkpoint", newest_with_nan)
+    monkeypatch.setattr(loading, "newest_checkpoint", newest_with_nan)
     with pytest.raises(UserError, match="has parameters that are NaN or inf: all must be finite"):
         evaluate(straight_run[0])
 

@@ -14,6 +14,7 @@ from cnn_jax import data
 from cnn_jax.commands import predict
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
+from cnn_jax.evaluation.loading import load
 from cnn_jax.io.console import Console
 from cnn_jax.model import normalize
 from cnn_jax.plots import galleries
@@ -171,7 +172,7 @@ def test_network_inputs_are_drawn_beside_the_originals(
 def test_any_number_of_images_runs_one_program(
     straight_run: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digits_model = trained.load(straight_run[0], warn=pytest.fail)
+    digits_model = load(straight_run[0], warn=pytest.fail)
     image = np.random.default_rng(0).integers(0, 256, (401, 28, 28, 1), dtype=np.uint8)
     traced_shapes: list[Any] = []
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_jax.evaluation import trained
+from cnn_jax.evaluation import loading
 from cnn_jax.io.workdir import read_metrics
 from tests.distributed import processes
 from tests.distributed.processes import ProcessResult
@@ -96,7 +96,7 @@ def test_metrics_do_not_depend_on_the_number_of_processes(
         assert row["loss"] == pytest.approx(expected_row["loss"], rel=1e-5)
         assert row == expected_row | {"loss": row["loss"]}
     params, expected_params = (
-        trained.load(str(workdir), warn=print).params for workdir in (tmp_path / "w", two_by_two[0])
+        loading.load(str(workdir), warn=print).params for workdir in (tmp_path / "w", two_by_two[0])
     )
     kernels = (params["conv_2"]["kernel"], expected_params["conv_2"]["kernel"])
     np.testing.assert_allclose(*kernels, atol=1e-5)

@@ -13,7 +13,7 @@ import pytest
 from cnn_jax import data, experiment
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import Stopped, UserError
-from cnn_jax.evaluation import trained
+from cnn_jax.evaluation import loading
 from cnn_jax.io import signals
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.reporting.result import Result
@@ -63,7 +63,7 @@ def test_result_has_means_and_ensembles(together: tuple[Path, Result, str]) -> N
     assert [summary["learning_rate"] for summary in by_rate] == [0.1, 0.05]
     assert by_rate[1]["test_accuracy_mean"] == pytest.approx(np.mean(accuracies[2:]))
     # The ensemble, from the probabilities of its two models as the other modes compute them.
-    models = [trained.load(workdir, model_index=index) for index in (0, 1)]
+    models = [loading.load(workdir, model_index=index) for index in (0, 1)]
     examples = data.load(**models[0].config.dataset).test
     mean = np.mean([model.probabilities(examples.image) for model in models], axis=0)
     right = (mean.argmax(axis=1) == examples.label).mean()
@@ -142,15 +142,15 @@ def test_every_model_can_be_used(together: tuple[Path, Result, str]) -> None:
     assert report["test_accuracy"] == result.models[2]["test_accuracy"]
     assert report["test_loss"] == pytest.approx(result.models[2]["test_loss"])
     with pytest.raises(UserError, match=r"has 4 models: .* 0\.\.3, .* Use --model=K"):
-        trained.load(str(workdir), warn=print)
+        loading.load(str(workdir), warn=print)
     with pytest.raises(UserError, match=r"--model=4 is invalid: it must be 0\.\.3"):
-        trained.load(str(workdir), model_index=4, warn=print)
+        loading.load(str(workdir), model_index=4, warn=print)
 
 
 def test_single_model_has_index_0(straight_run: tuple[Path, Result]) -> None:
-    assert trained.load(str(straight_run[0]), model_index=0, warn=print).step == 10
+    assert loading.load(str(straight_run[0]), model_index=0, warn=print).step == 10
     with pytest.raises(UserError, match=r"--model=1 is invalid: it must be 0, .* has 1 model"):
-        trained.load(str(straight_run[0]), model_index=1, warn=print)
+        loading.load(str(straight_run[0]), model_index=1, warn=print)
 
 
 def test_diverged_model_does_not_affect_the_others(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_diverged_model_does_not_affect_the_others(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"parameters that are NaN or inf: all must be finite.*--model"
     ):
-        trained.load(str(tmp_path), model_index=1, warn=print)
+        loading.load(str(tmp_path), model_index=1, warn=print)
 
 
 def test_run_stops_when_all_models_diverge() -> None:

@@ -19,7 +19,8 @@ from jax import export as jax_export
 
 from cnn_jax.commands import export
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.loading import load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import formats
 from cnn_jax.reporting.result import Result
 from tests.support.random_models import model_options, random_images, random_model

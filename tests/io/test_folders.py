@@ -8,7 +8,7 @@ import pytest
 from cnn_jax import data
 from cnn_jax.engine import compilation_cache
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.trained import load
+from cnn_jax.evaluation.loading import load
 from cnn_jax.io.folders import cache_folder, local_folder
 from tests.support.command_line import error_message
 

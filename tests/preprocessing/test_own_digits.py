@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cnn_jax.evaluation.trained import load
+from cnn_jax.evaluation.loading import load
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.photo import Photo, read_photos

@@ -18,7 +18,8 @@ from PIL import Image
 from cnn_jax import data
 from cnn_jax.data import Examples
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.trained import TrainedModel, load
+from cnn_jax.evaluation.loading import load
+from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.preprocessing import frame
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
