@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 from cnn_jax.commands.truth import Score, find_truth
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation.loading import load
-from cnn_jax.evaluation.trained import TrainedModel
+from cnn_jax.evaluation.ensemble import Ensemble
+from cnn_jax.evaluation.loading import load_ensemble
 from cnn_jax.io.console import Console, printable
 from cnn_jax.plots import evaluation, figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
@@ -127,7 +127,7 @@ def predict(
       images: files, folders, and patterns such as `*.jpg`.
       config: config whose `model` must equal the run's; None: the config of the run.
       step: step of the checkpoint to load; None: the newest intact checkpoint.
-      model_index: index of the model, from 0; required where the run trained several.
+      model_index: index of the model, from 0; None: the ensemble of the run's models.
       labels: name of a CSV file with the true classes of pictures; None: folders tell them.
       as_json: whether the lines are JSON objects; the accuracy then goes to standard error.
       show: whether to draw the network inputs, and the confusion matrix, into `WORKDIR/pictures`.
@@ -138,7 +138,7 @@ def predict(
         could not be read.
     """
     files, console = find_pictures(images), console or Console()
-    trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
+    trained = load_ensemble(workdir, step, model_index, config, console.warn)
     truth = find_truth(images, labels, files.pictures, trained.class_names, console.warn)
     pages = list_pages(files.pictures, console.warn)
     width = min(_MAX_PATH_WIDTH, max(len(_name(page)) for page in pages))
@@ -171,12 +171,12 @@ def predict(
 
 
 def predict_pages(
-    trained: TrainedModel, pages: Sequence[Page], truth: Mapping[Path, str]
+    trained: Ensemble, pages: Sequence[Page], truth: Mapping[Path, str]
 ) -> list[Prediction]:
     """Predicts the class of the picture on each page.
 
     Args:
-      trained: model that predicts.
+      trained: models that predict.
       pages: of files in any format that Pillow reads; those of one file follow each other.
       truth: the class of the pictures in a file, where it is known.
 
@@ -233,7 +233,7 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
     figure.save(drawn, path)
 
 
-def _draw_confusion(trained: TrainedModel, score: Score) -> list[Path]:
+def _draw_confusion(trained: Ensemble, score: Score) -> list[Path]:
     """Draws the confusion matrix of the pictures of known class, and returns its path if any."""
     confusion = score.confusion(trained.class_names)
     if not confusion.any():

@@ -44,7 +44,8 @@ STEP = flags.DEFINE_integer(
 MODEL = flags.DEFINE_integer(
     "model",
     None,
-    "Index, from 0, of the trained model to use; required if the run trained several models.",
+    "Index, from 0, of the trained model to use; required if the run trained several models. Only "
+    "predict can do without: models that differ only in their seed answer together.",
     lower_bound=0,
 )
 IMAGES = flags.DEFINE_multi_string(

@@ -1,13 +1,13 @@
-"""Loads a trained model from the workdir of a training run."""
+"""Loads one or all of the trained models in the workdir of a training run."""
 
+import dataclasses
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
-import numpy.typing as npt
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
@@ -16,13 +16,14 @@ from cnn_jax.checkpoint.tree import dtypes_and_shapes, first_difference
 from cnn_jax.config import schema, sweep
 from cnn_jax.config.changes import check_same_model
 from cnn_jax.errors import UserError
+from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.evaluation.trained import TrainedModel, param_shapes
 from cnn_jax.io.folders import local_folder
 
 
 def _warn(message: str) -> None:
     """Issues a Python warning that names the line which called `load`."""
-    # This function, `newest_checkpoint`, `_open_checkpoint` and `load` are between the two.
+    # This function, `newest_checkpoint`, `_open_run` and `load` are between the two.
     warnings.warn(message, stacklevel=5)
 
 
@@ -53,45 +54,89 @@ def load(
       UserError: when there is no such checkpoint or model, the config has another model, or the
         parameters are not finite or do not match the config.
     """
-    path, checkpoint = _open_checkpoint(workdir, step, warn)
-    run_config = _read_config(checkpoint, path, config)
-    dataset = checkpoint.metadata["dataset"]
-    image_shape, class_names = tuple(dataset["image_shape"]), tuple(dataset["class_names"])
-    params = {
-        name.removeprefix("params."): array
-        for name, array in checkpoint.arrays.items()
-        if name.startswith("params.")
-    }
-    num_models = sweep.count_models(run_config)
-    _check_model_index(model_index, num_models, path)
-    if num_models > 1:
-        assert model_index is not None
-        if any(array.shape[:1] != (num_models,) for array in params.values()):
-            problem = f"its arrays have no first axis of {num_models} models"
-            raise _mismatch(checkpoint.step, path, problem)
-        params = {name: array[model_index] for name, array in params.items()}
-        run_config = sweep.single_model_config(run_config, model_index)
-    tree = unflatten_dict(params, sep=".")
-    trained = TrainedModel(path, checkpoint.step, run_config, image_shape, class_names, tree)
-    _check_params(trained, params)
+    run = _open_run(workdir, step, config, warn)
+    trained = _select_model(run, _check_model_index(model_index, run))
+    if not _is_finite(trained):
+        raise _not_finite(run)
     return trained
 
 
-def _open_checkpoint(
-    workdir: str | os.PathLike[str], step: int | None, warn: Callable[[str], None]
-) -> tuple[Path, Checkpoint]:
+def load_ensemble(
+    workdir: str | os.PathLike[str],
+    step: int | None,
+    model_index: int | None,
+    config: ConfigDict | None,
+    warn: Callable[[str], None],
+) -> Ensemble:
+    """Loads all models of a training run, or the one with a given index.
+
+    Args:
+      workdir: folder of the run, which may still be training.
+      step: step of the checkpoint to load; None: the newest intact checkpoint.
+      model_index: index of the only model, from 0; None: all models. Required where the models
+        differ in more than their seed.
+      config: config whose data set replaces that of the run; its `model` must equal the run's.
+        None: the config of the run.
+      warn: function that is called with one line about the damaged checkpoints that were skipped,
+        and one about the models that are left out because their parameters are not finite.
+
+    Returns:
+      The models with their parameters on the host.
+
+    Raises:
+      UserError: when there is no such checkpoint or model, the config has another model, or the
+        parameters of no model are finite or they do not match the config.
+    """
+    run = _open_run(workdir, step, config, warn)
+    if model_index is None and run.num_models == run.config.num_models:
+        models = [_select_model(run, index) for index in range(run.num_models)]
+    else:
+        models = [_select_model(run, _check_model_index(model_index, run))]
+    finite = [model for model in models if _is_finite(model)]
+    if not finite:
+        raise _not_finite(run, " in each of its models" if len(models) > 1 else "")
+    if len(finite) < len(models):
+        warn(
+            f"leaving out {len(models) - len(finite)} of {len(models)} models of {run.workdir}: "
+            f"their parameters in checkpoint {run.checkpoint.step} are NaN or inf"
+        )
+    return Ensemble(finite)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """The models of a training run at one step.
+
+    Attributes:
+      workdir: folder of the run, with `~` expanded.
+      checkpoint: checkpoint of that step.
+      config: config of the run, perhaps with the data set of another config.
+      num_models: number of models.
+    """
+
+    workdir: Path
+    checkpoint: Checkpoint
+    config: ConfigDict
+    num_models: int
+
+
+def _open_run(
+    workdir: str | os.PathLike[str],
+    step: int | None,
+    override: ConfigDict | None,
+    warn: Callable[[str], None],
+) -> _Run:
     """Reads one checkpoint of a run.
 
     Args:
       workdir: folder of the run, which may still be training.
       step: step of the checkpoint; None: the newest intact checkpoint.
+      override: config whose data set replaces that of the run, or None.
       warn: function that is called with one line about the damaged checkpoints that were skipped.
 
-    Returns:
-      The workdir, with `~` expanded, and the checkpoint.
-
     Raises:
-      UserError: when there is no such folder or checkpoint.
+      UserError: when there is no such folder or checkpoint, the checkpoint has no config, or the
+        other config has another model.
     """
     path = local_folder("--workdir", workdir)
     folder = path / "checkpoints"
@@ -101,69 +146,82 @@ def _open_checkpoint(
             f"workdir {path} has no checkpoint: it must be the --workdir of a training run. Train "
             "first with this --workdir, or choose another one."
         )
-    return path, checkpoint
-
-
-def _read_config(checkpoint: Checkpoint, workdir: Path, override: ConfigDict | None) -> ConfigDict:
-    """Returns the config of the run that saved a checkpoint.
-
-    Args:
-      checkpoint: checkpoint of the run.
-      workdir: folder of the run, for the error message.
-      override: config whose data set replaces that of the run, or None.
-
-    Raises:
-      UserError: when the checkpoint has no config, or the other config has another model.
-    """
     config = schema.from_json(checkpoint.metadata["config"])
     if override:
         schema.check_fields(override)
-        check_same_model(override, workdir, config)
+        check_same_model(override, path, config)
         config.dataset = override.dataset
-    return config
+    return _Run(path, checkpoint, config, sweep.count_models(config))
 
 
-def _check_model_index(model_index: int | None, num_models: int, workdir: Path) -> None:
+def _check_model_index(model_index: int | None, run: _Run) -> int:
+    """Returns the index of the model to load: the given one, or 0 where the run has one model.
+
+    Raises:
+      UserError: when there is no such model, or the run has several and no index is given.
+    """
+    num_models = run.num_models
     if model_index is None:
         if num_models > 1:
+            swept = " and ".join(sweep.swept_hyperparameters(run.config))
+            kinds = f" with several values of {swept}" if swept else ""
             raise UserError(
-                f"workdir {workdir} has {num_models} models: the index of one must be given, "
-                f"0..{num_models - 1}, in the order of its result.json. Use --model=K (in Python: "
-                "model_index=K)."
+                f"workdir {run.workdir} has {num_models} models{kinds}: the index of one must be "
+                f"given, 0..{num_models - 1}, in the order of its result.json. Use --model=K (in "
+                "Python: model_index=K)."
             )
-    elif not 0 <= model_index < num_models:
+        return 0
+    if not 0 <= model_index < num_models:
         count, indices = (
             (f"{num_models} models", f"0..{num_models - 1}") if num_models > 1 else ("1 model", "0")
         )
         raise UserError(
-            f"--model={model_index} is invalid: it must be {indices}, since workdir {workdir} has "
-            f"{count}. Change --model (in Python: model_index)."
+            f"--model={model_index} is invalid: it must be {indices}, since workdir {run.workdir} "
+            f"has {count}. Change --model (in Python: model_index)."
         )
+    return model_index
 
 
-def _check_params(trained: TrainedModel, params: Mapping[str, npt.NDArray[Any]]) -> None:
-    """Checks that parameters have the dtypes and shapes of their model, and are finite.
-
-    Args:
-      trained: model that the parameters belong to.
-      params: its parameters by path, such as `conv_1.kernel`.
+def _select_model(run: _Run, index: int) -> TrainedModel:
+    """Returns one model of a run.
 
     Raises:
-      UserError: when they do not.
+      UserError: when its parameters do not have the dtypes and shapes of the config's model.
     """
-    saved = dtypes_and_shapes(params)
-    shapes = param_shapes(trained.model, trained.image_shape)
-    if difference := first_difference(saved, shapes):
-        raise _mismatch(trained.step, trained.workdir, difference)
-    if not all(np.isfinite(array).all() for array in params.values()):
-        raise UserError(
-            f"checkpoint {trained.step} of {trained.workdir} has parameters that are NaN or inf: "
-            "all must be finite. Choose another --step, --model or --workdir."
-        )
+    config = run.config
+    params = {
+        name.removeprefix("params."): array
+        for name, array in run.checkpoint.arrays.items()
+        if name.startswith("params.")
+    }
+    if run.num_models > 1:
+        if any(array.shape[:1] != (run.num_models,) for array in params.values()):
+            raise _mismatch(run, f"its arrays have no first axis of {run.num_models} models")
+        params = {name: array[index] for name, array in params.items()}
+        config = sweep.single_model_config(config, index)
+    dataset, tree = run.checkpoint.metadata["dataset"], unflatten_dict(params, sep=".")
+    image_shape, class_names = tuple(dataset["image_shape"]), tuple(dataset["class_names"])
+    step = run.checkpoint.step
+    trained = TrainedModel(run.workdir, step, config, image_shape, class_names, tree)
+    shapes = param_shapes(trained.model, image_shape)
+    if difference := first_difference(dtypes_and_shapes(params), shapes):
+        raise _mismatch(run, difference)
+    return trained
 
 
-def _mismatch(step: int, workdir: Path, problem: str) -> UserError:
+def _is_finite(trained: TrainedModel) -> bool:
+    return all(np.isfinite(array).all() for array in jax.tree.leaves(trained.params))
+
+
+def _not_finite(run: _Run, where: str = "") -> UserError:
     return UserError(
-        f"checkpoint {step} of {workdir} does not match its config ({problem}): it must hold the "
-        "parameters of the config's model. Choose another --step or --workdir."
+        f"checkpoint {run.checkpoint.step} of {run.workdir} has parameters that are NaN or inf"
+        f"{where}: all must be finite. Choose another --step, --model or --workdir."
+    )
+
+
+def _mismatch(run: _Run, problem: str) -> UserError:
+    return UserError(
+        f"checkpoint {run.checkpoint.step} of {run.workdir} does not match its config ({problem}): "
+        "it must hold the parameters of the config's model. Choose another --step or --workdir."
     )

@@ -11,16 +11,17 @@ import pytest
 from PIL import Image
 
 from cnn_jax import data
+from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.commands import predict
 from cnn_jax.errors import UserError
-from cnn_jax.evaluation import trained
+from cnn_jax.evaluation import loading, trained
 from cnn_jax.evaluation.loading import load
 from cnn_jax.io.console import Console
 from cnn_jax.model import normalize
 from cnn_jax.plots import galleries
 from cnn_jax.preprocessing.image_files import find_pictures
 from cnn_jax.reporting.result import Result
-from tests.support.small import small_config
+from tests.support.small import run, small_config
 
 
 @pytest.fixture
@@ -190,6 +191,76 @@ def test_any_number_of_images_runs_one_program(
         {"params": digits_model.params}, image[:7].astype(np.float32) / 255
     )
     np.testing.assert_allclose(logits[:7], np.asarray(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def seeds_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns the workdir of a run that trained three models."""
+    workdir = tmp_path_factory.mktemp("seeds")
+    run(workdir, num_models=3)
+    return workdir
+
+
+def probabilities(workdir: Path, picture: Path, **options: Any) -> dict[str, float]:
+    (line,) = predict_lines(workdir, picture, as_json=True, **options)
+    content: dict[str, float] = json.loads(line)["probabilities"]
+    return content
+
+
+def test_several_models_answer_with_the_mean_of_their_probabilities(
+    seeds_workdir: Path, pictures: list[Path]
+) -> None:
+    each = [probabilities(seeds_workdir, pictures[0], model_index=k) for k in range(3)]
+    assert each[0] != each[1] != each[2]
+    together = probabilities(seeds_workdir, pictures[0])
+    assert together == pytest.approx(
+        {name: (each[0][name] + each[1][name] + each[2][name]) / 3 for name in "0123456789"}
+    )
+    assert list(together.values()) == sorted(together.values(), reverse=True)
+
+
+@pytest.mark.parametrize("diverged", [(1,), (0, 2)])
+def test_diverged_models_are_left_out_of_the_mean(
+    diverged: tuple[int, ...],
+    seeds_workdir: Path,
+    pictures: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = [k for k in range(3) if k not in diverged]
+    each = [probabilities(seeds_workdir, pictures[0], model_index=k) for k in others]
+    _replace_biases(monkeypatch, diverged)
+    expected = {name: sum(p[name] for p in each) / len(each) for name in "0123456789"}
+    assert probabilities(seeds_workdir, pictures[0]) == pytest.approx(expected)
+    err = io.StringIO()
+    predict.predict(str(seeds_workdir), [str(pictures[0])], console=Console(io.StringIO(), err))
+    assert err.getvalue() == (
+        f"warning: leaving out {len(diverged)} of 3 models of {seeds_workdir}: their parameters in "
+        "checkpoint 10 are NaN or inf\n"
+    )
+    with pytest.raises(UserError, match="has parameters that are NaN or inf: all must be finite"):
+        probabilities(seeds_workdir, pictures[0], model_index=diverged[0])
+
+
+def test_models_that_have_all_diverged_are_refused(
+    seeds_workdir: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _replace_biases(monkeypatch, (0, 1, 2))
+    with pytest.raises(UserError, match="are NaN or inf in each of its models: all must be"):
+        probabilities(seeds_workdir, pictures[0])
+
+
+def _replace_biases(monkeypatch: pytest.MonkeyPatch, models: tuple[int, ...]) -> None:
+    """Makes the biases of some models NaN in each checkpoint that is loaded."""
+
+    def newest_with_nan(folder: Path, warn: Any) -> Any:
+        checkpoint = newest_checkpoint(folder, warn)
+        assert checkpoint
+        bias = checkpoint.arrays["params.conv_1.bias"].copy()
+        bias[list(models)] = np.nan
+        checkpoint.arrays["params.conv_1.bias"] = bias
+        return checkpoint
+
+    monkeypatch.setattr(loading, "newest_checkpoint", newest_with_nan)
 
 
 def test_config_must_have_the_model_of_the_run(workdir: Path, pictures: list[Path]) -> None:

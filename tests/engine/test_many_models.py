@@ -14,6 +14,7 @@ from cnn_jax import data, experiment
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import Stopped, UserError
 from cnn_jax.evaluation import loading
+from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.io import signals
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.reporting.result import Result
@@ -62,12 +63,14 @@ def test_result_has_means_and_ensembles(together: tuple[Path, Result, str]) -> N
     by_rate = content["comparison"]
     assert [summary["learning_rate"] for summary in by_rate] == [0.1, 0.05]
     assert by_rate[1]["test_accuracy_mean"] == pytest.approx(np.mean(accuracies[2:]))
-    # The ensemble, from the probabilities of its two models as the other modes compute them.
-    models = [loading.load(workdir, model_index=index) for index in (0, 1)]
-    examples = data.load(**models[0].config.dataset).test
-    mean = np.mean([model.probabilities(examples.image) for model in models], axis=0)
+    # The ensemble, as `--mode=predict` computes it.
+    ensemble = Ensemble([loading.load(workdir, model_index=index) for index in (0, 1)])
+    examples = data.load(**ensemble.config.dataset).test
+    mean = ensemble.probabilities(examples.image)
     right = (mean.argmax(axis=1) == examples.label).mean()
     assert by_rate[0]["ensemble_test_accuracy"] == pytest.approx(right)
+    loss = -np.log(mean[range(len(mean)), examples.label]).mean()
+    assert by_rate[0]["ensemble_test_loss"] == pytest.approx(loss, rel=1e-4)
 
 
 def test_metrics_have_every_model_and_their_mean(together: tuple[Path, Result, str]) -> None:
@@ -141,8 +144,11 @@ def test_every_model_can_be_used(together: tuple[Path, Result, str]) -> None:
     )
     assert report["test_accuracy"] == result.models[2]["test_accuracy"]
     assert report["test_loss"] == pytest.approx(result.models[2]["test_loss"])
-    with pytest.raises(UserError, match=r"has 4 models: .* 0\.\.3, .* Use --model=K"):
+    message = r"has 4 models with several values of learning_rate: .* 0\.\.3, .* Use --model=K"
+    with pytest.raises(UserError, match=message):
         loading.load(str(workdir), warn=print)
+    with pytest.raises(UserError, match=message):  # Only models of one rate are an ensemble.
+        loading.load_ensemble(workdir, None, None, None, print)
     with pytest.raises(UserError, match=r"--model=4 is invalid: it must be 0\.\.3"):
         loading.load(str(workdir), model_index=4, warn=print)
 
