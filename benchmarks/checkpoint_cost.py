@@ -26,6 +26,7 @@ from cnn_jax.checkpoint.manager import Checkpoints
 from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.checkpoint.state import state_tree
 from cnn_jax.engine import sharding
+from cnn_jax.wording import pluralize
 
 _CONFIG = flags.DEFINE_string("config", "mnist", "Name of a file in configs/: mnist or digits.")
 _EPOCHS = flags.DEFINE_integer(
@@ -81,7 +82,8 @@ def main(argv: Sequence[str]) -> None:
         files = [path for path in (checkpoints.folder / str(step)).rglob("*") if path.is_file()]
         print_statistics("until training resumes", blocked)
         print_statistics("until the checkpoint is on disk", written)
-        print(f"{len(files)} files, {sum(path.stat().st_size for path in files):,} bytes")
+        num_bytes = sum(path.stat().st_size for path in files)
+        print(f"{pluralize(len(files), 'file')}, {num_bytes:,} bytes")
         restored = [
             measure_seconds(lambda: newest_checkpoint(checkpoints.folder, print))
             for _ in range(_RESTORES)

@@ -10,6 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cnn_jax.wording import pluralize
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "grain", "numpy", "torch")
 
 _PRINT_GPUS = """
@@ -37,7 +39,7 @@ def describe_machine() -> dict[str, Any]:
 def format_machine(machine: dict[str, Any]) -> str:
     """Formats the result of `describe_machine` as one line."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return f"{machine['cores']} cores of {machine['cpu']}; {versions}"
+    return f"{pluralize(machine['cores'], 'core')} of {machine['cpu']}; {versions}"
 
 
 def gpu_names() -> list[str]:

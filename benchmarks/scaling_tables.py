@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.reference import BATCH_SIZE, EPOCHS
+from cnn_jax.wording import pluralize
 
 GPU = "gpu"
 DEVICE, STREAM = "device", "stream"
@@ -159,7 +160,7 @@ def collective_lines(results: Mapping[Row, Mapping[str, Any]]) -> list[str]:
         if row.devices == "1":
             continue
         counts = [
-            f"{number} {kind}s of {num_bytes:,} bytes"
+            f"{pluralize(number, kind)} of {num_bytes:,} bytes"
             for kind, (number, num_bytes) in result["collectives"].items()
         ]
         shared = result["data_devices"]

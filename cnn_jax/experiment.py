@@ -31,6 +31,7 @@ from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training.context import RunContext
 from cnn_jax.training.session import Session
 from cnn_jax.training.trainer import Trainer
+from cnn_jax.wording import pluralize
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
@@ -122,8 +123,7 @@ def _evaluate_finished(session: Session, checkpoint: Checkpoint, profile: bool) 
     result = Result.from_json(content, params)
     if result is None or result.steps != checkpoint.step:
         return None
-    epochs = "epoch" if config.num_epochs == 1 else "epochs"
-    logger.line(f"This run is finished after {config.num_epochs} {epochs}.")
+    logger.line(f"This run is finished after {pluralize(config.num_epochs, 'epoch')}.")
     if profile:
         logger.line("No profile: nothing is left to train")
     if context.cluster.process_count > 1:  # The result is known: it is not worth reading all data.

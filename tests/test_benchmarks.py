@@ -174,7 +174,7 @@ def test_memory_per_model_needs_a_row_with_one_model() -> None:
 def test_collectives_are_reported_for_several_devices() -> None:
     assert scaling_tables.collective_lines(SCALED) == [
         "4x8: 2 devices share each batch; a step has 3 all-reduces of 1,234 bytes, "
-        "1 all-gathers of 8 bytes",
+        "1 all-gather of 8 bytes",
         "4x1: 4 devices share each batch; a step has no collectives",
     ]
 

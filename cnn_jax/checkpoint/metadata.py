@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from cnn_jax import data
 from cnn_jax.engine.sharding import device_names
 from cnn_jax.io.environment import num_cores, versions
+from cnn_jax.wording import pluralize
 
 
 @dataclasses.dataclass
@@ -61,5 +62,6 @@ def describe_numerics(metadata: Mapping[str, Any]) -> str:
     parts = [f"{package} {metadata['versions'].get(package)}" for package in packages]
     if metadata["versions"].get("jax", "").startswith("0.10."):
         # The sum of a kernel's gradient is split over all cores, see `compile.compiler_options`.
-        parts.append(f"{metadata.get('cores', 'unknown')} cores")
+        cores = metadata.get("cores")
+        parts.append(pluralize(cores, "core") if cores else "unknown cores")
     return ", ".join(parts + metadata["devices"])

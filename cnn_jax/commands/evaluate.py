@@ -23,6 +23,7 @@ from cnn_jax.io.environment import versions
 from cnn_jax.io.files import write_output
 from cnn_jax.plots import evaluation, figure, galleries
 from cnn_jax.reporting.per_model import compute_each
+from cnn_jax.wording import pluralize
 
 
 def evaluate(
@@ -193,13 +194,12 @@ def _format_report(report: Mapping[str, Any]) -> list[str]:
         mistakes[index] = 0
         most_common = mistakes.argmax()
         count = mistakes[most_common]
-        times = "time" if count == 1 else "times"
         rows.append(
             (
                 row["name"],
                 *(_percent(row[key]) for key in ("precision", "recall", "f1")),
                 f"{row['num_examples']:,}",
-                f"{names[most_common]} ({count} {times})" if count else "",
+                f"{names[most_common]} ({pluralize(count, 'time')})" if count else "",
             )
         )
     # The means are over the classes that have examples; an undefined precision counts as 0.
@@ -211,7 +211,8 @@ def _format_report(report: Mapping[str, Any]) -> list[str]:
     rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
     low, high = report["test_accuracy_interval_95_wilson"]
     return [
-        f"Test set {dataset['name']} {dataset['test_split']}: {report['num_examples']:,} examples, "
+        f"Test set {dataset['name']} {dataset['test_split']}: "
+        f"{pluralize(report['num_examples'], 'example')}, "
         f"checkpoint of step {report['checkpoint_step']}",
         "",
         format_table(header, rows, left=(0, 5)),

@@ -37,6 +37,7 @@ from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import list_pages
 from cnn_jax.preprocessing.photo import read_photos
+from cnn_jax.wording import pluralize
 
 _MAX_FEATURE_MAP_IMAGES = 3  # Images whose feature maps are drawn.
 _MAX_STEM_LENGTH = 40  # Characters of an image's name in the name of a file.
@@ -118,7 +119,7 @@ def _draw_photos(
         console.warn(describe_passed_over(files.passed_over))
     pages = list_pages(files.pictures, console.warn)
     if len(pages) > saliency.MAX_IMAGES:
-        console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(pages)} pictures")
+        console.line(f"Drawing the first {saliency.MAX_IMAGES} of {len(pages):,} pictures")
         pages = pages[: saliency.MAX_IMAGES]
     photos = read_photos(pages, trained.image_shape, conventions)
     readable, image_u8, failed = [], [], []
@@ -135,9 +136,9 @@ def _draw_photos(
         yield from draw(trained, np.array(image_u8), stems, titles)
     if failed:
         raise UserError(
-            f"cannot read {len(failed)} of {len(pages)} pictures ({', '.join(failed)}): each must "
-            "be a picture that Pillow opens and that is not blank. Replace them, or leave them out "
-            "of --images."
+            f"cannot read {len(failed)} of {pluralize(len(pages), 'picture')} "
+            f"({', '.join(failed)}): each must be a picture that Pillow opens and that is not "
+            "blank. Replace them, or leave them out of --images."
         )
 
 

@@ -22,6 +22,7 @@ from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
+from cnn_jax.wording import pluralize
 
 # A prediction with less is called unsure. The reference model on MNIST's test images: 3 % of the
 # predictions and half of the mistakes are below it.
@@ -238,7 +239,7 @@ def _draw_confusion(trained: Ensemble, score: Score) -> list[Path]:
     confusion = score.confusion(trained.class_names)
     if not confusion.any():
         return []
-    drawn = evaluation.draw_confusion(confusion, trained.class_names, trained.label, "pictures")
+    drawn = evaluation.draw_confusion(confusion, trained.class_names, trained.label, "picture")
     path = trained.workdir / "pictures" / "predicted_confusion.png"
     figure.save(drawn, path)
     return [path]
@@ -256,7 +257,7 @@ def _unreadable_error(failed: Sequence[Prediction], num_pages: int) -> UserError
     num_unnamed = len(failed) - _MAX_NAMED_FILES
     more = f", and {num_unnamed} more" if num_unnamed > 0 else ""
     return UserError(
-        f"cannot read {len(failed)} of {num_pages} {'picture' if num_pages == 1 else 'pictures'} "
-        f"({reasons}{more}): each must be of a format that Pillow decodes, and not blank. Replace "
-        "them, or leave them out of --images."
+        f"cannot read {len(failed):,} of {pluralize(num_pages, 'picture')} ({reasons}{more}): each "
+        "must be of a format that Pillow decodes, and not blank. Replace them, or leave them out "
+        "of --images."
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cnn_jax.errors import UserError, translate_errors
 from cnn_jax.evaluation.report import wilson_interval
+from cnn_jax.wording import pluralize
 
 _MAX_NAMED = 5  # Files that a message names.
 _MAX_CLASSES = 10  # Classes that a message names.
@@ -50,8 +51,8 @@ def find_truth(
     if others := set(labels) - {os.path.realpath(path) for path in truth}:
         names = ", ".join(sorted(Path(path).name for path in others)[:_MAX_NAMED])
         more = f", and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
-        count = f"{len(others)} files that are" if len(others) > 1 else "1 file that is"
-        warn(f"--labels={labels_file} also labels {count} not read: {names}{more}")
+        count = pluralize(len(others), "file")
+        warn(f"--labels={labels_file} also labels {count} not among the pictures: {names}{more}")
     return truth
 
 
@@ -110,8 +111,8 @@ def _read_labels(labels_file: str, class_names: Sequence[str]) -> dict[str, str]
             continue
         if len(row) != 2:
             raise UserError(
-                f"{given} has {len(row)} columns in line {line}: it must have the two columns "
-                "file,label. Correct that line."
+                f"{given} has {pluralize(len(row), 'column')} in line {line}: it must have the two "
+                "columns file,label. Correct that line."
             )
         name, label = row[0].strip(), row[1].strip()
         path = os.path.realpath(Path(labels_file).parent / name)
@@ -171,7 +172,7 @@ class Score:
             return f"Accuracy: unknown, no picture of known class was read{end}"
         num_correct = sum(truth == prediction for truth, prediction in self.outcomes)
         low, high = wilson_interval(num_correct, count)
-        of_all = f"{num_correct:,} of {count:,} {'picture' if count == 1 else 'pictures'}"
+        of_all = f"{num_correct:,} of {pluralize(count, 'picture')}"
         return (
             f"Accuracy: {100 * num_correct / count:.2f} % ({of_all}), "
             f"95 % confidence interval {100 * low:.2f} % to {100 * high:.2f} % (Wilson){end}"

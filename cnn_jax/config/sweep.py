@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
+from cnn_jax.wording import pluralize
+
 # Config fields that may differ between the models of one run.
 SWEEPABLE = ("learning_rate", "momentum", "weight_decay")
 
@@ -97,4 +99,5 @@ def seeds_and_hyperparameters(config: ConfigDict) -> tuple[npt.NDArray[np.uint32
 def describe(config: ConfigDict) -> str:
     """Describes how many models are trained: `Models: 60 = 3 learning_rate x 20 seeds`."""
     axes = [f"{len(values)} {name}" for name, values in swept_hyperparameters(config).items()]
-    return f"Models: {count_models(config)} = {' x '.join([*axes, f'{config.num_models} seeds'])}"
+    axes.append(pluralize(config.num_models, "seed"))
+    return f"Models: {count_models(config)} = {' x '.join(axes)}"

@@ -14,6 +14,7 @@ from cnn_jax.data.splits import parse_split
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import cache_folder, local_folder
+from cnn_jax.wording import pluralize
 
 
 def describe(
@@ -272,8 +273,9 @@ def _load_parts(
     for part in info.train + info.test:
         if (num_examples := len(splits[part.split].label)) < part.stop:
             raise UserError(
-                f"cannot read {identity} (its split {part.split} has {num_examples} examples): it "
-                f"must have {part.stop}. {prepared.advice(Path(identity))}"
+                f"cannot read {identity} (its split {part.split} has "
+                f"{pluralize(num_examples, 'example')}): it must have {part.stop:,}. "
+                f"{prepared.advice(Path(identity))}"
             )
     return Dataset(_concatenate(splits, info.train), _concatenate(splits, info.test))
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn_jax.errors import UserError
+from cnn_jax.wording import pluralize
 
 _UNSIGNED_BYTE = 8
 
@@ -73,10 +74,12 @@ def _read_stream(path: Path, file: BinaryIO, shape: tuple[int, ...]) -> npt.NDAr
     if len(header) >= 4 and (file_magic := struct.unpack(">I", header[:4])[0]) != magic:
         raise _read_error(path, f"its magic number is {file_magic}, not {magic}")
     if len(header) < header_size:
-        raise _read_error(path, f"it is truncated: {len(header)} bytes, too few for its header")
+        num_bytes = pluralize(len(header), "byte")
+        raise _read_error(path, f"it is truncated: {num_bytes}, too few for its header")
     file_shape = struct.unpack(f">{len(shape)}I", header[4:])
     if file_shape[0] != shape[0]:
-        raise _read_error(path, f"it declares {file_shape[0]} examples, not {shape[0]}")
+        count = pluralize(file_shape[0], "example")
+        raise _read_error(path, f"it declares {count}, not {shape[0]:,}")
     if file_shape != shape:
         sizes = f"{_format_size(file_shape[1:])}, not {_format_size(shape[1:])}"
         raise _read_error(path, f"its images are {sizes}")

@@ -19,6 +19,7 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.evaluation.trained import TrainedModel, param_shapes
 from cnn_jax.io.folders import local_folder
+from cnn_jax.wording import pluralize
 
 
 def _warn(message: str) -> None:
@@ -172,12 +173,10 @@ def _check_model_index(model_index: int | None, run: _Run) -> int:
             )
         return 0
     if not 0 <= model_index < num_models:
-        count, indices = (
-            (f"{num_models} models", f"0..{num_models - 1}") if num_models > 1 else ("1 model", "0")
-        )
+        indices = f"0..{num_models - 1}" if num_models > 1 else "0"
         raise UserError(
             f"--model={model_index} is invalid: it must be {indices}, since workdir {run.workdir} "
-            f"has {count}. Change --model (in Python: model_index)."
+            f"has {pluralize(num_models, 'model')}. Change --model (in Python: model_index)."
         )
     return model_index
 

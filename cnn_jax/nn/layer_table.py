@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from cnn_jax.errors import UserError
 from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size
+from cnn_jax.wording import pluralize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _linear_layer(
     return Layer(
         "linear_1",
         (num_classes,),
-        f"{' * '.join(map(str, shape))} = {inputs} inputs",
+        f"{' * '.join(map(str, shape))} = {pluralize(inputs, 'input')}",
         inputs * num_classes + num_classes,
         inputs * num_classes,
         (seen[0], seen[1]),

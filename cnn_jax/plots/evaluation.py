@@ -9,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure, names
+from cnn_jax.wording import pluralize
 
 _MAX_CLASSES_WITH_COUNTS = 30  # With more classes the counts would not be legible.
 
@@ -18,7 +19,7 @@ def draw_confusion(
     confusion: npt.NDArray[np.int64],
     class_names: Sequence[str],
     model_label: str,
-    examples: str = "test images",
+    noun: str = "test image",
 ) -> Figure:
     """Draws a confusion matrix: correct predictions in grey, mistakes in red.
 
@@ -26,11 +27,11 @@ def draw_confusion(
       confusion: int64 [K, K], counts. Rows are the true classes, columns the predicted ones.
       class_names: names of the K classes.
       model_label: names the model, for the title.
-      examples: what was counted, in the plural, for the title.
+      noun: what was counted, in the singular, for the title.
     """
-    count = confusion.sum()
+    count = int(confusion.sum())
     accuracy = f"accuracy {100 * np.trace(confusion) / count:.2f} %"
-    title = f"Confusion matrix\n{model_label}, {count:,} {examples}, {accuracy}"
+    title = f"Confusion matrix\n{model_label}, {pluralize(count, noun)}, {accuracy}"
     size = len(class_names)
     is_diagonal = np.eye(size, dtype=bool)
     mistakes = np.where(is_diagonal, 0, confusion)
@@ -69,7 +70,7 @@ def draw_calibration(report: ClassificationReport, model_label: str) -> Figure:
     """
     bins = report.bins
     error = f"expected calibration error {100 * report.calibration_error():.2f} %"
-    count = f"{len(report.label):,} test images"
+    count = pluralize(len(report.label), "test image")
     title = f"Reliability diagram\n{model_label}, {count}, {error}"
     edges = np.linspace(0, 100, len(bins.count) + 1)
     width = edges[1]

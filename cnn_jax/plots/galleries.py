@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure, names
+from cnn_jax.wording import pluralize
 
 MAX_MISTAKES = 40  # Images in a gallery of mistakes.
 MAX_PICTURES = 20  # Pictures in a gallery of predictions.
@@ -39,11 +40,12 @@ def draw_mistakes(
     mistakes = report.mistakes()
     shown = mistakes[:MAX_MISTAKES]
     rows = max(1, -(-len(shown) // _MISTAKES_PER_ROW))
-    title = f"The {len(shown)} most confident of {len(mistakes):,} mistakes"
+    part = f"The {len(shown)} most confident of " if len(mistakes) > len(shown) else ""
+    count = pluralize(len(mistakes), "mistake")
     fig = figure.new_figure(
         1.2 * _MISTAKES_PER_ROW,
         (1.5 if is_short else 1.65) * rows + 0.6,
-        f"{title if len(mistakes) else 'No mistakes'} on {len(report.label):,} test images\n"
+        f"{part}{count} on {pluralize(len(report.label), 'test image')}\n"
         f"{model_label}: true class, prediction and its probability",
     )
     for axes in fig.subplots(rows, _MISTAKES_PER_ROW, squeeze=False).flat:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 
 from cnn_jax.nn.layer_table import Layer
 from cnn_jax.plots import figure, tiles
+from cnn_jax.wording import pluralize
 
 MAX_LAYERS = 14
 _MAX_COLUMNS = 7
@@ -62,7 +63,7 @@ def draw(
         if layer.name in maps:
             _show_value(below, layer, maps[layer.name])
         else:
-            text = f"each of its\n{layer.output_shape[0]} values"
+            text = f"each of its\n{pluralize(layer.output_shape[0], 'value')}"
             below.text(0.5, 0.5, text, ha="center", va="center", **tiles.TEXT)
     return fig
 

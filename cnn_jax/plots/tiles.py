@@ -12,6 +12,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.image import AxesImage
 
 from cnn_jax.plots import figure, names
+from cnn_jax.wording import pluralize
 
 MAX_TILES = 16  # Tiles in a row or column. More would be too small.
 TEXT: Mapping[str, Any] = {"fontsize": 8}  # Style of labels.
@@ -127,6 +128,5 @@ def number_labels(count: int) -> list[str]:
 
 def describe_count(total: int, noun: str, max_shown: int = MAX_TILES) -> str:
     """Returns `8 filters`, `1 filter` or, where not all are shown, `first 16 of 64 filters`."""
-    plural = "es" if noun.endswith("s") else "s"
-    nouns = noun if total == 1 else noun + plural
-    return f"{total} {nouns}" if total <= max_shown else f"first {max_shown} of {total} {nouns}"
+    first = f"first {max_shown} of " if total > max_shown else ""
+    return first + pluralize(total, noun)

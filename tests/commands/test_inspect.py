@@ -77,7 +77,7 @@ def test_pictures_are_inspected_without_a_data_set(
 
 def test_picture_that_cannot_be_read_is_reported(workdir: Path) -> None:
     message = (
-        r"^cannot read 1 of 1 pictures \(gone\.png cannot be read: No such file or directory\): "
+        r"^cannot read 1 of 1 picture \(gone\.png cannot be read: No such file or directory\): "
     )
     with pytest.raises(UserError, match=message):
         inspect.inspect(str(workdir), ["gone.png"], out=io.StringIO())

@@ -84,14 +84,14 @@ def test_labels_of_other_files_are_counted() -> None:
     warnings: list[str] = []
     truth = find_truth(["a.png"], "l.csv", [Path("a.png")], DIGITS, warnings.append)
     assert truth == {Path("a.png"): "1"}
-    assert warnings == ["--labels=l.csv also labels 2 files that are not read: b.png, c.png"]
+    assert warnings == ["--labels=l.csv also labels 2 files not among the pictures: b.png, c.png"]
 
 
 @pytest.mark.parametrize(
     ("content", "class_names", "message"),
     [
         (b"a.png,1,x\n", DIGITS, r"--labels=l\.csv has 3 columns in line 1: it must have the two "),
-        (b"file,label\na.png;1\n", DIGITS, r"--labels=l\.csv has 1 columns in line 2: it must"),
+        (b"file,label\na.png;1\n", DIGITS, r"--labels=l\.csv has 1 column in line 2: it must"),
         (b"a.png,x\n", DIGITS, r"has the label 'x' in line 1: it must be .*\(0, 1, .*, 9\)\. Corr"),
         (b"a.png,\n", DIGITS, r"--labels=l\.csv has the label '' in line 1: it must be a class"),
         (b"a.png,4\n", CLOTHES, r"has the label '4' in line 1: .* \(T-shirt, bag, coat\)\. Corr"),

@@ -21,6 +21,8 @@ def test_models_of_a_sweep_combine_hyperparameters_and_seeds() -> None:
     assert models[11] == SweptModel(9, {"learning_rate": 0.2, "weight_decay": 1e-4})
     assert models[11].name == "seed 9, learning_rate 0.2, weight_decay 0.0001"
     assert sweep.describe(config) == "Models: 12 = 2 learning_rate x 2 weight_decay x 3 seeds"
+    one_seed = small_config(learning_rate=(0.1, 0.2))
+    assert sweep.describe(one_seed) == "Models: 2 = 2 learning_rate x 1 seed"
     seeds, swept = sweep.seeds_and_hyperparameters(config)
     assert seeds.tolist() == [7, 8, 9] * 4
     rates = np.array([0.1] * 6 + [0.2] * 6, np.float32)

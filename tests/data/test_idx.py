@@ -39,7 +39,7 @@ def test_intact_file_is_read(tmp_path: Path, name: str) -> None:
         (struct.pack(">I", 2049) + INTACT[4:], "(its magic number is 2049, not 2051): "),
         (struct.pack(">4I", 2051, 9, 3, 4), "(it declares 9 examples, not 2): "),
         (struct.pack(">4I", 2051, 2, 4, 4), "(its images are 4x4, not 3x4): "),
-        (struct.pack(">4I", 2051, 2**32 - 1, 3, 4), "(it declares 4294967295 examples, not 2): "),
+        (struct.pack(">4I", 2051, 2**31, 3, 4), "(it declares 2,147,483,648 examples, not 2): "),
     ],
 )
 @pytest.mark.parametrize("name", [UNPACKED, PACKED])

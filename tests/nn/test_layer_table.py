@@ -120,4 +120,4 @@ def test_too_many_pooling_stages_are_reported() -> None:
 def test_pool_none_has_no_pooling_layer() -> None:
     layers = layers_by_name(pool="none")
     assert "pool_1" not in layers
-    assert layers["linear_1"].arithmetic == "28 * 28 * 16 = 12544 inputs"
+    assert layers["linear_1"].arithmetic == "28 * 28 * 16 = 12,544 inputs"

@@ -59,6 +59,13 @@ def test_gallery_shows_the_most_confident_mistakes(count: int, names: list[str])
             true, predicted, percent = axes.get_title().split("\n")
             assert true != predicted
             assert percent == f"{100 * confidence[example]:.0f} %"
+    start = {
+        0: "0 mistakes on",
+        1: "1 mistake on",
+        9: "9 mistakes on",
+        50: f"The {galleries.MAX_MISTAKES} most confident of 50 mistakes on",
+    }
+    assert figure.get_suptitle().startswith(f"{start[count]} 60 test images\nmnist, step 5: ")
     assert_legible(figure)
 
 
