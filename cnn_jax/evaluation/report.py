@@ -73,10 +73,10 @@ class ClassificationReport:
         # Of M bins, bin m = 1..M holds the confidences in ((m - 1) / M, m / M].
         bin_index = np.ceil(self.confidence * NUM_BINS).astype(int).clip(1, NUM_BINS) - 1
         count = np.bincount(bin_index, minlength=NUM_BINS)
-        num_correct = np.bincount(bin_index, self.prediction == self.label, NUM_BINS)
+        num_correct = np.bincount(bin_index[self.prediction == self.label], minlength=NUM_BINS)
         confidence = np.bincount(bin_index, self.confidence, NUM_BINS)
         with np.errstate(invalid="ignore"):
-            return CalibrationBins(count, confidence / count, num_correct / count)
+            return CalibrationBins(count, num_correct, confidence / count, num_correct / count)
 
     def calibration_error(self) -> float:
         """Computes the expected calibration error, the mean of |accuracy - confidence|: 0..1.
@@ -99,11 +99,13 @@ class CalibrationBins:
 
     Attributes:
       count: int64 [M], number of examples.
+      num_correct: int64 [M], number of correct predictions.
       confidence: float64 [M], mean confidence, 0..1.
       accuracy: float64 [M], fraction of correct predictions, 0..1.
     """
 
     count: Ints
+    num_correct: Ints
     confidence: Floats
     accuracy: Floats
 

@@ -7,11 +7,12 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.evaluation.report import ClassificationReport
+from cnn_jax.evaluation.report import ClassificationReport, wilson_interval
 from cnn_jax.plots import figure, names
 from cnn_jax.wording import pluralize
 
 _MAX_CLASSES_WITH_COUNTS = 30  # With more classes the counts would not be legible.
+_MAX_LINEAR_COUNT = 20  # Beside larger counts small ones would not be visible on a linear axis.
 
 
 @figure.styled
@@ -64,6 +65,9 @@ def draw_confusion(
 def draw_calibration(report: ClassificationReport, model_label: str) -> Figure:
     """Draws a reliability diagram: accuracy by confidence, and the number of examples in each bin.
 
+    Each bin with examples is a point at their mean confidence, with the 95 % confidence interval of
+    its accuracy, which is wide where it has few examples.
+
     Args:
       report: of N test examples.
       model_label: names the model, for the title.
@@ -72,20 +76,27 @@ def draw_calibration(report: ClassificationReport, model_label: str) -> Figure:
     error = f"expected calibration error {100 * report.calibration_error():.2f} %"
     count = pluralize(len(report.label), "test image")
     title = f"Reliability diagram\n{model_label}, {count}, {error}"
-    edges = np.linspace(0, 100, len(bins.count) + 1)
-    width = edges[1]
     fig = figure.new_figure(6, 6.5, title)
     above, below = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    above.bar(edges[:-1], 100 * bins.accuracy, width, align="edge", edgecolor="w", label="model")
+    used = np.flatnonzero(bins.count)
+    confidence = 100 * bins.confidence[used]
+    pairs = zip(bins.num_correct[used], bins.count[used], strict=True)
+    low, high = np.transpose([wilson_interval(correct, count) for correct, count in pairs])
     above.plot([0, 100], [0, 100], "k--", linewidth=1, label="perfectly calibrated")
+    above.vlines(confidence, 100 * low, 100 * high, label="95 % interval (Wilson)", alpha=0.5)
+    above.plot(confidence, 100 * bins.accuracy[used], "o", label=f"model, {len(bins.count)} bins")
     above.set_ylabel("accuracy (%)")
-    above.set_ylim(0, 100)
-    above.legend(loc="upper left")
-    below.bar(edges[:-1], bins.count, width, align="edge", color="0.6", edgecolor="w")
-    below.set_yscale("symlog", linthresh=1)
+    above.set_ylim(-3, 103)  # The points at 0 and 100 % are drawn whole.
+    edges = np.linspace(0, 100, len(bins.count) + 1)
+    below.bar(edges[:-1], bins.count, edges[1], align="edge", color="0.6", edgecolor="w")
+    if bins.count.max() > _MAX_LINEAR_COUNT:
+        below.set_yscale("symlog", linthresh=1)
+    else:
+        below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True, min_n_ticks=1))
     below.yaxis.set_major_formatter("{x:,.0f}")
     below.set_ylim(bottom=0)
-    below.set_ylabel("images")
+    below.set_ylabel("test images")
     below.set_xlabel("confidence: probability of the prediction (%)")
-    below.set_xlim(0, 100)
+    below.set_xlim(-3, 103)
+    fig.legend(loc="outside lower center", ncols=3)
     return fig

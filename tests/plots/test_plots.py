@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -69,20 +70,41 @@ def test_gallery_shows_the_most_confident_mistakes(count: int, names: list[str])
     assert_legible(figure)
 
 
-def test_reliability_diagram_has_a_bar_for_each_bin() -> None:
+def test_reliability_diagram_has_a_point_with_an_interval_for_each_bin_with_examples() -> None:
     # Of 15 bins, 0.62 is in bin 9, which starts at 9 / 15 = 0.6, and 0.9 in bin 13, which starts
     # at 0.867. Of 5 examples two are right, of 50 all: 40 and 100 %. The error is
     # (5 * |0.4 - 0.62| + 50 * |1 - 0.9|) / 55 = 6.1 / 55 = 0.1109.
+    # Wilson's interval, with z = 1.960 and z^2 = 3.841, of 2 of 5: its centre is
+    # (0.4 + 3.841 / 10) / (1 + 3.841 / 5) = 0.4434, its half width
+    # 1.960 * sqrt(0.4 * 0.6 / 5 + 3.841 / 100) / 1.768 = 0.3258; of 50 of 50: from
+    # 1 / (1 + 3.841 / 50) = 0.9287 to 1.
     confidence = np.repeat([0.62, 0.9], [5, 50])
     label = np.repeat([0, 1, 0], [2, 3, 50])
     scores = ClassificationReport(np.stack([confidence, 1 - confidence], axis=1), label)
     figure = evaluation.draw_calibration(scores, "mnist, step 5")
     assert figure.get_suptitle().endswith("55 test images, expected calibration error 11.09 %")
-    heights = np.array([[bar.get_height() for bar in a.containers[0]] for a in figure.axes])
-    np.testing.assert_allclose(heights[0, [9, 13]], [40, 100])
-    np.testing.assert_array_equal(np.flatnonzero(~np.isnan(heights[0])), [9, 13])
-    np.testing.assert_array_equal(heights[1], [5 * (n == 9) + 50 * (n == 13) for n in range(15)])
+    above, below = figure.axes
+    _, points = above.lines
+    np.testing.assert_allclose(np.asarray(points.get_xydata()), [[62, 40], [90, 100]])
+    (intervals,) = above.collections
+    assert isinstance(intervals, LineCollection)
+    expected = np.array([[(62, 11.76), (62, 76.92)], [(90, 92.87), (90, 100)]])
+    np.testing.assert_allclose(intervals.get_segments(), expected, atol=0.01)
+    heights = [bar.get_height() for bar in below.containers[0]]
+    np.testing.assert_array_equal(heights, [5 * (n == 9) + 50 * (n == 13) for n in range(15)])
     assert_legible(figure)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 21, 10_000])
+def test_reliability_diagram_counts_images_in_integers(count: int) -> None:
+    scores = ClassificationReport(np.tile([0.9, 0.1], (count, 1)), np.zeros(count, int))
+    figure = evaluation.draw_calibration(scores, "mnist, step 5")
+    assert_legible(figure)
+    _, below = figure.axes
+    ticks = below.get_yticks()
+    np.testing.assert_array_equal(ticks, ticks.round())
+    assert len(ticks) > 1
+    assert below.get_ylim()[1] > count  # The bar is drawn whole.
 
 
 def metrics_rows(losses: list[float]) -> list[dict[str, object]]:
