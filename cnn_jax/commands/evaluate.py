@@ -10,11 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
-from cnn_jax import data
-from cnn_jax.config import schema
+from cnn_jax.commands.dataset import load_test_set
 from cnn_jax.engine import sharding
 from cnn_jax.engine.score import score_test
-from cnn_jax.errors import UserError
 from cnn_jax.evaluation.loading import load
 from cnn_jax.evaluation.report import NUM_BINS, ClassificationReport
 from cnn_jax.evaluation.trained import TrainedModel
@@ -55,10 +53,7 @@ def evaluate(
     """
     console = Console(out, err)
     trained = load(workdir, step=step, model_index=model_index, config=config, warn=console.warn)
-    info = schema.check(trained.config)
-    _check_fits(trained, info)
-    _warn_of_other_classes(trained, info, console)
-    test = data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
+    info, test = load_test_set(trained, console)
     # Loss and accuracy are computed as at the end of training, so that they agree bit for bit.
     params = jax.tree.map(lambda array: array[None], trained.params)
     metrics = score_test(trained.config, info, sharding.make_mesh(1), params, test)
@@ -77,38 +72,6 @@ def evaluate(
     finally:  # In a read-only workdir the files fail, but the result is known.
         console.line(f"Test accuracy: {100 * total['accuracy']:.2f}%")
     return report
-
-
-def _check_fits(trained: TrainedModel, info: data.Info) -> None:
-    """Checks that a data set has the images and the number of classes of a model.
-
-    Raises:
-      UserError: when it does not.
-    """
-    num_classes = len(trained.class_names)
-    if info.image_shape == trained.image_shape and info.num_classes == num_classes:
-        return
-    dataset_shape, model_shape = (
-        "x".join(map(str, shape)) for shape in (info.image_shape, trained.image_shape)
-    )
-    raise UserError(
-        f"dataset.name={trained.config.dataset.name} has {info.num_classes} classes of "
-        f"{dataset_shape} images: it must have {num_classes} classes of {model_shape} images, like "
-        f"checkpoint {trained.step} of {trained.workdir}. Use another --config or --workdir."
-    )
-
-
-def _warn_of_other_classes(trained: TrainedModel, info: data.Info, console: Console) -> None:
-    """Warns where the classes of a data set are not those that a model has learned."""
-    pairs = enumerate(zip(info.class_names, trained.class_names, strict=True))
-    differing = [f"class {k} is {new}, not {old}" for k, (new, old) in pairs if new != old]
-    if differing:
-        more = f", and {len(differing) - 3} more" if len(differing) > 3 else ""
-        console.warn(
-            f"the classes of dataset.name={trained.config.dataset.name} differ from those of the "
-            f"model ({', '.join(differing[:3])}{more}): the accuracy says how often the numbers of "
-            "the classes agree."
-        )
 
 
 def _build_report(

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from cnn_jax import data
+from cnn_jax.commands.dataset import load_test_set
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import interpret
 from cnn_jax.evaluation.loading import load
@@ -144,32 +144,13 @@ def _draw_photos(
 
 def _draw_test_set(trained: TrainedModel, console: Console) -> Iterator[NamedFigure]:
     """Draws the figures of the first test example of each class, and those of the mistakes."""
-    test = data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
-    _check_fits(trained, test)
+    info, test = load_test_set(trained, console)
     labels, first = np.unique(test.label, return_index=True)
-    names = [trained.class_names[label] for label in labels]
+    names = [info.class_names[label] for label in labels]
     yield from draw(trained, test.image[first], names, [f"label {name}" for name in names])
     scores = ClassificationReport(trained.probabilities(test.image), test.label)
     drawn = galleries.draw_mistakes(scores, test.image, trained.class_names, trained.label)
     yield NamedFigure("mistakes", "most confident mistakes on the test set", drawn)
-
-
-def _check_fits(trained: TrainedModel, examples: data.Examples) -> None:
-    """Checks that examples have the images and no more than the classes of a model.
-
-    Raises:
-      UserError: when they do not.
-    """
-    shape, num_classes = examples.image.shape[1:], int(examples.label.max()) + 1
-    if shape == trained.image_shape and num_classes <= len(trained.class_names):
-        return
-    dataset_shape, model_shape = ("x".join(map(str, s)) for s in (shape, trained.image_shape))
-    raise UserError(
-        f"dataset.name={trained.config.dataset.name} has {num_classes} classes of {dataset_shape} "
-        f"images: it must have at most {len(trained.class_names)} classes of {model_shape} images, "
-        f"like the model of {trained.workdir}. Use another --config, or leave it out to use the "
-        "data set of the run."
-    )
 
 
 def draw(

@@ -9,13 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax import data
 from cnn_jax.checkpoint.restore import newest_checkpoint
 from cnn_jax.commands import evaluate as evaluate_mode
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import loading
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.io.console import Console
 from cnn_jax.reporting.result import Result
 from tests.support.random_models import random_model
 from tests.support.small import run, small_config
@@ -62,20 +60,6 @@ def test_evaluate_scores_the_data_set_of_a_config(straight_run: tuple[Path, Resu
     }
     report, _ = evaluate(straight_run[0], small_config(**changes))
     assert report["test_accuracy"] == straight_run[1].train_accuracy
-
-
-def test_classes_that_the_model_has_not_learned_are_named() -> None:
-    names = ("cat", "dog", "cow", "hen", "pig")
-    trained_model = random_model(class_names=names)
-    for others, expected in (
-        (names, ""),
-        (("cat", "fox", *names[2:]), "(class 1 is fox, not dog)"),
-    ):
-        info = data.Info((17, 14, 3), others, (), ())
-        err = io.StringIO()
-        evaluate_mode._warn_of_other_classes(trained_model, info, Console(io.StringIO(), err))
-        assert expected in err.getvalue()
-        assert err.getvalue().count("\n") == bool(expected)
 
 
 def test_config_with_another_model_is_refused(straight_run: tuple[Path, Result]) -> None:

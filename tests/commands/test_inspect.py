@@ -83,28 +83,23 @@ def test_picture_that_cannot_be_read_is_reported(workdir: Path) -> None:
         inspect.inspect(str(workdir), ["gone.png"], out=io.StringIO())
 
 
-@pytest.mark.parametrize(
-    ("shape", "largest_label", "description"),
-    [
-        ((32, 32, 3), 9, "10 classes of 32x32x3 images"),
-        ((28, 28, 1), 10, "11 classes of 28x28x1 images"),
-    ],
-)
-def test_data_set_that_does_not_fit_the_model_is_refused(
-    workdir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    shape: tuple[int, int, int],
-    largest_label: int,
-    description: str,
+def test_test_images_of_other_classes_have_their_own_names_and_a_warning(
+    workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = data.Examples(np.zeros((1, *shape), np.uint8), np.array([largest_label], np.int32))
-    monkeypatch.setattr(data, "load_test", lambda **_: test)
-    message = (
-        rf"^dataset\.name=digits has {description}: it must have at most 10 classes of 28x28x1 "
-        r"images, like the model of .*\. Use"
-    )
-    with pytest.raises(UserError, match=message):
-        inspect.inspect(str(workdir), out=io.StringIO(), err=io.StringIO())
+    calls: list[Any] = []
+
+    def record_call(*arguments: Any) -> list[inspect.NamedFigure]:
+        calls.append(arguments)
+        return []
+
+    monkeypatch.setattr(inspect, "draw", record_call)
+    letters = data.Info((28, 28, 1), tuple("abcdefghij"), (), ())
+    monkeypatch.setattr(data, "describe", lambda **_: letters)
+    err = io.StringIO()
+    inspect.inspect(str(workdir), out=io.StringIO(), err=err)
+    ((_, _, names, titles),) = calls
+    assert (names[0], titles[0]) == ("a", "label a")
+    assert "(class 0 is a, not 0, class 1 is b, not 1, class 2" in err.getvalue()
 
 
 def test_figures_with_rgb_images_long_names_and_many_filters_are_legible() -> None:
