@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax import data
@@ -14,6 +15,7 @@ from cnn_jax.commands import inspect
 from cnn_jax.errors import UserError
 from cnn_jax.reporting.result import Result
 from tests.plots.legible import assert_legible
+from tests.support.command_line import error_message
 from tests.support.random_models import random_model
 
 
@@ -81,6 +83,40 @@ def test_picture_that_cannot_be_read_is_reported(workdir: Path) -> None:
     )
     with pytest.raises(UserError, match=message):
         inspect.inspect(str(workdir), ["gone.png"], out=io.StringIO())
+
+
+def test_good_pictures_are_drawn_and_a_bad_one_is_named(
+    workdir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    image = np.zeros((40, 60), np.uint8)
+    image[5:35, 20:26] = 255
+    for name in ("a", "c"):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    bad = tmp_path / "b.png"
+    bad.write_text("no picture")
+
+    def draw(*arguments: Any) -> list[inspect.NamedFigure]:
+        _, image_u8, names, _ = arguments
+        assert len(image_u8) == len(names)
+        return [inspect.NamedFigure(f"feature_maps_{n}", f"maps of {n}", Figure()) for n in names]
+
+    monkeypatch.setattr(inspect, "draw", draw)
+    # With a UserError `main.py` ends with exit status 2.
+    message = error_message("--mode=inspect", f"--workdir={workdir}", f"--images={tmp_path}")
+    reason, first, second = capsys.readouterr().out.splitlines()
+    start = f"{bad}  not read: it "
+    assert reason.startswith(start)
+    assert message.startswith(
+        f"cannot read 1 of 3 pictures ({bad} {reason.removeprefix(start)}): each must"
+    )
+    folder = workdir / "pictures"
+    for name, line in (("a", first), ("c", second)):
+        assert line == f"{folder}/feature_maps_{name}.png: maps of {name}"
+    maps = sorted(path.name for path in folder.glob("feature_maps_*.png"))
+    assert maps == ["feature_maps_a.png", "feature_maps_c.png"]
 
 
 def test_test_images_of_other_classes_have_their_own_names_and_a_warning(
