@@ -217,6 +217,9 @@ def test_several_models_answer_with_the_mean_of_their_probabilities(
         {name: (each[0][name] + each[1][name] + each[2][name]) / 3 for name in "0123456789"}
     )
     assert list(together.values()) == sorted(together.values(), reverse=True)
+    for index, expected in ((None, "digits, step 10, mean of 3 models"), (1, "digits, step 10")):
+        ensemble = loading.load_ensemble(seeds_workdir, None, index, None, pytest.fail)
+        assert ensemble.label == expected  # For titles of figures.
 
 
 @pytest.mark.parametrize("diverged", [(1,), (0, 2)])
