@@ -1,20 +1,20 @@
 """`--mode=predict`: classifies people's own pictures with a trained model."""
 
-import dataclasses
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from cnn_jax.commands.prediction import Part, Prediction, are_digits
 from cnn_jax.commands.truth import Score, find_truth
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.evaluation.loading import load_ensemble
+from cnn_jax.evaluation.numbers import best_division
 from cnn_jax.io.console import Console, printable
 from cnn_jax.plots import evaluation, figure, galleries
 from cnn_jax.preprocessing.decode import PhotoError
@@ -24,89 +24,9 @@ from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
 from cnn_jax.wording import pluralize
 
-# A prediction with less is called unsure. The reference model on MNIST's test images: 3 % of the
-# predictions and half of the mistakes are below it.
-LOW_PROBABILITY = 0.7
 _CHUNK_SIZE = 100  # Pictures that are read before their lines are printed: about two seconds.
-_NUM_RUNNERS_UP = 2  # Classes that are printed after the most probable one.
 _MAX_PATH_WIDTH = 60  # Characters; a longer path shifts the rest of its own line only.
 _MAX_NAMED_FILES = 5  # Files that the final error names; the lines above it name all.
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The prediction for one page of a file, or the reason why there is none.
-
-    Attributes:
-      page: the page and its file.
-      photo: the picture and the network input made from it; None where it cannot be read.
-      error: reason why it cannot be read, such as `is empty`.
-      ranking: (class name, probability 0..1) of every class, the most probable first; empty where
-        the file cannot be read.
-      truth: the class that the picture is known to have, or None.
-    """
-
-    page: Page
-    photo: Photo | None
-    error: str = ""
-    ranking: Sequence[tuple[str, float]] = ()
-    truth: str | None = None
-
-    @property
-    def label(self) -> str | None:
-        """Returns the predicted class, or None where the file cannot be read."""
-        return self.ranking[0][0] if self.ranking else None
-
-    @property
-    def unsure(self) -> bool:
-        """Returns whether the picture may show no class at all."""
-        is_doubtful = self.photo is not None and self.photo.is_doubtful
-        return is_doubtful or self.ranking[0][1] < LOW_PROBABILITY
-
-    def text(self, width: int) -> str:
-        """Returns one line for people.
-
-        Args:
-          width: number of characters that the path is padded to.
-        """
-        start = f"{_name(self.page):<{width}}"
-        if not self.photo:
-            return f"{start}  not read: it {self.error}"
-        (name, probability), *rest = self.ranking
-        runners_up = ", ".join(f"{n} {100 * p:.1f} %" for n, p in rest[:_NUM_RUNNERS_UP])
-        noun = "digit" if all(n.isdigit() for n, _ in self.ranking) else "class of its training set"
-        note = f"unsure: perhaps no {noun}" if self.unsure else None
-        verdict = "right" if self.truth == name else self.truth and f"wrong: it is {self.truth}"
-        remarks = "; ".join(filter(None, (self.photo.polarity, note, verdict)))
-        line = f"{start}  {name}  {100 * probability:5.1f} %  then {runners_up}  {remarks}"
-        return line.rstrip()
-
-    def json(self) -> str:
-        """Returns one line for programs: a JSON object with `path`, and either `error` or the rest.
-
-        A file of several pages also has `page`, from 1, and a picture of known class `truth`. The
-        rest: `label`, the predicted class; `probability`, its probability; `next`, the two
-        classes after it; `probabilities`, of all classes; `polarity`, `dark on light`, `light on
-        dark` or null; `unsure`, whether the probability is low or perhaps nothing is written.
-        """
-        start: dict[str, Any] = {"path": str(self.page.path)}
-        if self.page.number is not None:
-            start["page"] = self.page.number
-        if self.truth is not None:
-            start["truth"] = self.truth
-        if not self.photo:
-            return json.dumps({**start, "error": f"it {self.error}"})
-        (name, probability), *rest = self.ranking
-        content = {
-            **start,
-            "label": name,
-            "probability": probability,
-            "next": [{"label": n, "probability": p} for n, p in rest[:_NUM_RUNNERS_UP]],
-            "probabilities": dict(self.ranking),
-            "polarity": self.photo.polarity,
-            "unsure": self.unsure,
-        }
-        return json.dumps(content, allow_nan=False)
 
 
 def predict(
@@ -121,7 +41,7 @@ def predict(
     show: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Prints a line for each picture, and the accuracy on those whose true class is known.
+    """Prints a line for each picture or line of writing, and the accuracy where truth is known.
 
     Args:
       workdir: folder of the training run.
@@ -142,7 +62,7 @@ def predict(
     trained = load_ensemble(workdir, step, model_index, config, console.warn)
     truth = find_truth(images, labels, files.pictures, trained.class_names, console.warn)
     pages = list_pages(files.pictures, console.warn)
-    width = min(_MAX_PATH_WIDTH, max(len(_name(page)) for page in pages))
+    width = min(_MAX_PATH_WIDTH, max(len(Prediction(page, None).name) for page in pages))
     folder = trained.workdir / "pictures"
     failed: list[Prediction] = []
     sheets: list[Path] = []
@@ -154,7 +74,7 @@ def predict(
         for prediction in predictions:
             console.line(prediction.json() if as_json else prediction.text(width))
             score.add(prediction.truth, prediction.label)
-        bar.update(len(predictions))
+        bar.update(min(_CHUNK_SIZE, len(pages) - start))
         failed += [p for p in predictions if not p.photo]
         if show:
             sheets += _draw_sheets(predictions, folder, len(sheets))
@@ -174,7 +94,7 @@ def predict(
 def predict_pages(
     trained: Ensemble, pages: Sequence[Page], truth: Mapping[Path, str]
 ) -> list[Prediction]:
-    """Predicts the class of the picture on each page.
+    """Predicts the class of the picture on each page, or the numbers written on it.
 
     Args:
       trained: models that predict.
@@ -182,27 +102,38 @@ def predict_pages(
       truth: the class of the pictures in a file, where it is known.
 
     Returns:
-      One prediction for each page, in the same order.
+      One prediction for each line of writing, in the order of the pages.
     """
     conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
-    photos = read_photos(pages, trained.image_shape, conventions)
-    network_inputs = [photo.image_u8 for photo in photos if isinstance(photo, Photo)]
-    image_u8 = np.array(network_inputs, np.uint8).reshape(-1, *trained.image_shape)
-    rows = iter(trained.probabilities(image_u8))
+    divide = are_digits(trained.class_names)
+    photos = read_photos(pages, trained.image_shape, conventions, divide=divide)
+    crops = [
+        crop
+        for photo in photos
+        if isinstance(photo, Photo)
+        for line in photo.lines
+        for crop in line
+    ]
+    image_u8 = np.array([crop.image_u8 for crop in crops], np.uint8)
+    rows = iter(trained.probabilities(image_u8.reshape(-1, *trained.image_shape)))
     predictions = []
     for page, photo in zip(pages, photos, strict=True):
-        known = truth.get(page.path)
+        truth_of_page = truth.get(page.path)
         if isinstance(photo, PhotoError):
-            predictions.append(Prediction(page, None, str(photo), truth=known))
+            predictions.append(Prediction(page, None, str(photo), truth=truth_of_page))
             continue
-        row = next(rows)
-        ranking = [(trained.class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
-        predictions.append(Prediction(page, photo, "", ranking, known))
+        for index, line in enumerate(photo.lines, 1):
+            probabilities = np.array([next(rows) for _ in line])
+            chosen, share = best_division(line, np.max(probabilities, axis=1))
+            parts = [Part(line[i], _rank(probabilities[i], trained.class_names)) for i in chosen]
+            number = index if len(photo.lines) > 1 else None
+            predictions.append(Prediction(page, photo, "", parts, share, number, truth_of_page))
     return predictions
 
 
-def _name(page: Page) -> str:
-    return printable(f"{page.path}{page.label}")
+def _rank(row: npt.NDArray[np.floating], class_names: Sequence[str]) -> list[tuple[str, float]]:
+    """Returns (class name, probability) of every class, the most probable first."""
+    return [(class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
 
 
 def _draw_sheets(predictions: Sequence[Prediction], folder: Path, num_drawn: int) -> list[Path]:
@@ -222,13 +153,19 @@ def _draw_sheets(predictions: Sequence[Prediction], folder: Path, num_drawn: int
 
 
 def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
-    photos = [p.photo for p in predictions if p.photo]
     drawn = galleries.draw_predictions(
-        [photo.original for photo in photos],
-        np.array([photo.image_u8 for photo in photos]),
-        [printable(p.page.path.name + p.page.label) for p in predictions],
-        [p.ranking[0][0] for p in predictions],
-        [p.ranking[0][1] for p in predictions],
+        [
+            galleries.PredictedPicture(
+                p.photo.original,
+                [[end / p.photo.scale for end in part.crop.box] for part in p.parts],
+                np.concatenate([part.crop.image_u8 for part in p.parts], axis=1),
+                p.name.removeprefix(printable(f"{p.page.path.parent}/")),
+                p.label or "",
+                p.probability,
+            )
+            for p in predictions
+            if p.photo
+        ],
         "Each picture, and what the model saw of it\npredicted class and its probability",
     )
     figure.save(drawn, path)

@@ -1,11 +1,13 @@
 """Galleries: the most confident mistakes, and people's pictures beside the model's images."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from cnn_jax.evaluation.report import ClassificationReport
 from cnn_jax.plots import figure, names
@@ -57,27 +59,37 @@ def draw_mistakes(
     return fig
 
 
+@dataclasses.dataclass(frozen=True)
+class PredictedPicture:
+    """A picture and its prediction.
+
+    Attributes:
+      original: Pillow picture.
+      boxes: (left, upper, right, lower) of each digit that was found on it, in its pixels.
+      image_u8: uint8 [H, W, C], what the model takes in its place; several digits side by side.
+      name: of the picture.
+      label: the predicted class or number.
+      probability: its probability, 0..1.
+    """
+
+    original: Any
+    boxes: Sequence[Sequence[float]]
+    image_u8: npt.NDArray[np.uint8]
+    name: str
+    label: str
+    probability: float
+
+
 @figure.styled
-def draw_predictions(
-    originals: Sequence[Any],
-    image_u8: npt.NDArray[np.uint8],
-    file_names: Sequence[str],
-    predictions: Sequence[str],
-    probability: Sequence[float],
-    title: str,
-) -> Figure:
+def draw_predictions(pictures: Sequence[PredictedPicture], title: str) -> Figure:
     """Draws pairs: a picture with its name, and the image the model takes with its prediction.
 
     Args:
-      originals: N Pillow pictures, 1 to `MAX_PICTURES`.
-      image_u8: uint8 [N, H, W, C], the images that the model takes in their place.
-      file_names: file names of the pictures.
-      predictions: name of the predicted class of each image.
-      probability: its probability, 0..1.
+      pictures: 1 to `MAX_PICTURES` of them.
       title: title of the figure.
     """
-    columns = min(_PICTURES_PER_ROW, len(file_names))
-    rows = -(-len(file_names) // columns)
+    columns = min(_PICTURES_PER_ROW, len(pictures))
+    rows = -(-len(pictures) // columns)
     fig = figure.new_figure(3 * columns + 0.3, 1.7 * rows + 0.6, title)
     # A third, narrow column separates the pairs.
     grid = fig.subplots(
@@ -85,12 +97,14 @@ def draw_predictions(
     )
     for axes in grid.flat:
         axes.set_axis_off()
-    above_left = names.shorten(file_names, _MAX_LETTERS)
-    labels = names.shorten(predictions, _MAX_LETTERS - len(" (100 %)"))
-    above_right = [f"{k} ({100 * p:.0f} %)" for k, p in zip(labels, probability, strict=True)]
-    for index, original in enumerate(originals):
+    above_left = names.shorten([picture.name for picture in pictures], _MAX_LETTERS)
+    labels = names.shorten([p.label for p in pictures], _MAX_LETTERS - len(" (100 %)"))
+    for index, picture in enumerate(pictures):
         left, right = fig.axes[3 * index : 3 * index + 2]
-        left.imshow(original)
+        left.imshow(picture.original)
         left.set_title(above_left[index])
-        figure.show_image(right, image_u8[index], above_right[index])
+        for x, y, end_x, end_y in picture.boxes:
+            left.add_patch(Rectangle((x, y), end_x - x, end_y - y, fill=False, color="tab:orange"))
+        text = f"{labels[index]} ({100 * picture.probability:.0f} %)"
+        figure.show_image(right, picture.image_u8, text)
     return fig

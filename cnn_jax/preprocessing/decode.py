@@ -3,6 +3,7 @@
 import contextlib
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,19 @@ class PhotoError(ValueError):
 
 
 _MAX_SIDE = 1200  # Pixels. A digit that fills a tenth of them still has plenty.
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded page.
+
+    Attributes:
+      picture: upright, RGB, at most 1200 pixels a side.
+      scale: number of pixels of the page per pixel of the picture, at least 1.
+    """
+
+    picture: Image.Image
+    scale: float
 
 
 def open_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
@@ -50,7 +64,7 @@ def open_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Im
         raise
 
 
-def read_pages(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image | PhotoError]:
+def read_pages(path: Path, numbers: Sequence[int]) -> Iterator[Decoded | PhotoError]:
     """Decodes pages of a file, one at a time.
 
     Args:
@@ -58,9 +72,9 @@ def read_pages(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image | Pho
       numbers: of the pages, from 1, ascending: some formats decode a page from the one before it.
 
     Yields:
-      For each page an upright RGB picture of at most 1200 pixels a side, or the reason why it
-      cannot be read: it is no picture, damaged or too large. Transparent pictures are put on white
-      or black, 16-bit and 32-bit ones are stretched to 8 bits.
+      For each page its picture, or the reason why it cannot be read: it is no picture, damaged or
+      too large. Transparent pictures are put on white or black, 16-bit and 32-bit ones are
+      stretched to 8 bits.
     """
     try:
         with _translate_decoder_errors():
@@ -75,7 +89,9 @@ def read_pages(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image | Pho
                     if number > 1:  # A HEIC file opens at its main picture, which must stay.
                         picture.seek(number - 1)
                         _check_size(picture)
-                    page: Image.Image | PhotoError = _upright_rgb(picture)
+                    longest = max(picture.size)
+                    rgb = _upright_rgb(picture)
+                    page: Decoded | PhotoError = Decoded(rgb, longest / max(rgb.size))
             except PhotoError as error:
                 page = error
             yield page

@@ -16,31 +16,60 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from cnn_jax.preprocessing.decode import PhotoError, read_pages
+from cnn_jax.preprocessing.decode import Decoded, PhotoError, read_pages
 from cnn_jax.preprocessing.formats import load_formats
 from cnn_jax.preprocessing.frame import Conventions, conventions_of, frame_ink
+from cnn_jax.preprocessing.lines import find_lines
 from cnn_jax.preprocessing.pages import Page
-from cnn_jax.preprocessing.segment import find_ink, shrink_to
+from cnn_jax.preprocessing.segment import shrink_to
 
 _THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
 _DISPLAY_SIDE = 400  # Pixels of the longer side of the original that figures show.
 
 
 @dataclass(frozen=True)
+class Crop:
+    """A part of a picture that may be a digit, or all that it shows.
+
+    Attributes:
+      image_u8: uint8 [H, W, C], 0..255, the image that a model takes in its place.
+      box: its left, upper, right and lower end on the upright picture, in pixels of the file.
+      start: index of the first piece of the line that belongs to it, and
+      stop: index after the last one.
+      cost: how unlikely its shape is.
+    """
+
+    image_u8: npt.NDArray[np.uint8]
+    box: tuple[int, int, int, int]
+    start: int = 0
+    stop: int = 1
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
 class Photo:
-    """A picture and the image that a model takes in its place.
+    """A picture and the images that a model takes in its place.
 
     Attributes:
       original: upright RGB picture for display, at most 400 pixels a side.
-      image_u8: uint8 [H, W, C], 0..255, the image.
+      lines: for each line of writing, from top to bottom, the parts that may be its digits: a
+        sequence of them in which each starts where the one before stops is a way to read it. A
+        picture that is not divided has one line with one part.
       polarity: `dark on light` or `light on dark`, as detected; None for RGB images.
+      scale: number of pixels of the file per pixel of `original`, at least 1.
       is_doubtful: whether perhaps nothing is drawn, on paper with texture or printed lines.
     """
 
     original: Image.Image
-    image_u8: npt.NDArray[np.uint8]
+    lines: list[list[Crop]]
     polarity: str | None
+    scale: float
     is_doubtful: bool = False
+
+    @property
+    def image_u8(self) -> npt.NDArray[np.uint8]:
+        """Returns the image of a picture that is not divided, uint8 [H, W, C]."""
+        return self.lines[0][0].image_u8
 
 
 def read_picture(
@@ -93,7 +122,11 @@ def read_photo(
 
 
 def read_photos(
-    pages: Sequence[Page], image_shape: tuple[int, int, int], conventions: Conventions | None
+    pages: Sequence[Page],
+    image_shape: tuple[int, int, int],
+    conventions: Conventions | None,
+    *,
+    divide: bool = False,
 ) -> list[Photo | PhotoError]:
     """Reads pictures in parallel. The result for a file depends on that file alone.
 
@@ -102,6 +135,7 @@ def read_photos(
         ascending order, so that the file is opened once.
       image_shape: (height, width, channels) of the images that the model takes.
       conventions: from `conventions_of` for the same shape; None for RGB images.
+      divide: whether the ink is divided into lines and digits.
 
     Returns:
       For each page its photo, or the PhotoError that says why it could not be read.
@@ -109,9 +143,9 @@ def read_photos(
 
     def read(file: tuple[Path, list[int]]) -> list[Photo | PhotoError]:
         photos: list[Photo | PhotoError] = []
-        for picture in read_pages(*file):
+        for page in read_pages(*file):
             try:
-                photos.append(_prepare(picture, image_shape, conventions))
+                photos.append(_prepare(page, image_shape, conventions, divide))
             except PhotoError as error:
                 photos.append(error)
         return photos
@@ -127,18 +161,39 @@ def read_photos(
 
 
 def _prepare(
-    picture: Image.Image | PhotoError,
+    page: Decoded | PhotoError,
     image_shape: tuple[int, int, int],
     conventions: Conventions | None,
+    divide: bool,
 ) -> Photo:
-    if isinstance(picture, PhotoError):
-        raise picture
+    if isinstance(page, PhotoError):
+        raise page
     height, width, _ = image_shape
+    picture = page.picture
     original = shrink_to(picture, _DISPLAY_SIDE)
+    scale = page.scale * max(picture.size) / max(original.size)
     if conventions is None:
         image_u8 = np.array(ImageOps.fit(picture, (width, height)))
-        return Photo(original, image_u8, None)
-    ink = find_ink(picture)
-    image_u8 = frame_ink(ink, (height, width), conventions)
-    polarity = "dark on light" if ink.is_dark else "light on dark"
-    return Photo(original, image_u8[..., np.newaxis], polarity, ink.is_doubtful)
+        box = _pixels_of((0, 0, *picture.size), page.scale)
+        return Photo(original, [[Crop(image_u8, box)]], None, scale)
+    found, is_doubtful = find_lines(picture, divide=divide)
+    lines = [
+        [
+            Crop(
+                frame_ink(part.ink, (height, width), conventions)[..., np.newaxis],
+                _pixels_of(part.box, page.scale),
+                part.start,
+                part.stop,
+                part.cost,
+            )
+            for part in line
+        ]
+        for line in found
+    ]
+    polarity = "dark on light" if found[0][0].ink.is_dark else "light on dark"
+    return Photo(original, lines, polarity, scale, is_doubtful)
+
+
+def _pixels_of(box: Sequence[float], scale: float) -> tuple[int, int, int, int]:
+    left, upper, right, lower = (round(scale * end) for end in box)
+    return left, upper, right, lower

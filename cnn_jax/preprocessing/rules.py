@@ -30,7 +30,7 @@ def remove_rules(depth: Floats, threshold: float) -> tuple[Floats, Mask]:
         found, width = _find_level_rules(along, threshold / 2)
         if not found.any():
             continue
-        across = ndimage.grey_opening(along, (width + 2, 1))
+        across = ndimage.grey_opening(along, (width + 2, 1), mode="constant")
         cleaned = np.where(found, np.minimum(across, along), along)
         depth = cleaned if axis == 0 else cleaned.T
         rules |= found if axis == 0 else found.T

@@ -30,61 +30,99 @@ _SEARCH_SIDE = 240  # Pixels of the longer side of a view. More take longer and 
 _MAX_NESTED = 3  # Sheets and frames around a digit: a form on a desk, a box on the form.
 
 
-def find_ink(picture: Image.Image) -> Ink:
-    """Finds the ink on an RGB picture.
+@dataclasses.dataclass(frozen=True)
+class View:
+    """A part of a picture, reduced, and the ink on it.
 
-    A first search of the whole picture tells where the ink is, a second one of that region its
-    strength. Where a sheet or a frame surrounds the ink, only its inside is searched.
+    Attributes:
+      picture: RGB, the part of the picture.
+      origin: its left and upper end on the whole picture, in pixels.
+      ink: ink of a reduced copy, and
+      scale: the number of pixels of the picture per pixel of that copy.
+    """
+
+    picture: Image.Image
+    origin: tuple[float, float]
+    ink: Ink
+    scale: float
+
+    def box_on_picture(self) -> tuple[float, float, float, float]:
+        """Returns the left, upper, right and lower end of the ink on the whole picture."""
+        x, y = self.origin
+        left, upper, right, lower = (self.scale * end for end in self.ink.box)
+        return x + left, y + upper, x + right, y + lower
+
+
+def search_picture(picture: Image.Image) -> View:
+    """Finds where on an RGB picture the ink is, roughly.
+
+    Where a sheet or a frame surrounds the ink, only its inside is searched.
 
     Raises:
       PhotoError: when the picture shows no ink.
     """
-    rough, scale = _segment_view(picture, max(picture.size) / 2)
+    view = segment_part(picture, (0, 0), max(picture.size) / 2)
     with contextlib.suppress(PhotoError):  # No ink inside: the sheet or frame is the drawing.
         # Printed lines that cross the whole picture: all of it is paper.
-        for _ in range(0 if rough.has_rules else _MAX_NESTED):
-            region = find_sheet_or_frame(np.asarray(shrink_to(picture, _SEARCH_SIDE)), rough)
+        for _ in range(0 if view.ink.has_rules else _MAX_NESTED):
+            pixels_u8 = np.asarray(shrink_to(view.picture, _SEARCH_SIDE))
+            region = find_sheet_or_frame(pixels_u8, view.ink)
             if region is None:
                 break
-            inside = _crop_to_region(picture, region)
-            rough, scale = _segment_view(inside, max(inside.size) / 2)
-            picture = inside
-    left, upper, right, lower = (scale * end for end in rough.box)
+            inside, (left, upper) = crop_to_region(view.picture, region)
+            origin = view.origin[0] + left, view.origin[1] + upper
+            view = segment_part(inside, origin, max(inside.size) / 2)
+    return view
+
+
+def search_again(view: View) -> View:
+    """Finds the ink of a view again, only where it is, which shows its strength.
+
+    Raises:
+      PhotoError: when there is no ink.
+    """
+    left, upper, right, lower = (view.scale * end for end in view.ink.box)
     longest = max(right - left, lower - upper)
     margin = longest / 2
     box = (
         round(max(left - margin, 0)),
         round(max(upper - margin, 0)),
-        round(min(right + margin, picture.width)),
-        round(min(lower + margin, picture.height)),
+        round(min(right + margin, view.picture.width)),
+        round(min(lower + margin, view.picture.height)),
     )
-    ink, _ = _segment_view(picture.crop(box), longest)
-    return dataclasses.replace(ink, is_doubtful=rough.is_doubtful or ink.is_doubtful)
+    origin = view.origin[0] + box[0], view.origin[1] + box[1]
+    return segment_part(view.picture.crop(box), origin, longest)
 
 
-def _segment_view(picture: Image.Image, longest: float) -> tuple[Ink, float]:
-    """Segments a reduced view of a picture.
+def segment_part(
+    picture: Image.Image,
+    origin: tuple[float, float],
+    longest: float,
+    side: int = _SEARCH_SIDE,
+) -> View:
+    """Segments a part of a picture.
 
     Args:
       picture: RGB.
+      origin: left and upper end of the part, in pixels of the whole picture.
       longest: approximate longer side of the drawing, in pixels. No stroke is half as wide.
-
-    Returns:
-      The ink on the view, and the number of pixels of the picture per pixel of the view.
+      side: pixels of the longer side of the reduced copy that is searched.
 
     Raises:
       PhotoError: when there is no ink.
     """
-    view = shrink_to(picture, _SEARCH_SIDE)
-    scale = max(picture.size) / max(view.size)
-    ink = segment_ink(np.asarray(view), max_stroke_width=longest / 2 / scale)
+    reduced = shrink_to(picture, side)
+    scale = max(picture.size) / max(reduced.size)
+    ink = segment_ink(np.asarray(reduced), max_stroke_width=longest / 2 / scale)
     if ink is None:
         raise PhotoError("shows nothing: all its pixels have one colour")
-    return ink, scale
+    return View(picture, origin, ink, scale)
 
 
-def _crop_to_region(picture: Image.Image, region: Mask) -> Image.Image:
+def crop_to_region(picture: Image.Image, region: Mask) -> tuple[Image.Image, tuple[int, int]]:
     """Crops a picture to the bounding box of a region and extends the region over the rest of it.
+
+    Returns the result, and its left and upper end on the picture.
 
     Args:
       picture: RGB.
@@ -94,7 +132,9 @@ def _crop_to_region(picture: Image.Image, region: Mask) -> Image.Image:
     nearest = ndimage.distance_transform_edt(~region, return_distances=False, return_indices=True)
     background = Image.fromarray(view[tuple(nearest)]).resize(picture.size)
     mask = Image.fromarray(region).resize(picture.size)
-    return Image.composite(picture, background, mask).crop(mask.getbbox())
+    box = mask.getbbox()
+    assert box  # A region has pixels.
+    return Image.composite(picture, background, mask).crop(box), box[:2]
 
 
 def shrink_to(picture: Image.Image, side: int) -> Image.Image:
@@ -114,7 +154,8 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     Returns:
       Ink of at least one pixel, or None where all pixels have one colour.
     """
-    sigma = max(pixels_u8.shape) / 300  # In any large picture noise is finer than strokes.
+    # In any large picture noise is finer than strokes.
+    sigma = min(max(pixels_u8.shape), _SEARCH_SIDE) / 300
     pixels = ndimage.gaussian_filter(pixels_u8.astype(np.float32), (sigma, sigma, 0))
     if even := find_even_ground(pixels_u8):
         return _segment_on_even_ground(pixels, *even)

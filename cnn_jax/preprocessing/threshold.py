@@ -16,6 +16,7 @@ from cnn_jax.preprocessing.rules import remove_rules
 
 MIN_CONTRAST = 6.0  # Of 255. Compression alone leaves as much on an even picture.
 _MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
+_WEAK = 0.5  # Of the threshold: the ends of a stroke may be so faint.
 _MIN_SIDE = 0.04  # Of the picture's longer side: shorter strokes are specks.
 _MAX_RULE_PASSES = 3  # Each finds fainter rules than the one before.
 
@@ -24,7 +25,9 @@ _MAX_RULE_PASSES = 3  # Each finds fainter rules than the one before.
 # the former is at least 40.
 _MAX_PAPER = 0.45  # Strength that at most 5 % of the paper may reach.
 _CLEAR_CONTRAST = 25.0  # Of 255.
-_MIN_OF_RULES = 0.5  # Ink is at least so strong as the rules of the paper.
+_INK, _PAPER = 0.6, 0.3  # Strengths of what is clearly ink, and clearly paper.
+_MAX_LOST = 0.25  # Part of the ink that the rules may have hidden.
+_MIN_OF_RULES = 1.2  # Of the strength of the rules: strokes as faint as they may be lost with them.
 
 
 def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = False) -> Ink | None:
@@ -45,22 +48,34 @@ def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = Fals
     """
     if np.max(depth) < MIN_CONTRAST:
         return None
-    without_rules, rule_depth = _remove_rules(depth)
+    with_rules, (without_rules, rule_depth) = depth, _remove_rules(depth)
     has_rules = rule_depth > 0
     is_doubtful = np.max(without_rules) < MIN_CONTRAST
     if not is_doubtful:
         depth = without_rules
     threshold = _threshold(depth)
     mask, only_specks = _remove_specks(depth > threshold, may_touch_border and not has_rules)
+    mask = _with_weak_ink(mask, depth, threshold)
     paper = np.median(depth[depth <= threshold])
     full = np.percentile(depth[mask], 75)
     strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
     around = ndimage.binary_dilation(mask, CONNECTIVITY, iterations=3)
     is_doubtful |= only_specks or full - paper < max(_CLEAR_CONTRAST, _MIN_OF_RULES * rule_depth)
     is_doubtful |= np.mean(strength[~around] > _MAX_PAPER) > 0.05
+    # Strokes along the rules were removed with them.
+    lost = np.sum((with_rules > _INK * full) & (depth < _PAPER * full))
+    is_doubtful |= lost > _MAX_LOST * np.sum(mask)
     strength[~ndimage.binary_dilation(mask, CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
     strength[strength < _MIN_STRENGTH] = 0.0
     return Ink(strength.astype(np.float32), is_dark, has_rules, bool(is_doubtful))
+
+
+def _with_weak_ink(mask: Mask, depth: Floats, threshold: float) -> Mask:
+    """Adds the faint parts of strokes, connected to the others, where they stand out from paper."""
+    paper = depth[~ndimage.binary_dilation(mask, CONNECTIVITY, iterations=3)]
+    noise = float(np.percentile(paper, 95)) if paper.size else 0.0
+    weak, _ = ndimage.label(depth > min(max(_WEAK * threshold, 3 * noise), threshold), CONNECTIVITY)
+    return np.isin(weak, np.unique(weak[mask]))
 
 
 def _threshold(depth: Floats) -> float:

@@ -137,9 +137,15 @@ def test_curves_show_every_row(losses: list[float], scale: str) -> None:
 @pytest.mark.parametrize("count", [1, 3, galleries.MAX_PICTURES])
 def test_network_input_stands_beside_its_original(count: int) -> None:
     originals = [Image.new("RGB", (30 + n, 20), (n, 0, 0)) for n in range(count)]
-    names = [f"a_photograph_with_a_long_name_{n}.jpg" for n in range(count)]
+    boxes = [(1.0, 2.0, 5.0, 12.0), (7.0, 2.0, 9.0, 12.0)]
     figure = galleries.draw_predictions(
-        originals, IMAGES[:count], names, ["7"] * count, [1.0] * count, "What the model saw"
+        [
+            galleries.PredictedPicture(
+                originals[n], boxes, IMAGES[n], f"a_photograph_with_a_long_name_{n}.jpg", "7", 1.0
+            )
+            for n in range(count)
+        ],
+        "What the model saw",
     )
     used = [axes for axes in figure.axes if axes.get_images()]
     for index, (left, right) in enumerate(zip(used[::2], used[1::2], strict=True)):
@@ -147,12 +153,21 @@ def test_network_input_stands_beside_its_original(count: int) -> None:
         np.testing.assert_array_equal(right.get_images()[0].get_array(), IMAGES[index, ..., 0])
         assert left.get_title().endswith(f"_{index}.jpg")
         assert right.get_title() == "7 (100 %)"
+        drawn = [
+            patch.get_extents().transformed(left.transData.inverted()) for patch in left.patches
+        ]
+        for found, (x, y, end_x, end_y) in zip(drawn, boxes, strict=True):
+            np.testing.assert_allclose(found.extents, (x, end_y, end_x, y))  # y points down.
     assert_legible(figure)
 
 
 def test_wide_and_long_names_above_pictures_are_legible() -> None:
     originals = [Image.new("RGB", (30, 90 - 5 * n)) for n in range(10)]
-    figure = galleries.draw_predictions(originals, IMAGES[:10], LONG, WIDE, [1.0] * 10, "title")
+    pictures = [
+        galleries.PredictedPicture(originals[n], [], IMAGES[n], LONG[n], WIDE[n], 1.0)
+        for n in range(10)
+    ]
+    figure = galleries.draw_predictions(pictures, "title")
     titles = [axes.get_title() for axes in figure.axes if axes.get_images()]
     assert len(set(titles)) == 20  # Shortened names stay different.
     assert titles[-1] == "T-shirt/top (100 %)"
