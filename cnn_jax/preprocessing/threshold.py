@@ -61,7 +61,7 @@ def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = Fals
     strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
     around = ndimage.binary_dilation(mask, CONNECTIVITY, iterations=3)
     is_doubtful |= only_specks or full - paper < max(_CLEAR_CONTRAST, _MIN_OF_RULES * rule_depth)
-    is_doubtful |= np.mean(strength[~around] > _MAX_PAPER) > 0.05
+    is_doubtful |= np.sum(strength[~around] > _MAX_PAPER) > 0.05 * np.sum(~around)
     # Strokes along the rules were removed with them.
     lost = np.sum((with_rules > _INK * full) & (depth < _PAPER * full))
     is_doubtful |= lost > _MAX_LOST * np.sum(mask)
