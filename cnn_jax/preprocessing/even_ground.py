@@ -33,7 +33,7 @@ def find_even_ground(
     Returns:
       The colour, float32 [3], and the rows and columns inside; None where the ground is not even.
     """
-    ground = _commonest_colour(pixels_u8)
+    ground = commonest_colour(pixels_u8)
     difference = np.abs(pixels_u8.astype(np.float32) - ground).max(axis=-1)
     is_ground = difference <= _TOLERANCE
     if np.sum(difference > _CLEAR) < _MIN_CLEAR * np.sum(~is_ground):
@@ -83,7 +83,7 @@ def _is_along_side(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
     return sum(is_full) == 1 and all(touches)
 
 
-def _commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Returns the median of the pixels in the fullest cell of colour space, float32 [3]."""
     flat = pixels_u8.reshape(-1, 3)
     # Cells of 16 levels; noise may be on the edge of two of them, so neighbours count as well.

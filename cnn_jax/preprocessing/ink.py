@@ -26,8 +26,8 @@ class Ink:
 
     strength: Floats
     is_dark: bool
-    has_rules: bool
-    is_doubtful: bool
+    has_rules: bool = False
+    is_doubtful: bool = False
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -58,12 +58,11 @@ class Candidate:
     cost: float = 0.0
 
 
-def find_lines(picture: Image.Image, *, divide: bool) -> tuple[list[list[Candidate]], bool]:
+def find_lines(picture: Image.Image) -> tuple[list[list[Candidate]], bool]:
     """Finds the lines of writing on an RGB picture.
 
     Args:
       picture: the picture.
-      divide: whether the ink is divided; otherwise it is one line with one candidate.
 
     Returns:
       The candidates of each line, from top to bottom, and whether there may be no writing. A
@@ -74,10 +73,10 @@ def find_lines(picture: Image.Image, *, divide: bool) -> tuple[list[list[Candida
       PhotoError: when the picture shows no ink.
     """
     rough = search_picture(picture)
-    if not divide or rough.ink.is_doubtful:  # The texture of paper falls into any number of parts.
+    if rough.ink.is_doubtful:  # The texture of paper falls into any number of parts.
         fine = search_again(rough)
         whole = Candidate(0, 1, fine.ink, fine.box_on_picture())
-        return [[whole]], rough.ink.is_doubtful or fine.ink.is_doubtful
+        return [[whole]], True
     view, layout = _lay_out(rough)
     if layout.is_complete and sum(map(len, layout.lines)) == 1:
         fine = search_again(rough)

@@ -4,6 +4,7 @@ People photograph, scan or draw a digit dark on light or light on dark, anywhere
 size. A model only knows digits framed like those of its training set.
 """
 
+import dataclasses
 import itertools
 import os
 import warnings
@@ -18,8 +19,8 @@ from PIL import Image, ImageOps
 
 from cnn_jax.preprocessing.decode import Decoded, PhotoError, read_pages
 from cnn_jax.preprocessing.formats import load_formats
-from cnn_jax.preprocessing.frame import Conventions, conventions_of, frame_ink
-from cnn_jax.preprocessing.lines import find_lines
+from cnn_jax.preprocessing.frame import Conventions, as_framed, conventions_of, frame_ink
+from cnn_jax.preprocessing.lines import Candidate, find_lines
 from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.segment import shrink_to
 
@@ -176,12 +177,18 @@ def _prepare(
         image_u8 = np.array(ImageOps.fit(picture, (width, height)))
         box = _pixels_of((0, 0, *picture.size), page.scale)
         return Photo(original, [[Crop(image_u8, box)]], None, scale)
-    found, is_doubtful = find_lines(picture, divide=divide)
+    enlarged = _enlarge_to(picture, conventions.box_size)
+    if divide:
+        found, is_doubtful = find_lines(enlarged)
+    else:
+        ink = conventions.find(enlarged)
+        found, is_doubtful = [[Candidate(0, 1, ink, (0, 0, *enlarged.size))]], ink.is_doubtful
+    pixels = page.scale * picture.width / enlarged.width
     lines = [
         [
             Crop(
                 frame_ink(part.ink, (height, width), conventions)[..., np.newaxis],
-                _pixels_of(part.box, page.scale),
+                _pixels_of(part.box, pixels),
                 part.start,
                 part.stop,
                 part.cost,
@@ -190,10 +197,24 @@ def _prepare(
         ]
         for line in found
     ]
-    polarity = "dark on light" if found[0][0].ink.is_dark else "light on dark"
+    is_dark = found[0][0].ink.is_dark
+    is_whole = len(lines) == len(lines[0]) == 1
+    if is_whole and (framed := as_framed(picture, (height, width), conventions)):
+        image_u8, is_dark = framed
+        lines = [[dataclasses.replace(lines[0][0], image_u8=image_u8[..., np.newaxis])]]
+    polarity = "dark on light" if is_dark else "light on dark"
     return Photo(original, lines, polarity, scale, is_doubtful)
 
 
 def _pixels_of(box: Sequence[float], scale: float) -> tuple[int, int, int, int]:
     left, upper, right, lower = (round(scale * end) for end in box)
     return left, upper, right, lower
+
+
+def _enlarge_to(picture: Image.Image, side: int) -> Image.Image:
+    """Enlarges a picture whose longer side is less than `side` pixels, as scikit-learn's digits."""
+    scale = side / max(picture.size)
+    if scale <= 1:
+        return picture
+    width, height = (max(1, round(scale * length)) for length in picture.size)
+    return picture.resize((width, height), Image.Resampling.BICUBIC)

@@ -53,6 +53,18 @@ class View:
         return x + left, y + upper, x + right, y + lower
 
 
+def find_ink(picture: Image.Image) -> Ink:
+    """Finds all ink on an RGB picture.
+
+    Raises:
+      PhotoError: when the picture shows no ink.
+    """
+    rough = search_picture(picture)
+    fine = search_again(rough)
+    is_doubtful = rough.ink.is_doubtful or fine.ink.is_doubtful
+    return dataclasses.replace(fine.ink, is_doubtful=is_doubtful)
+
+
 def search_picture(picture: Image.Image) -> View:
     """Finds where on an RGB picture the ink is, roughly.
 

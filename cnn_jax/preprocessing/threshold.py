@@ -15,14 +15,14 @@ from cnn_jax.preprocessing.ink import (
 from cnn_jax.preprocessing.rules import remove_rules
 
 MIN_CONTRAST = 6.0  # Of 255. Compression alone leaves as much on an even picture.
-_MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
+MIN_STRENGTH = 0.1  # Fainter is paper. The bounding box of the ink must not depend on its noise.
 _WEAK = 0.5  # Of the threshold: the ends of a stroke may be so faint.
 _MIN_SIDE = 0.04  # Of the picture's longer side: shorter strokes are specks.
 _MAX_RULE_PASSES = 3  # Each finds fainter rules than the one before.
 
 # What follows tells writing from the texture of empty paper. Of 664 pictures of digits the paper
 # beside the ink reaches 0.4 of its strength, of empty ones mostly more than 0.5; the contrast of
-# the former is at least 40.
+# the former is at least 80.
 _MAX_PAPER = 0.45  # Strength that at most 5 % of the paper may reach.
 _CLEAR_CONTRAST = 25.0  # Of 255.
 _INK, _PAPER = 0.6, 0.3  # Strengths of what is clearly ink, and clearly paper.
@@ -66,7 +66,7 @@ def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = Fals
     lost = np.sum((with_rules > _INK * full) & (depth < _PAPER * full))
     is_doubtful |= lost > _MAX_LOST * np.sum(mask)
     strength[~ndimage.binary_dilation(mask, CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
-    strength[strength < _MIN_STRENGTH] = 0.0
+    strength[strength < MIN_STRENGTH] = 0.0
     return Ink(strength.astype(np.float32), is_dark, has_rules, bool(is_doubtful))
 
 
