@@ -24,7 +24,7 @@ from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
 from cnn_jax.wording import pluralize
 
-_CHUNK_SIZE = 100  # Pictures that are read before their lines are printed: about two seconds.
+_CHUNK_SIZE = 100  # Pictures that are read before their lines are printed: three seconds.
 _MAX_PATH_WIDTH = 60  # Characters; a longer path shifts the rest of its own line only.
 _MAX_NAMED_FILES = 5  # Files that the final error names; the lines above it name all.
 

@@ -64,10 +64,12 @@ def _has_shadow(difference: npt.NDArray[np.float32]) -> bool:
     if soft > max(2.0, _MAX_SOFT * max(mask.shape)):
         return True
     labels, _ = ndimage.label(mask)
+    boxes = enumerate(ndimage.find_objects(labels), 1)
+    at_border = [(index, box) for index, box in boxes if not is_clear_of_border(box, mask.shape)]
+    if not at_border:
+        return False
     radius = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
-    for index, box in enumerate(ndimage.find_objects(labels), 1):
-        if is_clear_of_border(box, mask.shape):
-            continue
+    for index, box in at_border:
         part = labels[box] == index
         if 2 * np.max(radius[box][part]) > _MAX_WIDE * max(mask.shape):
             return True
@@ -87,12 +89,14 @@ def commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
     """Returns the median of the pixels in the fullest cell of colour space, float32 [3]."""
     flat = pixels_u8.reshape(-1, 3)
     # Cells of 16 levels; noise may be on the edge of two of them, so neighbours count as well.
-    counts = np.zeros((16, 16, 16), np.float32)
-    np.add.at(counts, tuple((flat // 16).T), 1)
+    cells = flat // 16
+    index = cells.astype(np.intp) @ (256, 16, 1)
+    counts = np.bincount(index, minlength=4096).reshape(16, 16, 16).astype(np.float32)
     smooth = ndimage.uniform_filter(counts, 2, mode="constant")
     corner = np.array(np.unravel_index(np.argmax(smooth), smooth.shape))
     # The filter of size 2 averages a cell and the one before it on each axis.
-    near = np.all((flat // 16 >= corner - 1) & (flat // 16 <= corner), axis=1)
+    is_near = [(axis >= end - 1) & (axis <= end) for axis, end in zip(cells.T, corner, strict=True)]
+    near = is_near[0] & is_near[1] & is_near[2]
     return np.median(flat[near], axis=0).astype(np.float32)
 
 
