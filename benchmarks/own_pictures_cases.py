@@ -32,7 +32,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """What was read, in all lines, and whether each line was sure."""
+    """A prediction for all lines of a picture, and whether each line was sure."""
 
     case: Case
     label: str

@@ -1,4 +1,4 @@
-"""What a model says of one line of writing, or of a whole picture, as a line of text or JSON."""
+"""A prediction for one line of writing, or a whole picture, as a line of text or JSON."""
 
 import dataclasses
 import json

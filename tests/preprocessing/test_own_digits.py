@@ -55,7 +55,7 @@ def mnist_test_set(mnist_files: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArra
     return test.image[..., 0], test.label
 
 
-# It draws and reads 128 pictures of up to 3,000 pixels: half a minute.
+# It draws and reads 128 pictures of up to 3,000 pixels: a minute, three beside other tests.
 def test_empty_paper_is_never_sure_and_a_digit_on_it_is(
     model: Ensemble, mnist_files: Path, tmp_path: Path
 ) -> None:
@@ -67,7 +67,7 @@ def test_empty_paper_is_never_sure_and_a_digit_on_it_is(
     assert np.mean([r.is_right and r.is_sure for r in written]) >= 0.9
 
 
-# It draws and reads 200 numbers: half a minute.
+# It draws and reads 200 numbers: half a minute, more beside other tests.
 def test_numbers_are_read_or_unsure(model: Ensemble, mnist_files: Path, tmp_path: Path) -> None:
     cases: list[Case] = list(draw_numbers(*mnist_test_set(mnist_files), tmp_path, SEED))
     readings = read(model, cases)
