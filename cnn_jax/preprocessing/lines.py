@@ -80,18 +80,17 @@ def find_lines(picture: Image.Image) -> tuple[list[list[Candidate]], bool]:
     view, layout = _lay_out(rough)
     if layout.is_complete and sum(map(len, layout.lines)) == 1:
         fine = search_again(rough)
-        return [list(_cut(fine, 0, 0.0))], fine.ink.is_doubtful
+        return [list(_cut(fine, 0, 0.0))], fine.ink.is_doubtful or layout.is_doubtful
     nearest = _nearest_label(layout.labels)
     is_doubtful = layout.is_doubtful
     lines = []
     for groups in layout.lines:
-        candidates = _divide(view, layout, nearest, groups)
+        candidates, is_whole = _divide(view, layout, nearest, groups)
+        is_doubtful |= not is_whole
         if candidates:
             lines.append(candidates)
-        else:
-            is_doubtful = True
     if not lines:
-        raise PhotoError("shows nothing: all its pixels have one colour")
+        raise PhotoError("shows nothing: its ink is lost in a closer view")
     return lines, is_doubtful or any(c.ink.is_doubtful for line in lines for c in line)
 
 
@@ -116,8 +115,12 @@ def _nearest_label(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
 
 def _divide(
     view: View, layout: Layout, nearest: npt.NDArray[np.int32], groups: Sequence[Group]
-) -> list[Candidate]:
-    """Divides a line into candidates; none where the second search finds nothing."""
+) -> tuple[list[Candidate], bool]:
+    """Divides a line into candidates.
+
+    Returns:
+      The candidates, and whether the second search found every group.
+    """
     height = max(group.height for group in groups) * view.scale
     candidates: list[Candidate] = []
     starts = [0]  # Index of the first piece of each group.
@@ -127,11 +130,13 @@ def _divide(
         starts.append(max((c.stop for c in candidates), default=0))
     for index, (a, b) in enumerate(itertools.pairwise(groups)):
         both = union((a, b))
+        if starts[index] == starts[index + 2]:
+            continue  # Neither was found again.
         if _may_be_one(layout, a, b) and (fine := _search_group(view, nearest, both)):
             start, stop = starts[index], starts[index + 2]
             cost = _COST_OF_GAP + _cost_of_width(both.width / both.height)
             candidates.append(Candidate(start, stop, fine.ink, fine.box_on_picture(), cost))
-    return candidates
+    return candidates, all(start < stop for start, stop in itertools.pairwise(starts))
 
 
 def _may_be_one(layout: Layout, a: Group, b: Group) -> bool:

@@ -104,3 +104,11 @@ def test_layout_of_one_component_is_complete() -> None:
     assert [[group.box for group in line] for line in layout.lines] == [
         [(slice(5, 30), slice(10, 15))]
     ]
+
+
+def test_picture_of_very_many_parts_is_doubtful(tmp_path: Path) -> None:
+    boxes = [(x, y, x + 14, y + 40) for x in range(10, 590, 29) for y in range(10, 560, 60)]
+    photo = divide(drawing(*boxes, size=(600, 600)), tmp_path)
+    assert len(boxes) > 150
+    assert len(photo.lines) == 1  # Not one for each of the ten rows.
+    assert photo.is_doubtful
