@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +16,16 @@ from cnn_jax.errors import UserError
 from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.evaluation.loading import load_ensemble
 from cnn_jax.evaluation.numbers import best_division
-from cnn_jax.io.console import Console, printable
-from cnn_jax.plots import evaluation, figure, galleries
+from cnn_jax.io.console import Console
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
 from cnn_jax.wording import pluralize
+
+if TYPE_CHECKING:
+    from cnn_jax.commands.predicted_sheets import Sheets
 
 _CHUNK_SIZE = 100  # Pictures that are read before their lines are printed: three seconds.
 _MAX_PATH_WIDTH = 60  # Characters; a longer path shifts the rest of its own line only.
@@ -63,9 +66,8 @@ def predict(
     truth = find_truth(images, labels, files.pictures, trained.class_names, console.warn)
     pages = list_pages(files.pictures, console.warn)
     width = min(_MAX_PATH_WIDTH, max(len(Prediction(page, None).name) for page in pages))
-    folder = trained.workdir / "pictures"
     failed: list[Prediction] = []
-    sheets: list[Path] = []
+    sheets = _make_sheets(trained) if show else None
     score = Score()
     bar = tqdm(total=len(pages), unit=" pictures", file=console.err, leave=False, disable=None)
     for start in range(0, len(pages), _CHUNK_SIZE):
@@ -76,14 +78,14 @@ def predict(
             score.add(prediction.truth, prediction.label)
         bar.update(min(_CHUNK_SIZE, len(pages) - start))
         failed += [p for p in predictions if not p.photo]
-        if show:
-            sheets += _draw_sheets(predictions, folder, len(sheets))
+        if sheets:
+            sheets.draw(predictions)
     bar.close()
-    if show:
-        sheets += _draw_confusion(trained, score)
-        figure.remove(set(folder.glob("predicted_*.png")) - set(sheets))  # Of an earlier call.
-    if sheets and not as_json:
-        console.line(f"What the model saw: {folder}/predicted_*.png")
+    if sheets:
+        sheets.draw_confusion(score.confusion(trained.class_names), trained)
+        sheets.remove_earlier()
+        if sheets.drawn and not as_json:
+            console.line(f"What the model saw: {sheets.folder}/predicted_*.png")
     if truth:
         (Console(console.err) if as_json else console).line(score.text())
     _warn_passed_over(files.passed_over, labels, console)
@@ -136,50 +138,10 @@ def _rank(row: npt.NDArray[np.floating], class_names: Sequence[str]) -> list[tup
     return [(class_names[k], float(row[k])) for k in np.argsort(-row, kind="stable")]
 
 
-def _draw_sheets(predictions: Sequence[Prediction], folder: Path, num_drawn: int) -> list[Path]:
-    """Draws the pictures that were read, and returns the paths of the sheets.
+def _make_sheets(trained: Ensemble) -> "Sheets":
+    from cnn_jax.commands.predicted_sheets import Sheets  # Matplotlib takes a third of a second.
 
-    Args:
-      predictions: for the pictures.
-      folder: receives the sheets.
-      num_drawn: number of sheets that it has already.
-    """
-    drawable = [p for p in predictions if p.photo]
-    sheets: list[Path] = []
-    for first in range(0, len(drawable), galleries.MAX_PICTURES):
-        sheets.append(folder / f"predicted_{num_drawn + len(sheets) + 1:03d}.png")
-        _draw_sheet(drawable[first : first + galleries.MAX_PICTURES], sheets[-1])
-    return sheets
-
-
-def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
-    drawn = galleries.draw_predictions(
-        [
-            galleries.PredictedPicture(
-                p.photo.original,
-                [[end / p.photo.scale for end in part.crop.box] for part in p.parts],
-                np.concatenate([part.crop.image_u8 for part in p.parts], axis=1),
-                p.name.removeprefix(printable(f"{p.page.path.parent}/")),
-                p.label or "",
-                p.probability,
-            )
-            for p in predictions
-            if p.photo
-        ],
-        "Each picture, and what the model saw of it\npredicted class and its probability",
-    )
-    figure.save(drawn, path)
-
-
-def _draw_confusion(trained: Ensemble, score: Score) -> list[Path]:
-    """Draws the confusion matrix of the pictures of known class, and returns its path if any."""
-    confusion = score.confusion(trained.class_names)
-    if not confusion.any():
-        return []
-    drawn = evaluation.draw_confusion(confusion, trained.class_names, trained.label, "picture")
-    path = trained.workdir / "pictures" / "predicted_confusion.png"
-    figure.save(drawn, path)
-    return [path]
+    return Sheets(trained.workdir / "pictures")
 
 
 def _warn_passed_over(passed_over: Sequence[Path], labels: str | None, console: Console) -> None:

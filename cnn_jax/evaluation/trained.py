@@ -134,6 +134,7 @@ def _compile_logits(
     return jitted.lower(param_shapes(model, image_shape), image_u8).compile()
 
 
+@functools.cache
 def param_shapes(model: ConvNet, image_shape: tuple[int, int, int]) -> Any:
     """Returns the parameter tree with a `jax.ShapeDtypeStruct` in place of each array."""
     return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, *image_shape), jnp.float32))[
