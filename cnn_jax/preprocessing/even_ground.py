@@ -34,7 +34,8 @@ def find_even_ground(
       The colour, float32 [3], and the rows and columns inside; None where the ground is not even.
     """
     ground = commonest_colour(pixels_u8)
-    difference = np.abs(pixels_u8.astype(np.float32) - ground).max(axis=-1)
+    distance = np.abs(pixels_u8.astype(np.float32) - ground)
+    difference = np.maximum(np.maximum(distance[..., 0], distance[..., 1]), distance[..., 2])
     is_ground = difference <= _TOLERANCE
     if np.sum(difference > _CLEAR) < _MIN_CLEAR * np.sum(~is_ground):
         return None  # Most of the rest is only a little darker or lighter: light that falls askew.
@@ -89,8 +90,9 @@ def commonest_colour(pixels_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32
     """Returns the median of the pixels in the fullest cell of colour space, float32 [3]."""
     flat = pixels_u8.reshape(-1, 3)
     # Cells of 16 levels; noise may be on the edge of two of them, so neighbours count as well.
-    cells = flat // 16
-    index = cells.astype(np.intp) @ (256, 16, 1)
+    cells = flat >> 4
+    red, green, blue = cells.T.astype(np.uint16)
+    index = (red << 8) | (green << 4) | blue
     counts = np.bincount(index, minlength=4096).reshape(16, 16, 16).astype(np.float32)
     smooth = ndimage.uniform_filter(counts, 2, mode="constant")
     corner = np.array(np.unravel_index(np.argmax(smooth), smooth.shape))

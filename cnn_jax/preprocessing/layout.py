@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from cnn_jax.preprocessing.ink import CONNECTIVITY, Mask
+from cnn_jax.preprocessing.ink import CONNECTIVITY, Mask, fill_holes
 
 # Sizes are parts of the height of the digits.
 # Two strokes belong to one digit if they are at most so far from each other:
@@ -105,7 +105,7 @@ def _find_rings(
     rings, has_narrow = set(), False
     for label, box in enumerate(boxes, 1):
         ring = labels[box] == label
-        filled = ndimage.binary_fill_holes(ring)
+        filled = fill_holes(ring)
         if np.sum(ring) > _MAX_RING_FILL * np.sum(filled):
             continue
         inside = np.flatnonzero(((labels[box] > 0) & filled & ~ring).any(axis=1))

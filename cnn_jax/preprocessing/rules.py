@@ -1,6 +1,7 @@
 """Removes the printed lines of paper: rules, squares, the lines of a table."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
 from cnn_jax.preprocessing.ink import CONNECTIVITY, Floats, Mask
@@ -22,11 +23,13 @@ def remove_rules(depth: Floats, threshold: float) -> tuple[Floats, Mask]:
       The depth without the lines, float32 [H, W], and bool [H, W], where they are.
     """
     rules = np.zeros(depth.shape, bool)
+    labels, _ = ndimage.label(depth > threshold / 2, CONNECTIVITY)
+    boxes = ndimage.find_objects(labels)
     for axis in (0, 1):
         # Where rules cross, the second pass takes what the first one left of the other rules.
         along = depth if axis == 0 else depth.T
-        if not _may_have_rules(along > threshold / 2):
-            continue
+        if not any(_reaches_border(box if axis == 0 else box[::-1], along.shape) for box in boxes):
+            continue  # Nothing is long and level, as on most pictures.
         found, width = _find_level_rules(along, threshold / 2)
         if not found.any():
             continue
@@ -35,13 +38,6 @@ def remove_rules(depth: Floats, threshold: float) -> tuple[Floats, Mask]:
         depth = cleaned if axis == 0 else cleaned.T
         rules |= found if axis == 0 else found.T
     return depth, rules
-
-
-def _may_have_rules(mask: Mask) -> bool:
-    """Returns whether something is long and level; on most pictures nothing is."""
-    labels, _ = ndimage.label(mask, CONNECTIVITY)
-    boxes = ndimage.find_objects(labels)
-    return any(_reaches_border(box, mask.shape) for box in boxes)
 
 
 def _reaches_border(box: tuple[slice, ...], shape: tuple[int, ...]) -> bool:
@@ -61,20 +57,20 @@ def _find_level_rules(depth: Floats, threshold: float) -> tuple[Mask, int]:
       bool [H, W], the lines and the pixel on either side, and the width of the widest in pixels.
     """
     height, width = depth.shape
-    size = max(3, round(_PIECE * width))
+    size = min(max(3, round(_PIECE * width)), width)
+    ink = depth > threshold
     # A line may bend by a pixel within a piece of it.
-    thick = ndimage.grey_dilation(depth, (3, 1))
+    thick = ndimage.maximum_filter1d(ink, 3, axis=0)
     rows, columns = np.ogrid[:height, :width]
-    straight = np.zeros(depth.shape, np.float32)
+    straight = np.zeros(depth.shape, bool)
     for rise in range(-round(_MAX_TILT * size), round(_MAX_TILT * size) + 1):
         shift = np.rint(rise / size * (columns - width / 2)).astype(int)
-        sheared = thick[np.clip(rows + shift, 0, height - 1), columns]
-        opened = ndimage.grey_opening(sheared, (1, size))
-        np.maximum(straight, opened[np.clip(rows - shift, 0, height - 1), columns], out=straight)
-    labels, _ = ndimage.label(straight > threshold, CONNECTIVITY)
+        down, up = (np.clip(rows + s, 0, height - 1) * width + columns for s in (shift, -shift))
+        level = _open_level(thick.take(down), size)
+        straight |= level.take(up)
+    labels, _ = ndimage.label(straight, CONNECTIVITY)
     found = np.zeros(depth.shape, bool)
     widest = 0
-    ink = depth > threshold
     for index, box in enumerate(ndimage.find_objects(labels), 1):
         if not _reaches_border(box, depth.shape):
             continue
@@ -84,6 +80,18 @@ def _find_level_rules(depth: Floats, threshold: float) -> tuple[Mask, int]:
             found[box] |= line
             widest = max(widest, line_width)
     return found, widest
+
+
+def _open_level(mask: Mask, size: int) -> Mask:
+    """Keeps level pieces of at least `size` pixels, in a tenth of `binary_opening`'s time."""
+    is_full = _sum_windows(mask, size) == size
+    return _sum_windows(np.pad(is_full, ((0, 0), (size - 1, size - 1))), size) > 0
+
+
+def _sum_windows(mask: Mask, size: int) -> npt.NDArray[np.int32]:
+    """Returns the number of true pixels in all windows of 1 x size pixels."""
+    total = np.cumsum(np.pad(mask, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
+    return np.asarray(total[:, size:] - total[:, :-size])
 
 
 def _line_width(mask: Mask) -> int:

@@ -26,7 +26,8 @@ from cnn_jax.preprocessing.ink import (
 from cnn_jax.preprocessing.sheet import find_sheet_or_frame
 from cnn_jax.preprocessing.threshold import threshold_ink
 
-_SEARCH_SIDE = 240  # Pixels of the longer side of a view. More take longer and find no more ink.
+_SEARCH_SIDE = 160  # Pixels of the longer side of a view. More take longer and find no more ink.
+_MIN_NEARER = 0.5  # Scale of a second view, as a part of the first one's, that shows no more.
 _MAX_NESTED = 3  # Sheets and frames around a digit: a form on a desk, a box on the form.
 
 
@@ -37,12 +38,14 @@ class View:
     Attributes:
       picture: RGB, the part of the picture.
       origin: its left and upper end on the whole picture, in pixels.
-      ink: ink of a reduced copy, and
+      pixels_u8: uint8 [H, W, 3], RGB, of a reduced copy,
+      ink: the ink on it, and
       scale: the number of pixels of the picture per pixel of that copy.
     """
 
     picture: Image.Image
     origin: tuple[float, float]
+    pixels_u8: npt.NDArray[np.uint8]
     ink: Ink
     scale: float
 
@@ -77,8 +80,7 @@ def search_picture(picture: Image.Image) -> View:
     with contextlib.suppress(PhotoError):  # No ink inside: the sheet or frame is the drawing.
         # Printed lines that cross the whole picture: all of it is paper.
         for _ in range(0 if view.ink.has_rules else _MAX_NESTED):
-            pixels_u8 = np.asarray(shrink_to(view.picture, _SEARCH_SIDE))
-            region = find_sheet_or_frame(pixels_u8, view.ink)
+            region = find_sheet_or_frame(view.pixels_u8, view.ink)
             if region is None:
                 break
             inside, (left, upper) = crop_to_region(view.picture, region)
@@ -102,8 +104,12 @@ def search_again(view: View) -> View:
         round(min(right + margin, view.picture.width)),
         round(min(lower + margin, view.picture.height)),
     )
+    part = view.picture.crop(box)
+    scale = max(1.0, max(part.size) / _SEARCH_SIDE)
+    if view.ink.has_even_ground and scale > _MIN_NEARER * view.scale:
+        return view  # A ground of one colour looks the same from hardly nearer.
     origin = view.origin[0] + box[0], view.origin[1] + box[1]
-    return segment_part(view.picture.crop(box), origin, longest)
+    return segment_part(part, origin, longest)
 
 
 def segment_part(
@@ -123,12 +129,12 @@ def segment_part(
     Raises:
       PhotoError: when there is no ink.
     """
-    reduced = shrink_to(picture, side)
-    scale = max(picture.size) / max(reduced.size)
-    ink = segment_ink(np.asarray(reduced), max_stroke_width=longest / 2 / scale)
+    pixels_u8 = np.asarray(shrink_to(picture, side))
+    scale = max(picture.size) / max(pixels_u8.shape[:2])
+    ink = segment_ink(pixels_u8, max_stroke_width=longest / 2 / scale)
     if ink is None:
         raise PhotoError("shows nothing: all its pixels have one colour")
-    return View(picture, origin, ink, scale)
+    return View(picture, origin, pixels_u8, ink, scale)
 
 
 def crop_to_region(picture: Image.Image, region: Mask) -> tuple[Image.Image, tuple[int, int]]:
@@ -160,7 +166,7 @@ def segment_ink(pixels_u8: npt.NDArray[np.uint8], max_stroke_width: float) -> In
     """Separates ink from background.
 
     Args:
-      pixels_u8: uint8 [H, W, 3], RGB. 240 pixels a side are enough, and fast.
+      pixels_u8: uint8 [H, W, 3], RGB. 160 pixels a side are enough, and fast.
       max_stroke_width: in pixels. Anything wider is background.
 
     Returns:
@@ -202,7 +208,7 @@ def _segment_on_even_ground(
     is_dark = bool(np.sum(tone) < 0)
     depth = np.zeros(pixels.shape[:2], np.float32)
     depth[inside] = np.maximum(-tone if is_dark else tone, 0.0)
-    return threshold_ink(depth, is_dark, may_touch_border=True)
+    return threshold_ink(depth, is_dark, has_even_ground=True)
 
 
 def _fit_background(pixels: Floats) -> Floats:

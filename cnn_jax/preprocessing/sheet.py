@@ -10,6 +10,7 @@ from cnn_jax.preprocessing.ink import (
     Floats,
     Ink,
     Mask,
+    fill_holes,
     is_clear_of_border,
     longer_side,
     squared_gradient,
@@ -53,7 +54,7 @@ def _rectangle_interior(mask: Mask) -> Mask | None:
     if not any(sizes):
         return None
     component = labels == 1 + np.argmax(sizes)
-    filled = ndimage.binary_fill_holes(component)
+    filled = fill_holes(component)
     if _rectangularity(filled) < _MIN_RECTANGULARITY:
         return None
     fill = np.mean(mask[filled])

@@ -8,6 +8,7 @@ from cnn_jax.preprocessing.ink import (
     Floats,
     Ink,
     Mask,
+    dilate,
     is_clear_of_border,
     longer_side,
     squared_gradient,
@@ -30,7 +31,7 @@ _MAX_LOST = 0.25  # Part of the ink that the rules may have hidden.
 _MIN_OF_RULES = 1.2  # Of the strength of the rules: strokes as faint as they may be lost with them.
 
 
-def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = False) -> Ink | None:
+def threshold_ink(depth: Floats, is_dark: bool, *, has_even_ground: bool = False) -> Ink | None:
     """Returns the ink of a picture whose pixels rise some levels above the paper.
 
     The threshold is the mean depth of the edges, half-way into the ink. A histogram would not show
@@ -40,7 +41,8 @@ def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = Fals
     Args:
       depth: float32 [H, W], levels of 255.
       is_dark: whether the ink is darker than the paper.
-      may_touch_border: whether strokes may be cut off by the picture's border.
+      has_even_ground: whether the paper has one colour, so that strokes may be cut off by the
+        picture's border: nothing else is there.
 
     Returns:
       Ink of at least one pixel, or None where all pixels have one colour. It is doubtful where it
@@ -48,31 +50,31 @@ def threshold_ink(depth: Floats, is_dark: bool, *, may_touch_border: bool = Fals
     """
     if np.max(depth) < MIN_CONTRAST:
         return None
-    with_rules, (without_rules, rule_depth) = depth, _remove_rules(depth)
+    with_rules, threshold = depth, _threshold(depth)
+    without_rules, rule_depth = _remove_rules(depth, threshold)
     has_rules = rule_depth > 0
     is_doubtful = np.max(without_rules) < MIN_CONTRAST
-    if not is_doubtful:
-        depth = without_rules
-    threshold = _threshold(depth)
-    mask, only_specks = _remove_specks(depth > threshold, may_touch_border and not has_rules)
+    if has_rules and not is_doubtful:
+        depth, threshold = without_rules, _threshold(without_rules)
+    mask, only_specks = _remove_specks(depth > threshold, has_even_ground and not has_rules)
     mask = _with_weak_ink(mask, depth, threshold)
     paper = np.median(depth[depth <= threshold])
     full = np.percentile(depth[mask], 75)
     strength = np.clip((depth - paper) / (full - paper), 0.0, 1.0)
-    around = ndimage.binary_dilation(mask, CONNECTIVITY, iterations=3)
+    around = dilate(mask, 3)
     is_doubtful |= only_specks or full - paper < max(_CLEAR_CONTRAST, _MIN_OF_RULES * rule_depth)
     is_doubtful |= np.sum(strength[~around] > _MAX_PAPER) > 0.05 * np.sum(~around)
     # Strokes along the rules were removed with them.
     lost = np.sum((with_rules > _INK * full) & (depth < _PAPER * full))
     is_doubtful |= lost > _MAX_LOST * np.sum(mask)
-    strength[~ndimage.binary_dilation(mask, CONNECTIVITY)] = 0.0  # Soft edges belong to strokes.
+    strength[~dilate(mask, 1)] = 0.0  # Soft edges belong to strokes.
     strength[strength < MIN_STRENGTH] = 0.0
-    return Ink(strength.astype(np.float32), is_dark, has_rules, bool(is_doubtful))
+    return Ink(strength.astype(np.float32), is_dark, has_even_ground, has_rules, bool(is_doubtful))
 
 
 def _with_weak_ink(mask: Mask, depth: Floats, threshold: float) -> Mask:
     """Adds the faint parts of strokes, connected to the others, where they stand out from paper."""
-    paper = depth[~ndimage.binary_dilation(mask, CONNECTIVITY, iterations=3)]
+    paper = depth[~dilate(mask, 3)]
     noise = float(np.percentile(paper, 95)) if paper.size else 0.0
     weak, _ = ndimage.label(depth > min(max(_WEAK * threshold, 3 * noise), threshold), CONNECTIVITY)
     return np.isin(weak, np.unique(weak[mask]))
@@ -82,15 +84,15 @@ def _threshold(depth: Floats) -> float:
     return float(np.average(depth, weights=squared_gradient(depth) ** 2))
 
 
-def _remove_rules(depth: Floats) -> tuple[Floats, float]:
+def _remove_rules(depth: Floats, threshold: float) -> tuple[Floats, float]:
     """Returns the depth without the paper's rules, and the depth of the rules, 0 without rules."""
     rule_depth = 0.0
     for _ in range(_MAX_RULE_PASSES):
-        without_rules, rules = remove_rules(depth, _threshold(depth))
+        without_rules, rules = remove_rules(depth, threshold)
         if not rules.any():
             break
         rule_depth = max(rule_depth, float(np.median((depth - without_rules)[rules])))
-        depth = without_rules
+        depth, threshold = without_rules, _threshold(without_rules)
     return depth, rule_depth
 
 
