@@ -152,6 +152,8 @@ def _stretch_to_8_bits(picture: Image.Image) -> Image.Image:
 
 def _add_background(picture: Image.Image) -> Image.Image:
     """Puts an RGBA picture on white or black, whichever contrasts with its opaque part."""
+    if picture.getchannel("A").getextrema() == (255, 255):
+        return picture.convert("RGB")  # As drawing programs save it; nothing is transparent.
     luma = np.asarray(picture.convert("L"), np.float32)
     alpha = np.asarray(picture.getchannel("A"), np.float32)
     is_light = np.sum(luma * alpha) > 127.5 * np.sum(alpha)
