@@ -66,10 +66,11 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
                 p.name.removeprefix(printable(f"{p.page.path.parent}/")),
                 p.label or "",
                 p.probability,
+                p.unsure,
             )
             for p in predictions
             if p.photo
         ],
-        "Each picture, and what the model saw of it\npredicted class and its probability",
+        "Each picture, and what the model saw of it\nprediction and its probability",
     )
     figure.save(drawn, path)

@@ -70,6 +70,7 @@ class PredictedPicture:
       name: of the picture.
       label: the predicted class or number.
       probability: its probability, 0..1.
+      is_unsure: whether the picture may show something else, or nothing.
     """
 
     original: Any
@@ -78,6 +79,7 @@ class PredictedPicture:
     name: str
     label: str
     probability: float
+    is_unsure: bool = False
 
 
 @figure.styled
@@ -105,6 +107,6 @@ def draw_predictions(pictures: Sequence[PredictedPicture], title: str) -> Figure
         left.set_title(above_left[index])
         for x, y, end_x, end_y in picture.boxes:
             left.add_patch(Rectangle((x, y), end_x - x, end_y - y, fill=False, color="tab:orange"))
-        text = f"{labels[index]} ({100 * picture.probability:.0f} %)"
-        figure.show_image(right, picture.image_u8, text)
+        note = "unsure" if picture.is_unsure else f"{100 * picture.probability:.0f} %"
+        figure.show_image(right, picture.image_u8, f"{labels[index]} ({note})")
     return fig

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cnn_jax.errors import UserError, translate_errors
 from cnn_jax.preprocessing.formats import HEIC_ADVICE, HEIC_SUFFIXES, picture_suffixes
+from cnn_jax.wording import pluralize
 
 _MAX_NAMED_FILES = 5  # Files that the line about those passed over names.
 
@@ -65,9 +66,9 @@ def describe_passed_over(paths: Sequence[Path]) -> str:
     """
     named = [f"{p} (cannot be listed)" if os.path.isdir(p) else str(p) for p in paths]
     more = f", and {len(paths) - _MAX_NAMED_FILES} more" if len(paths) > _MAX_NAMED_FILES else ""
-    many = f"{len(paths):,} files that are not known as pictures"
-    count = "1 file that is not known as a picture" if len(paths) == 1 else many
-    line = f"passed over {count}: {', '.join(named[:_MAX_NAMED_FILES])}{more}"
+    kind = "that is not known as a picture" if len(paths) == 1 else "that are not known as pictures"
+    first = ", ".join(named[:_MAX_NAMED_FILES])
+    line = f"passed over {pluralize(len(paths), 'file')} {kind}: {first}{more}"
     num_heic = sum(path.suffix.lower() in HEIC_SUFFIXES for path in paths)
     return f"{line}. To read the HEIC ones ({num_heic}): {HEIC_ADVICE}." if num_heic else line
 

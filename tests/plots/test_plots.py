@@ -141,7 +141,13 @@ def test_network_input_stands_beside_its_original(count: int) -> None:
     figure = galleries.draw_predictions(
         [
             galleries.PredictedPicture(
-                originals[n], boxes, IMAGES[n], f"a_photograph_with_a_long_name_{n}.jpg", "7", 1.0
+                originals[n],
+                boxes,
+                IMAGES[n],
+                f"a_photograph_with_a_long_name_{n}.jpg",
+                "7",
+                1.0,
+                n == 0,
             )
             for n in range(count)
         ],
@@ -152,7 +158,7 @@ def test_network_input_stands_beside_its_original(count: int) -> None:
         np.testing.assert_array_equal(left.get_images()[0].get_array(), originals[index])
         np.testing.assert_array_equal(right.get_images()[0].get_array(), IMAGES[index, ..., 0])
         assert left.get_title().endswith(f"_{index}.jpg")
-        assert right.get_title() == "7 (100 %)"
+        assert right.get_title() == ("7 (unsure)" if index == 0 else "7 (100 %)")
         drawn = [
             patch.get_extents().transformed(left.transData.inverted()) for patch in left.patches
         ]
