@@ -1,7 +1,8 @@
 """`--mode=predict`: classifies people's own pictures with a trained model."""
 
+import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,12 @@ from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import Page, list_pages
 from cnn_jax.preprocessing.photo import Photo, read_photos
+from cnn_jax.preprocessing.processes import Photos, read_chunks
 from cnn_jax.wording import pluralize
 
 if TYPE_CHECKING:
     from cnn_jax.commands.predicted_sheets import Sheets
 
-_CHUNK_SIZE = 100  # Pictures that are read before their lines are printed: three seconds.
 _MAX_PATH_WIDTH = 60  # Characters; a longer path shifts the rest of its own line only.
 _MAX_NAMED_FILES = 5  # Files that the final error names; the lines above it name all.
 
@@ -70,13 +71,13 @@ def predict(
     sheets = _make_sheets(trained) if show else None
     score = Score()
     bar = tqdm(total=len(pages), unit=" pictures", file=console.err, leave=False, disable=None)
-    for start in range(0, len(pages), _CHUNK_SIZE):
-        predictions = predict_pages(trained, pages[start : start + _CHUNK_SIZE], truth)
+    for chunk, photos in read_chunks(_reader(trained, keep_original=show), pages):
+        predictions = _predict(trained, chunk, photos, truth)
         bar.clear()
         for prediction in predictions:
             console.line(prediction.json() if as_json else prediction.text(width))
             score.add(prediction.truth, prediction.label)
-        bar.update(min(_CHUNK_SIZE, len(pages) - start))
+        bar.update(len(chunk))
         failed += [p for p in predictions if not p.photo]
         if sheets:
             sheets.draw(predictions)
@@ -106,9 +107,25 @@ def predict_pages(
     Returns:
       One prediction for each line of writing, in the order of the pages.
     """
-    conventions = conventions_of(trained.config.dataset.name, trained.image_shape)
-    divide = are_digits(trained.class_names)
-    photos = read_photos(pages, trained.image_shape, conventions, divide=divide)
+    return _predict(trained, pages, _reader(trained)(pages), truth)
+
+
+def _reader(
+    trained: Ensemble, *, keep_original: bool = False
+) -> Callable[[Sequence[Page]], Photos]:
+    """Returns the function that reads pages as images of the models, and divides numbers."""
+    return functools.partial(
+        read_photos,
+        image_shape=trained.image_shape,
+        conventions=conventions_of(trained.config.dataset.name, trained.image_shape),
+        divide=are_digits(trained.class_names),
+        keep_original=keep_original,
+    )
+
+
+def _predict(
+    trained: Ensemble, pages: Sequence[Page], photos: Photos, truth: Mapping[Path, str]
+) -> list[Prediction]:
     crops = [
         crop
         for photo in photos

@@ -9,7 +9,6 @@ import itertools
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,6 @@ from cnn_jax.preprocessing.lines import Candidate, find_lines
 from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.segment import shrink_to
 
-_THREADS = min(4, os.cpu_count() or 1)  # Each may hold a picture of a hundred megapixels.
 _DISPLAY_SIDE = 400  # Pixels of the longer side of the original that figures show.
 
 
@@ -52,7 +50,7 @@ class Photo:
     """A picture and the images that a model takes in its place.
 
     Attributes:
-      original: upright RGB picture for display, at most 400 pixels a side.
+      original: upright RGB picture for display, at most 400 pixels a side; None unless kept.
       lines: for each line of writing, from top to bottom, the parts that may be its digits: a
         sequence of them in which each starts where the one before stops is a way to read it. A
         picture that is not divided has one line with one part.
@@ -61,7 +59,7 @@ class Photo:
       is_doubtful: whether perhaps nothing is drawn, on paper with texture or printed lines.
     """
 
-    original: Image.Image
+    original: Image.Image | None
     lines: list[list[Crop]]
     polarity: str | None
     scale: float
@@ -128,8 +126,9 @@ def read_photos(
     conventions: Conventions | None,
     *,
     divide: bool = False,
+    keep_original: bool = False,
 ) -> list[Photo | PhotoError]:
-    """Reads pictures in parallel. The result for a file depends on that file alone.
+    """Reads pictures. The result for a file depends on that file alone.
 
     Args:
       pages: of files in any format that Pillow decodes. The pages of one file follow each other, in
@@ -137,28 +136,24 @@ def read_photos(
       image_shape: (height, width, channels) of the images that the model takes.
       conventions: from `conventions_of` for the same shape; None for RGB images.
       divide: whether the ink is divided into lines and digits.
+      keep_original: whether figures will show the pictures themselves.
 
     Returns:
       For each page its photo, or the PhotoError that says why it could not be read.
     """
 
-    def read(file: tuple[Path, list[int]]) -> list[Photo | PhotoError]:
-        photos: list[Photo | PhotoError] = []
-        for page in read_pages(*file):
-            try:
-                photos.append(_prepare(page, image_shape, conventions, divide))
-            except PhotoError as error:
-                photos.append(error)
-        return photos
-
     load_formats()
-    files = [
-        (path, [page.number or 1 for page in group])
-        for path, group in itertools.groupby(pages, lambda page: page.path)
-    ]
-    with warnings.catch_warnings(), ThreadPoolExecutor(_THREADS) as threads:
+    photos: list[Photo | PhotoError] = []
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # About odd metadata, and sizes below Pillow's limit.
-        return list(itertools.chain.from_iterable(threads.map(read, files)))
+        for path, group in itertools.groupby(pages, lambda page: page.path):
+            for page in read_pages(path, [page.number or 1 for page in group]):
+                try:
+                    photo = _prepare(page, image_shape, conventions, divide, keep_original)
+                    photos.append(photo)
+                except PhotoError as error:
+                    photos.append(error)
+    return photos
 
 
 def _prepare(
@@ -166,13 +161,14 @@ def _prepare(
     image_shape: tuple[int, int, int],
     conventions: Conventions | None,
     divide: bool,
+    keep_original: bool,
 ) -> Photo:
     if isinstance(page, PhotoError):
         raise page
     height, width, _ = image_shape
     picture = page.picture
-    original = shrink_to(picture, _DISPLAY_SIDE)
-    scale = page.scale * max(picture.size) / max(original.size)
+    original = shrink_to(picture, _DISPLAY_SIDE) if keep_original else None
+    scale = page.scale * max(1.0, max(picture.size) / _DISPLAY_SIDE)
     if conventions is None:
         image_u8 = np.array(ImageOps.fit(picture, (width, height)))
         box = _pixels_of((0, 0, *picture.size), page.scale)

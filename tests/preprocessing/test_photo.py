@@ -45,7 +45,11 @@ def save_and_read(
     """Saves a picture as a file, with options of Pillow's `save`, and reads it."""
     path = folder / f"picture{suffix}"
     picture.save(path, **options)
-    return read_photo(path, SHAPE, conventions_of("mnist", SHAPE))
+    conventions = conventions_of("mnist", SHAPE)
+    (photo,) = read_photos([Page(path)], SHAPE, conventions, keep_original=True)
+    if isinstance(photo, PhotoError):
+        raise photo
+    return photo
 
 
 def model_input(picture: Image.Image, folder: Path, suffix: str = ".png", **options: Any) -> Pixels:
@@ -158,6 +162,7 @@ def test_every_mode_gives_the_same_image(kind: str, tmp_path: Path) -> None:
     assert photo.polarity == (
         "light on dark" if kind == "white on transparent" else "dark on light"
     )
+    assert photo.original
     assert photo.original.mode == "RGB"
     np.testing.assert_array_equal(
         photo.image_u8[..., 0], model_input(Image.fromarray(letter()), tmp_path)
@@ -198,6 +203,7 @@ def test_exif_orientation_is_applied(
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo = save_and_read(picture, tmp_path, exif=exif)
+    assert photo.original
     assert photo.original.size == upright.size
     np.testing.assert_array_equal(photo.image_u8[..., 0], model_input(upright, tmp_path))
 
@@ -229,6 +235,7 @@ def test_pictures_of_any_size_are_framed(size: tuple[int, int], tmp_path: Path) 
     picture = Image.new("L", size, 230)
     picture.paste(20, (width // 4, height // 3, width // 4 + side // 8, height // 3 + side))
     photo = save_and_read(picture, tmp_path, ".jpg")
+    assert photo.original
     assert max(photo.original.size) == min(400, max(size))
     _, upper, _, lower = bounding_box(photo.image_u8[..., 0])
     assert abs(lower - upper - 20) <= 1
