@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from cnn_jax.preprocessing.ink import is_clear_of_border
 
+_SAMPLE_SIDE = 80  # Pixels of the longer side from which on a part of them tells the colour.
 _TOLERANCE = 12  # Levels of 255 by which the ground may differ from its commonest colour.
 _CLEAR = 36  # Levels of 255 by which ink differs from the ground.
 _MIN_CLEAR = 0.5  # Part of what is no ground that must be so clear.
@@ -33,7 +34,8 @@ def find_even_ground(
     Returns:
       The colour, float32 [3], and the rows and columns inside; None where the ground is not even.
     """
-    ground = commonest_colour(pixels_u8)
+    stride = max(1, max(pixels_u8.shape[:2]) // _SAMPLE_SIDE)
+    ground = commonest_colour(pixels_u8[::stride, ::stride])
     distance = np.abs(pixels_u8.astype(np.float32) - ground)
     difference = np.maximum(np.maximum(distance[..., 0], distance[..., 1]), distance[..., 2])
     is_ground = difference <= _TOLERANCE

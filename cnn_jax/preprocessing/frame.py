@@ -148,7 +148,9 @@ def frame_ink(ink: Ink, size: tuple[int, int], conventions: Conventions) -> npt.
       uint8 [H, W], 0..255.
     """
     box_size = conventions.box_size
-    strength = _thicken(ink.strength, conventions.min_stroke_width / box_size)
+    left, upper, right, lower = ink.box
+    cut = ink.strength[upper:lower, left:right]
+    strength = _thicken(cut, conventions.min_stroke_width / box_size)
     left, upper, right, lower = box = bounding_box(strength)
     scale = box_size / max(right - left, lower - upper)
     width, height = (max(1, round(scale * side)) for side in (right - left, lower - upper))
@@ -181,14 +183,13 @@ def _thicken(strength: Floats, min_width: float) -> Floats:
     radius solves w + 2 r = min_width * (side + 2 r).
 
     Args:
-      strength: float32 [H, W], 0..1.
+      strength: float32 [H, W], 0..1, cut to the bounding box of the ink.
       min_width: minimum width of strokes, as a fraction of the longer side of the result's ink.
 
     Returns:
       float32 [H, W], 0..1, with a margin added when strokes were thickened.
     """
-    left, upper, right, lower = bounding_box(strength)
-    side = max(right - left, lower - upper)
+    side = max(strength.shape)
     radius = (min_width * side - stroke_width(strength)) / (2 * (1 - min_width))
     if radius <= 0:
         return strength
@@ -208,5 +209,6 @@ def stroke_width(strength: Floats) -> float:
     Args:
       strength: float32 [H, W], 0..1.
     """
-    y, x = np.gradient(np.pad(strength, 1))
+    # At the ends of an array the gradient is one-sided: they must be outside of the ink's edge.
+    y, x = np.gradient(np.pad(strength, 2))
     return float(2 * np.sum(strength) / np.sum(np.hypot(x, y)))

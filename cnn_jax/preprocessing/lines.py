@@ -175,8 +175,13 @@ def _cut(view: View, position: int, height: float) -> Iterator[Candidate]:
     left, upper, right, lower = view.ink.box
     high = max(lower - upper, height / view.scale)
     strength = view.ink.strength[upper:lower, left:right]
+    inner = find_cuts(strength, high)
+    if not inner:
+        cost = _cost_of_width((right - left) / high)
+        yield Candidate(position, position + 1, view.ink, view.box_on_picture(), cost)
+        return
     rows, columns = np.indices(strength.shape)
-    cuts = [Cut(-math.inf, 0.0), *find_cuts(strength, high), Cut(math.inf, 0.0)]
+    cuts = [Cut(-math.inf, 0.0), *inner, Cut(math.inf, 0.0)]
     for a, b in itertools.combinations(range(len(cuts)), 2):
         is_right_of_a, is_left_of_b = (
             columns - cut.slope * (rows - strength.shape[0] / 2) >= cut.column

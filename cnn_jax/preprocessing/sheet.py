@@ -37,7 +37,10 @@ def find_sheet_or_frame(pixels_u8: npt.NDArray[np.uint8], ink: Ink) -> Mask | No
     # edge, would leave weights of sum zero.
     threshold = np.average(tone, weights=squared_gradient(tone) ** 2 + 1e-9)
     # A sheet may be wide, which only its tone shows. A frame in uneven light only its ink shows.
-    for mask in (tone > threshold, tone < threshold, ink.strength > 0.5):
+    masks = [tone > threshold, tone < threshold]
+    if not ink.has_even_ground:
+        masks.append(ink.strength > 0.5)
+    for mask in masks:
         region = _rectangle_interior(mask)
         if region is not None and _contains_ink(tone, region):
             return region

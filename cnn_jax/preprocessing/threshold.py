@@ -76,8 +76,11 @@ def _with_weak_ink(mask: Mask, depth: Floats, threshold: float) -> Mask:
     """Adds the faint parts of strokes, connected to the others, where they stand out from paper."""
     paper = depth[~dilate(mask, 3)]
     noise = float(np.percentile(paper, 95)) if paper.size else 0.0
-    weak, _ = ndimage.label(depth > min(max(_WEAK * threshold, 3 * noise), threshold), CONNECTIVITY)
-    return np.isin(weak, np.unique(weak[mask]))
+    weak = min(max(_WEAK * threshold, 3 * noise), threshold)
+    labels, count = ndimage.label(depth > weak, CONNECTIVITY)
+    is_connected = np.zeros(count + 1, bool)  # By label.
+    is_connected[labels[mask]] = True
+    return is_connected[labels]
 
 
 def _threshold(depth: Floats) -> float:
@@ -114,5 +117,5 @@ def _remove_specks(mask: Mask, may_touch_border: bool) -> tuple[Mask, bool]:
     )
     areas = np.bincount(labels.ravel())[1:] * (is_stroke if is_stroke.any() else ~is_stroke)
     # The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.
-    kept = np.isin(labels, 1 + np.flatnonzero(areas >= 0.05 * areas.max()))
-    return kept, not is_stroke.any()
+    is_kept = np.concatenate([[False], areas >= 0.05 * areas.max()])  # By label.
+    return is_kept[labels], not is_stroke.any()
