@@ -1,15 +1,18 @@
 """How well people's own pictures are read, by kind, beside the preparation of most tutorials.
 
     python benchmarks/own_pictures.py --workdir=runs/mnist_99 --data=FOLDER-WITH-THE-MNIST-FILES \
-        --own_digits=FOLDER-WITH-PICTURES-AND-labels.csv
+        --own_digits=FOLDER-WITH-PICTURES-AND-labels.csv --out=drawn
 
 Empty papers, single digits and numbers on paper are drawn from MNIST's test images.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 from absl import app, flags, logging
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.own_pictures_cases import (
     Case,

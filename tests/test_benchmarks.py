@@ -262,3 +262,11 @@ def test_scaling_is_measured(tmp_path: Path) -> None:
     num_values = 80 + 1168 + 7850 + 1 + 2
     assert results["2x1"]["collectives"] == {"all-reduce": [2, 4 * num_values]}
     assert results["1x2"]["collectives"] == {}
+
+
+def test_the_benchmark_of_own_pictures_starts_as_documented() -> None:
+    program = Path(__file__).parents[1] / "benchmarks" / "own_pictures.py"
+    done = subprocess.run(
+        [sys.executable, program, "--help"], capture_output=True, text=True, check=False
+    )
+    assert "--own_digits" in done.stdout, done.stderr
