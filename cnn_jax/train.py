@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.typing import ArrayLike
 from ml_collections import ConfigDict
 
 from cnn_jax.config.sweep import SWEEPABLE
 from cnn_jax.model import ConvNet, normalize
+from cnn_jax.nn.augment import Augmentation
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.nn.optimizer import cached_optimizer
 
@@ -151,8 +153,30 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
 
 
+def create_augmentation(config: ConfigDict, seed: ArrayLike) -> Augmentation | None:
+    """Returns the random changes of training images that a config asks for; None: there are none.
+
+    Args:
+      config: config checked by `schema.check`.
+      seed: seed of the run; for many models uint32 [M].
+    """
+    ranges = config.augment.to_dict()
+    return Augmentation(jnp.uint32(seed), **ranges) if any(ranges.values()) else None
+
+
+def augment(augmentation: Augmentation, batch: Batch, step: Array) -> Batch:
+    """Changes the images of a batch at random; `step` is int32 [], the number of steps taken."""
+    draws = augmentation.draw(step, len(batch["label"]))
+    return {**batch, "image": augmentation.apply(batch["image"], batch["label"], draws)}
+
+
 def train_epoch(
-    state: TrainState, images: Array, labels: Array, permutation: Array, batch_size: int
+    state: TrainState,
+    images: Array,
+    labels: Array,
+    permutation: Array,
+    batch_size: int,
+    augmentation: Augmentation | None = None,
 ) -> tuple[TrainState, Metrics]:
     """Trains for one epoch, one batch after the other.
 
@@ -162,6 +186,7 @@ def train_epoch(
       labels: int32 [N].
       permutation: int32 [num_examples], from `epoch_permutation`; num_examples may be less than N.
       batch_size: examples per batch; the last batch is padded and masked.
+      augmentation: from `create_augmentation`; None: the images are used as they are.
 
     Returns:
       The state after the epoch, and the metrics of all batches, each before its step.
@@ -176,6 +201,8 @@ def train_epoch(
             "label": labels[example],
             "mask": position < num_examples,
         }
+        if augmentation:
+            batch = augment(augmentation, batch, state.step)
         state, metrics = train_step(state, batch)
         total = total.merge(metrics)
     return state, total

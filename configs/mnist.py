@@ -51,4 +51,14 @@ def get_config() -> ConfigDict:
     # Of the initial weights; 0.0: He's initialization. 0.01 is so small that the loss stays near
     # ln 10 for about 300 steps.
     config.model.init_stddev = 0.01
+
+    # Random changes of the training images, drawn anew at each step; 0: none.
+    config.augment = ConfigDict()
+    config.augment.rotation_degrees = 0.0  # Up to this much to either side.
+    config.augment.shear_degrees = 0.0  # Slant, up to this much to either side.
+    config.augment.scale = 0.0  # 0.15: height and width, each by 1 / 1.15 to 1.15.
+    config.augment.shift_pixels = 0.0  # Up to this much in each direction.
+    config.augment.stroke_pixels = 0.0  # Strokes up to this much wider or narrower.
+    # Share of the 1s that get a flag, a base line or both, and of the 7s that are crossed.
+    config.augment.strokes = 0.0
     return config.lock()

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config import flags, schema
+from cnn_jax.config import fields, flags, schema
 from cnn_jax.config.config_file import ConfigParser
 from cnn_jax.data import Examples, cache
 from cnn_jax.data.idx import read_idx
@@ -89,7 +89,7 @@ def parse(*arguments: str) -> ConfigDict:
 
 @hostile
 @given(
-    key=st.sampled_from([*schema.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
+    key=st.sampled_from([*fields.FIELDS, "dataset", "model", "", "model.", "seed.seed"]),
     value=st.text(max_size=20)
     | JSON.map(str)
     | st.sampled_from(

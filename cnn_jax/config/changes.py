@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cnn_jax.config import schema
+from cnn_jax.config.fields import ADDED, format_value
 from cnn_jax.errors import UserError
 
 # Folders may differ between machines, and `feed` may differ with a device's memory; none of these
@@ -30,13 +31,13 @@ def describe_changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
       resume the run.
     """
     after = json.loads(json.dumps(config.to_dict()))  # Turns tuples into lists, as in `before`.
-    old, new = dict(schema.flatten(before)), dict(schema.flatten(after))
+    old, new = {**ADDED, **dict(schema.flatten(before))}, dict(schema.flatten(after))
     changes = []
     for key in sorted(old.keys() | new.keys()):
         old_value, new_value = old.get(key, "not set"), new.get(key, "not set")
         if old_value == new_value or key in _WITHOUT_EFFECT:
             continue
-        formatted = schema.format_value(old_value), schema.format_value(new_value)
+        formatted = format_value(old_value), format_value(new_value)
         change = f"{key} was {formatted[0]} and is {formatted[1]}"
         if key == "num_epochs" and isinstance(old_value, int) and old_value < new_value:
             if config.schedule == "constant":

@@ -10,7 +10,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from cnn_jax.config.config_file import ConfigParser, translate_config_error
-from cnn_jax.config.schema import FIELDS, invalid_value_error, unknown_key_error
+from cnn_jax.config.fields import FIELDS, invalid_value_error, unknown_key_error
 from cnn_jax.errors import UserError
 
 TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export")

@@ -206,14 +206,19 @@ def lower_train(
     empty = jax.eval_shape(lambda: Metrics.empty(num_models))
     total = with_sharding(empty, sharding.replicated(mesh))
     steps = [0] if num_steps is None else []
+    seeds, _ = sweep.seeds_and_hyperparameters(config)
+    augmentation = with_sharding(
+        jax.eval_shape(lambda: train.create_augmentation(config, seeds)),
+        sharding.sharded_by_model(mesh),
+    )
     if chunk_sizes:
         batches = batch_shapes(config, info, mesh, chunk_sizes.train, num_models)
-        return jitted.train_batches.lower(state, total, *batches, *steps)
+        return jitted.train_batches.lower(state, total, augmentation, *batches, *steps)
     permutation = jax.ShapeDtypeStruct(
         (num_models, info.num_train), jnp.int32, sharding=sharding.sharded_by_model(mesh)
     )
     examples = example_shapes(info, mesh)
-    return jitted.train_steps.lower(state, total, *examples, permutation, 0, *steps)
+    return jitted.train_steps.lower(state, total, augmentation, *examples, permutation, 0, *steps)
 
 
 def compile_evaluate(

@@ -7,7 +7,7 @@ accelerators have another one for most chunks (`compile.Programs.full_chunks`), 
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,17 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cnn_jax.engine.many_models import map_models
-from cnn_jax.engine.sharding import DATA, ShardedModel, batch_positions, shard_batch, shard_by_model
+from cnn_jax.engine.sharding import (
+    DATA,
+    ShardedAugmentation,
+    ShardedModel,
+    batch_positions,
+    shard_batch,
+    shard_by_model,
+)
+from cnn_jax.nn.augment import Augmentation
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.train import Batch, TrainState, logits_of, train_step
+from cnn_jax.train import Batch, TrainState, augment, logits_of, train_step
 
 # Examples a device scores at once. Divides MNIST's 60,000 and 10,000; its feature maps fit into a
 # CPU's cache.
@@ -54,6 +62,7 @@ def _train(
     mesh: Mesh,
     state: TrainState,
     total: Metrics,
+    augmentation: Augmentation | None,
     num_steps: Array | int,
     make_batch: Callable[[Array], Batch],
 ) -> TrainResult:
@@ -63,14 +72,18 @@ def _train(
       The state, `total` plus the metrics of these batches, and the metrics of the first of them.
     """
 
-    def step(state: TrainState, total: Metrics, batch: Batch) -> TrainResult:
+    def step(
+        state: TrainState, total: Metrics, batch: Batch, augmentation: Augmentation | None
+    ) -> TrainResult:
+        if augmentation:
+            batch = augment(_shard_images(mesh, augmentation), batch, state.step)
         after, metrics = train_step(_shard_examples(mesh, state), batch)
         return after.replace(model=state.model), total.merge(metrics), metrics
 
     def body(index: Array, carry: TrainResult) -> TrainResult:
         state, total, first = carry
         batches = shard_batch(mesh, make_batch(index), model_axis=True)
-        state, total, metrics = map_models(mesh, step, state, total, batches)
+        state, total, metrics = map_models(mesh, step, state, total, batches, augmentation)
         first = jax.tree.map(functools.partial(jnp.where, index == 0), metrics, first)
         return state, total, first
 
@@ -86,9 +99,17 @@ def _shard_examples(mesh: Mesh, state: TrainState) -> TrainState:
     return state.replace(model=ShardedModel(state.model))
 
 
+def _shard_images(mesh: Mesh, augmentation: Augmentation) -> Augmentation:
+    """Returns an augmentation that splits each batch over the devices that share it."""
+    if mesh.shape[DATA] == 1:
+        return augmentation
+    return cast(Augmentation, ShardedAugmentation(augmentation))
+
+
 def train_steps(
     state: TrainState,
     total: Metrics,
+    augmentation: Augmentation | None,
     image: Array,
     label: Array,
     permutation: Array,
@@ -103,6 +124,8 @@ def train_steps(
     Args:
       state: state of M models; donated.
       total: metrics [M] of earlier batches.
+      augmentation: from `train.create_augmentation`, with M seeds; None: images are used as they
+        are.
       image: uint8 [N, H, W, C]; every device has all of them.
       label: int32 [N].
       permutation: int32 [M, num_examples], each row from `train.epoch_permutation`.
@@ -128,12 +151,13 @@ def train_steps(
             "mask": jnp.broadcast_to(mask, example.shape),
         }
 
-    return _train(mesh, state, total, num_steps, make_batch)
+    return _train(mesh, state, total, augmentation, num_steps, make_batch)
 
 
 def train_batches(
     state: TrainState,
     total: Metrics,
+    augmentation: Augmentation | None,
     image: Array,
     label: Array,
     num_steps: Array | int,
@@ -145,6 +169,8 @@ def train_batches(
     Args:
       state: state of M models; donated.
       total: metrics [M] of earlier batches.
+      augmentation: from `train.create_augmentation`, with M seeds; None: images are used as they
+        are.
       image: uint8 [M, at least num_steps, *batch positions, H, W, C].
       label: int32 [M, at least num_steps, *batch positions], -1 for padding.
       num_steps: as in `train_steps`.
@@ -158,7 +184,7 @@ def train_batches(
         labels = label[:, index]
         return {"image": image[:, index], "label": jnp.maximum(labels, 0), "mask": labels >= 0}
 
-    return _train(mesh, state, total, num_steps, make_batch)
+    return _train(mesh, state, total, augmentation, num_steps, make_batch)
 
 
 def _score(

@@ -140,6 +140,31 @@ class ShardedModel:
         )(variables, image)
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardedAugmentation:
+    """An augmentation that each device applies to its own part of a batch, within `map_models`.
+
+    Attributes:
+      augmentation: `nn.augment.Augmentation`.
+    """
+
+    augmentation: Any
+
+    def draw(self, step: Array, batch_size: int) -> Array:
+        """Draws the random numbers of a batch, as `augmentation.draw` does."""
+        return self.augmentation.draw(step, batch_size)
+
+    def apply(self, image_u8: Array, label: Array, draws: Array) -> Array:
+        """Changes the images, as `augmentation.apply` does."""
+        return jax.shard_map(
+            self.augmentation.apply,
+            in_specs=PartitionSpec(DATA),
+            out_specs=PartitionSpec(DATA),
+            axis_names={DATA},
+            check_vma=False,
+        )(image_u8, label, draws)
+
+
 def shard_by_model(mesh: Mesh, tree: Any) -> Any:
     """Constrains arrays, inside a program, to be split along their first axis, the models."""
     return jax.lax.with_sharding_constraint(tree, sharded_by_model(mesh))

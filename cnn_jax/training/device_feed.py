@@ -20,7 +20,7 @@ from cnn_jax.engine import loops, sharding
 from cnn_jax.engine.compile import Programs
 from cnn_jax.errors import UserError
 from cnn_jax.nn.metrics import Metrics
-from cnn_jax.train import TrainState
+from cnn_jax.train import TrainState, create_augmentation
 from cnn_jax.training.chunking import ChunkTimer
 
 _SHARE = 0.5  # Part of a device's free memory that the examples may use; a step needs the rest.
@@ -71,6 +71,8 @@ class DeviceFeed:
         """
         self._programs, self._examples = programs, examples
         self._seeds, _ = sweep.seeds_and_hyperparameters(config)
+        augmentation = create_augmentation(config, self._seeds)
+        self._augmentation = sharding.to_devices(augmentation, sharding.sharded_by_model(mesh))
         self._num_train = info.num_train
         self._eval_batch_size = loops.eval_batch_size(mesh)
         self._train_timer, self._eval_timer = make_timer(), make_timer()
@@ -86,7 +88,7 @@ class DeviceFeed:
         """Takes the steps first .. end - 1 of an epoch; returns what `loops.train_steps` does."""
         if self._permutation is None or self._permutation[0] != epoch:
             self._permutation = epoch, self._programs.epoch_permutations(self._seeds, epoch)
-        batches = (*self._examples, self._permutation[1], first)
+        batches = (self._augmentation, *self._examples, self._permutation[1], first)
         return self._programs.train(state, total, *batches, num_steps=end - first)
 
     def eval_chunks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:

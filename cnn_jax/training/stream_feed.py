@@ -175,7 +175,10 @@ class StreamFeed:
           source: all examples, the training examples first.
           step: number of steps already taken.
         """
-        self._programs, self._config = programs, config
+        self._programs = programs
+        self._seeds, _ = sweep.seeds_and_hyperparameters(config)
+        augmentation = train.create_augmentation(config, self._seeds)
+        self._augmentation = sharding.to_devices(augmentation, sharding.sharded_by_model(mesh))
         self._num_train = info.num_train
         assert programs.chunk_sizes
         self._sizes = programs.chunk_sizes
@@ -219,7 +222,9 @@ class StreamFeed:
             self._epochs = [later for later in self._epochs if later > epoch]
             self._write_permutations()
         batches = self._take(Chunk(epoch, first, end))
-        result = self._programs.train(state, total, *batches, num_steps=end - first)
+        result = self._programs.train(
+            state, total, self._augmentation, *batches, num_steps=end - first
+        )
         self._ahead = self._next()  # While the devices compute.
         return result
 
@@ -261,12 +266,11 @@ class StreamFeed:
         Raises:
           UserError: when a file cannot be written.
         """
-        seeds, _ = sweep.seeds_and_hyperparameters(self._config)
         for epoch in self._epochs[:2]:
             path = permutation_path(self._permutations, epoch)
             if path.exists():
                 continue
-            rows = [train.epoch_permutation(int(s), epoch, self._num_train) for s in seeds]
+            rows = [train.epoch_permutation(int(s), epoch, self._num_train) for s in self._seeds]
             with translate_errors(
                 f"cannot write {path}",
                 "the folder for temporary files must have room for the permutations of two epochs. "

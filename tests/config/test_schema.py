@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from cnn_jax.config import flags, schema
+from cnn_jax.config import fields, flags, schema
 from cnn_jax.errors import UserError
 
 CONFIG_NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
@@ -102,7 +102,7 @@ def test_variant_configs_differ_only_in_the_data_set(name: str, reference_name: 
 def test_invalid_value_is_reported_with_the_requirement(key: str, value: Any) -> None:
     message = message_of(**{key: value})
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    requirement = schema.FIELDS[key].requirement
+    requirement = fields.FIELDS[key].requirement
     assert message.startswith(f"{key}={text} is invalid: it must be {requirement}. ")
 
 

@@ -69,7 +69,7 @@ def train_on(
     for step in range(num_steps):
         epoch, first = divmod(step, num_batches)
         state, total, batch_metrics = compiled.train_steps(
-            state, total, *examples, permutations[epoch], first, 1
+            state, total, None, *examples, permutations[epoch], first, 1
         )
         losses.append([values["loss"] for values in compute_each(batch_metrics)])
     empty = EvalMetrics.empty(num_models, num_models)

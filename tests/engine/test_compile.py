@@ -37,7 +37,7 @@ def test_full_chunks_have_a_program_of_their_own_on_accelerators(
     digits = data.load(**config.dataset)
     image = np.concatenate([digits.train.image, digits.test.image])
     label = np.concatenate([digits.train.label, digits.test.label])
-    batches = image, label, jnp.arange(70)[None], 1
+    batches = None, image, label, jnp.arange(70)[None], 1
 
     def start() -> tuple[Any, Metrics]:
         state = programs.initial_state(*sweep.seeds_and_hyperparameters(config))

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import gpu_target, hlo
 from benchmarks.collectives import count_collectives
-from cnn_jax.config import schema
+from cnn_jax.config import fields, schema
 from tests.engine.for_gpus import CASES, Case
 from tests.support.command_line import ROOT
 from tests.support.once import make_once
@@ -58,7 +58,7 @@ def test_cases_cover_all_settings() -> None:
         for deterministic in (True, False)
     }
     for key in ("model.pool", "model.padding", "model.activation", "optimizer"):
-        names = schema.FIELDS[key].requirement.removeprefix("one of ").split(", ")
+        names = fields.FIELDS[key].requirement.removeprefix("one of ").split(", ")
         values = {dict(schema.flatten(case.config))[key] for case in CASES}
         assert values == set(names), key
 

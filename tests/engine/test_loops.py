@@ -49,6 +49,7 @@ def test_every_example_is_used_exactly_once_per_epoch(
         counted, _, _ = loops.train_steps(
             state.replace(opt_state=()),
             Metrics.empty(1),
+            None,
             *(image, label, permutation, 0, num_batches),
             batch_size=batch_size,
             mesh=MESH,
@@ -69,6 +70,7 @@ def test_loop_equals_the_plain_loop(random_examples: data.Examples) -> None:
     looped, total, first = compile.jitted_loops(True, MESH, 3).train_steps(
         add_model_axis(state_with(**{"model.features": (2,)})),
         Metrics.empty(1),
+        None,
         *arrays_of(random_examples),
         permutation[None],
         0,
@@ -86,7 +88,7 @@ def test_loop_equals_the_plain_loop(random_examples: data.Examples) -> None:
 
 
 def test_loop_can_be_split_anywhere(random_examples: data.Examples) -> None:
-    arrays = (*arrays_of(random_examples), jnp.arange(7)[None])
+    arrays = (None, *arrays_of(random_examples), jnp.arange(7)[None])
     run = compile.jitted_loops(True, MESH, 1).train_steps
     straight = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 7)
     split, total, first = run(add_model_axis(state_with()), Metrics.empty(1), *arrays, 0, 2)
@@ -105,11 +107,12 @@ def test_streamed_batches_train_like_examples_in_memory(
     label = np.where(example < 0, -1, random_examples.label[example])
     compiled = compile.jitted_loops(True, MESH, 3)
     streamed = compiled.train_batches(
-        add_model_axis(state_with()), Metrics.empty(1), image.astype(np.uint8), label, 3
+        add_model_axis(state_with()), Metrics.empty(1), None, image.astype(np.uint8), label, 3
     )
     in_memory = compiled.train_steps(
         add_model_axis(state_with()),
         Metrics.empty(1),
+        None,
         *arrays_of(random_examples),
         permutation[None],
         0,
