@@ -7,11 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
+from cnn_jax import train
 from cnn_jax.commands.dataset import load_test_set
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import interpret
@@ -23,6 +26,7 @@ from cnn_jax.io.workdir import read_metrics
 from cnn_jax.model import layers_of
 from cnn_jax.nn.layer_table import Layer
 from cnn_jax.plots import (
+    augmented,
     curves,
     feature_maps,
     figure,
@@ -40,6 +44,7 @@ from cnn_jax.preprocessing.photo import read_photos
 from cnn_jax.wording import pluralize
 
 _MAX_FEATURE_MAP_IMAGES = 3  # Images whose feature maps are drawn.
+_AUGMENTED_STEPS = 12  # Steps whose changes of an image are drawn.
 _MAX_STEM_LENGTH = 40  # Characters of an image's name in the name of a file.
 _MAX_TITLE_LETTERS = 30  # Width of an image's title in the title of a figure.
 
@@ -151,6 +156,27 @@ def _draw_test_set(trained: TrainedModel, console: Console) -> Iterator[NamedFig
     scores = ClassificationReport(trained.probabilities(test.image), test.label)
     drawn = galleries.draw_mistakes(scores, test.image, trained.class_names, trained.label)
     yield NamedFigure("mistakes", "most confident mistakes on the test set", drawn)
+    yield from _draw_augmented(trained, test.image[first], labels, names)
+
+
+def _draw_augmented(
+    trained: TrainedModel,
+    image_u8: npt.NDArray[np.uint8],
+    label: npt.NDArray[np.int32],
+    names: Sequence[str],
+) -> Iterator[NamedFigure]:
+    """Draws what the training would make of images, if its config asks for augmentation."""
+    augmentation = train.create_augmentation(trained.config, trained.config.seed)
+    if augmentation is None:
+        return
+    shown = slice(augmented.MAX_IMAGES)
+    batch: train.Batch = {"image": jnp.array(image_u8[shown]), "label": jnp.array(label[shown])}
+    augment = jax.jit(train.augment)
+    steps = range(_AUGMENTED_STEPS)
+    changed = np.stack([augment(augmentation, batch, jnp.int32(step))["image"] for step in steps])
+    title = f"Augmentation: {trained.label}"
+    drawn = augmented.draw(image_u8[shown], changed, names[shown], title)
+    yield NamedFigure("augmented", "test images as training would change them", drawn)
 
 
 def draw(

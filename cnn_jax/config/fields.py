@@ -95,7 +95,7 @@ FIELDS: Mapping[str, Field] = {
     "augment.rotation_degrees": _real(0, 180),
     "augment.shear_degrees": _real(0, 60),
     "augment.scale": _real(0, 1),
-    "augment.shift_pixels": _NOT_NEGATIVE,
+    "augment.shift_pixels": _real(0, 100),
     "augment.stroke_pixels": _real(0, 1),
     "augment.strokes": _real(0, 1),
 }
