@@ -87,10 +87,12 @@ def from_json(content: Any) -> ConfigDict:
             for name in sweep.SWEEPABLE
             if name in content
         }
-        config = ConfigDict({**content, **swept, "model": model})
+        complete = {**content, **swept, "model": model}
+        for key, value in ADDED.items():
+            group, name = key.split(".")
+            complete[group] = {name: value} | complete.get(group, {})
+        config = ConfigDict(complete).lock()
         keys = dict(flatten(config)).keys()
-        config.update_from_flattened_dict({k: v for k, v in ADDED.items() if k not in keys})
-        keys = dict(flatten(config.lock())).keys()
     except Exception as error:  # ConfigDict does not document what it raises.
         raise UserError(
             f"cannot read the saved config ({type(error).__name__}: {error}): it must be as "

@@ -8,7 +8,7 @@ batches are split lies on each of the devices that share them, and XLA adds up t
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -186,6 +186,13 @@ def to_devices(tree: Any, sharding: NamedSharding) -> Any:
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
     return jax.tree.map(copy, tree)
+
+
+def join_shards(shards: Iterable[Any], shape: jax.ShapeDtypeStruct) -> Array:
+    """Makes one array of all processes from the shards of this process's devices."""
+    devices = device_indices(shape)
+    parts = [jax.device_put(s, device) for s, device in zip(shards, devices, strict=True)]
+    return jax.make_array_from_single_device_arrays(shape.shape, shape.sharding, parts)
 
 
 def to_host(tree: Any) -> Any:

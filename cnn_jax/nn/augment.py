@@ -4,6 +4,7 @@ What an example becomes is a function of (seed, step, position in its batch) alo
 number of devices, for every feed, and after a resumed run. Images are bright on a ground of 0.
 """
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -75,38 +76,48 @@ class Augmentation(flax.struct.PyTreeNode):
         """
         image_u8, draws = _computed_once((image_u8, draws))
         image = image_u8.astype(jnp.float32)
-        # The point of each image that comes to the middle, and the scale that makes it fit.
-        center, fit = jnp.full((len(label), 2), _middle(image)), jnp.ones(len(label))
+        moved, fit = jnp.zeros((len(label), 2)), jnp.ones(len(label))
         if self.strokes:
-            added = strokes.add_strokes(image, label, draws[:, _NUM_DRAWS:], self.strokes)
-            image, center, fit = added.image, center + added.moved, added.fit
+            add_strokes = functools.partial(strokes.add_strokes, share=self.strokes)
+            image, moved, fit = jax.vmap(add_strokes)(image, label, draws[:, _NUM_DRAWS:])
         if self.strokes or self._moves:
-            matrix, shift = self._inverse_affine(draws)
-            matrix = matrix / fit[:, None, None]
-            offset = center - (matrix * (_middle(image) + shift)[:, None]).sum(2)
-            image = _computed_once(resample(*_computed_once((image, matrix, offset))))
+            affine = functools.partial(self._affine, image.shape[1:])
+            matrix, offset = jax.vmap(affine)(draws, moved, fit)
+            image, matrix, offset = _computed_once((image, matrix, offset))
+            image = _computed_once(jax.vmap(resample)(image, matrix, offset))
         if self.stroke_pixels:
-            image = widen(image, self.stroke_pixels / 2 * draws[:, 6])
+            image = jax.vmap(widen)(image, self.stroke_pixels / 2 * draws[:, 6])
         return _computed_once(jnp.round(image).astype(jnp.uint8))
 
     @property
     def _moves(self) -> bool:
         return any((self.rotation_degrees, self.shear_degrees, self.scale, self.shift_pixels))
 
-    def _inverse_affine(self, draws: Array) -> tuple[Array, Array]:
-        """Returns the matrices [B, 2, 2] from output to image, and the shifts [B, 2], (y, x)."""
-        angle = jnp.radians(self.rotation_degrees) * draws[:, 0]
-        slant = jnp.tan(jnp.radians(self.shear_degrees) * draws[:, 1])
-        scale = (1 + self.scale) ** draws[:, 2:4]
+    def _affine(
+        self, shape: tuple[int, ...], draws: Array, moved: Array, fit: Array
+    ) -> tuple[Array, Array]:
+        """Returns the map from a changed image to the image, as `resample` takes it.
+
+        Args:
+          shape: (height, width, channels).
+          draws: float32 [draws].
+          moved: float32 [2], (y, x): this point of the image, from its middle, becomes the middle.
+          fit: float32 [], scale of the image before all other changes.
+        """
+        angle = jnp.radians(self.rotation_degrees) * draws[0]
+        slant = jnp.tan(jnp.radians(self.shear_degrees) * draws[1])
+        scale = fit * (1 + self.scale) ** draws[2:4]
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        # First turned back, then upright again, then scaled back.
-        rows = (cos, -sin), (sin - slant * cos, cos + slant * sin)
-        matrix = jnp.stack([jnp.stack(row, -1) for row in rows], 1)
-        return matrix / scale[:, :, None], self.shift_pixels * draws[:, 4:6]
+        # Turned back, then upright again, then scaled back.
+        matrix = jnp.array([[cos, -sin], [sin - slant * cos, cos + slant * sin]]) / scale[:, None]
+        middle = (jnp.array(shape[:2], jnp.float32) - 1) / 2
+        start = middle + self.shift_pixels * draws[4:6]
+        # Not as a product of matrices, which GPUs and TPUs round to fewer digits.
+        return matrix, middle + moved - (matrix * start[None]).sum(1)
 
 
 def _computed_once(tree: Any) -> Any:
-    """Returns the arrays behind a barrier.
+    """Returns arrays behind a barrier.
 
     Without it XLA computes an image anew in each place that reads it: with all changes on a step
     took nearly twice as long.
@@ -114,41 +125,30 @@ def _computed_once(tree: Any) -> Any:
     return jax.lax.optimization_barrier(tree)
 
 
-def _middle(image: Array) -> Array:
-    """Returns the middle of images [B, H, W, C] in pixels from the first: float32 [2], (y, x)."""
-    return (jnp.array(image.shape[1:3], jnp.float32) - 1) / 2
-
-
 def resample(image: Array, matrix: Array, offset: Array) -> Array:
-    """Transforms images by an affine map, with bilinear interpolation; outside of them is 0.
+    """Transforms an image by an affine map, with bilinear interpolation; outside of it is 0.
 
     Args:
-      image: float32 [B, H, W, C].
-      matrix: float32 [B, 2, 2]: the pixel (y, x) shows the image at matrix @ (y, x) + offset.
-      offset: float32 [B, 2].
+      image: float32 [H, W, C].
+      matrix: float32 [2, 2]: the pixel (y, x) shows the image at matrix @ (y, x) + offset.
+      offset: float32 [2].
 
     Returns:
-      float32 [B, H, W, C].
+      float32 [H, W, C].
     """
-    size, height, width, channels = image.shape
-    y, x = jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=jnp.float32)
-    along_y, along_x = matrix[:, :, 0, None, None] * y[:, None], matrix[:, :, 1, None, None] * x
-    source = along_y + along_x + offset[:, :, None, None]
-    # Two rows and columns of zeros are enough for what lies outside.
-    source_y = jnp.clip(source[:, 0], -1, height)
-    source_x = jnp.clip(source[:, 1], -1, width)
+    height, width, channels = image.shape
+    y, x = jnp.mgrid[:height, :width].astype(jnp.float32)
+    source_y = matrix[0, 0] * y + matrix[0, 1] * x + offset[0]
+    source_x = matrix[1, 0] * y + matrix[1, 1] * x + offset[1]
+    # A border of zeros, one pixel before and two behind, is enough for what lies outside.
+    source_y, source_x = jnp.clip(source_y, -1, height), jnp.clip(source_x, -1, width)
     top, left = jnp.floor(source_y), jnp.floor(source_x)
     down, right = (source_y - top)[..., None], (source_x - left)[..., None]
-    padded = jnp.pad(image, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(size, -1, channels)
-    first = ((top + 1) * (width + 3) + left + 1).astype(jnp.int32)
-
-    def at(offset: int) -> Array:
-        index = (first + offset).reshape(size, -1, 1)
-        pixels = jnp.take_along_axis(padded, index, axis=1, mode="clip")
-        return pixels.reshape(image.shape)
-
-    upper = (1 - right) * at(0) + right * at(1)
-    lower = (1 - right) * at(width + 3) + right * at(width + 4)
+    padded = jnp.pad(image, ((1, 2), (1, 2), (0, 0))).reshape(-1, channels)
+    index = ((top + 1) * (width + 3) + left + 1).astype(jnp.int32)
+    upper = (1 - right) * padded[index] + right * padded[index + 1]
+    below = index + width + 3
+    lower = (1 - right) * padded[below] + right * padded[below + 1]
     return (1 - down) * upper + down * lower
 
 
@@ -159,19 +159,16 @@ def widen(image: Array, pixels: Array) -> Array:
     pixel: a part of it moves the edge by a part of a pixel.
 
     Args:
-      image: float32 [B, H, W, C].
-      pixels: float32 [B], -1..1: by how much each edge moves outwards.
+      image: float32 [H, W, C].
+      pixels: float32 [], -1..1: by how much each edge moves outwards.
 
     Returns:
-      float32 [B, H, W, C].
+      float32 [H, W, C].
     """
-    height, width = image.shape[1:3]
-    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    neighbors = [
-        padded[:, y : y + height, x : x + width] for y, x in ((0, 1), (1, 0), (1, 2), (2, 1))
-    ]
+    height, width, _ = image.shape
+    padded = jnp.pad(image, ((1, 1), (1, 1), (0, 0)))
     largest = smallest = image
-    for neighbor in neighbors:
+    for y, x in ((0, 1), (1, 0), (1, 2), (2, 1)):
+        neighbor = padded[y : y + height, x : x + width]
         largest, smallest = jnp.maximum(largest, neighbor), jnp.minimum(smallest, neighbor)
-    share = pixels[:, None, None, None]
-    return image + jnp.abs(share) * (jnp.where(share > 0, largest, smallest) - image)
+    return image + jnp.abs(pixels) * (jnp.where(pixels > 0, largest, smallest) - image)

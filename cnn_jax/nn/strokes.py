@@ -10,12 +10,12 @@ _INK = 0.5  # Share of an image's largest value from which a pixel belongs to it
 
 
 class WithStrokes(NamedTuple):
-    """Digits with added strokes, not yet centred.
+    """A digit with added strokes, not yet centred.
 
     Attributes:
-      image: float32 [B, H, W, 1].
-      moved: float32 [B, 2], (y, x): by how many pixels the centre of mass moved.
-      fit: float32 [B], 0..1: the scale at which the longer side of the digit is as before.
+      image: float32 [H, W, 1].
+      moved: float32 [2], (y, x): by how many pixels the centre of mass moved.
+      fit: float32 [], 0..1: the scale at which the longer side of the digit is as before.
     """
 
     image: Array
@@ -24,7 +24,7 @@ class WithStrokes(NamedTuple):
 
 
 def add_strokes(image: Array, label: Array, draws: Array, share: float) -> WithStrokes:
-    """Adds strokes to some of the 1s and 7s.
+    """Adds strokes to an image of a 1 or 7, sometimes.
 
     Two of five 1s get a flag, one a base line, two both. The flag leaves the upper end to the lower
     left, at 30 to 65 degrees to the stem, with 20 to 50 % of the digit's height. The base line is
@@ -33,29 +33,30 @@ def add_strokes(image: Array, label: Array, draws: Array, share: float) -> WithS
     that have such strokes already stay as they are.
 
     Args:
-      image: float32 [B, H, W, 1]; digits are bright on 0.
-      label: int32 [B]: k is the digit k.
-      draws: float32 [B, NUM_DRAWS], -1..1, uniform.
-      share: share of the other 1s and 7s that get strokes, 0..1.
+      image: float32 [H, W, 1]; the digit is bright on 0.
+      label: int32 []: the digit.
+      draws: float32 [NUM_DRAWS], -1..1, uniform.
+      share: probability, 0..1, of new strokes for a 1 or 7 without.
     """
     ink = image[..., 0]
-    stem = _Stem.of(ink, label, _between(0.45, 0.65, draws[:, 2]))
-    chosen = stem.is_plain & (_between(0, 1, draws[:, 0]) < share)
-    one, seven = (chosen[:, None] & (label[:, None] == jnp.array([1, 7]))).T
-    kind = _between(0, 5, draws[:, 1])
-    has_flag, has_base = (kind < 2) | (kind >= 3), kind >= 2
-    flag = stem.turned(_between(30, 65, draws[:, 2]), stem.height * _between(0.2, 0.5, draws[:, 3]))
-    base = _level(_between(-5, 5, draws[:, 4]), stem.height * _between(0.35, 0.75, draws[:, 5]) / 2)
-    bar = _level(_between(-5, 15, draws[:, 4]), stem.height * _between(0.3, 0.55, draws[:, 5]) / 2)
-    radius = stem.width / 2
-    flag_ink = _segment(ink, stem.top, stem.top + flag, radius, one & has_flag)
-    level = jnp.where(seven[:, None], bar, base)
-    middle = jnp.where(seven[:, None], stem.middle, stem.bottom)
-    level_ink = _segment(ink, middle - level, middle + level, radius, seven | (one & has_base))
-    strength = ink.max((1, 2), keepdims=True)
-    result = jnp.maximum(ink, strength * jnp.maximum(flag_ink, level_ink))
-    fit = jnp.minimum(1, _longer_side(ink) / _longer_side(result))
-    return WithStrokes(result[..., None], _center_of_mass(result) - _center_of_mass(ink), fit)
+    stem = _Stem.of(ink, _between(0.45, 0.65, draws[2]))
+    chosen = _between(0, 1, draws[0]) < share
+    kind = _between(0, 5, draws[1])
+    one, seven = chosen & (label == 1) & stem.is_one, chosen & (label == 7) & stem.is_seven
+    has_flag, has_base = one & ((kind < 2) | (kind >= 3)), one & (kind >= 2)
+    flag = stem.turned(_between(30, 65, draws[2]), stem.height * _between(0.2, 0.5, draws[3]))
+    base = _level(_between(-5, 5, draws[4]), stem.height * _between(0.35, 0.75, draws[5]))
+    bar = _level(_between(-5, 15, draws[4]), stem.height * _between(0.3, 0.55, draws[5]))
+    # No digit has both a base line and a bar.
+    line, middle = jnp.where(seven, bar, base), jnp.where(seven, stem.middle, stem.bottom)
+    flag_ink = _segment(ink.shape, stem.top, stem.top + flag, stem.width)
+    line_ink = _segment(ink.shape, middle - line / 2, middle + line / 2, stem.width)
+    added = jnp.maximum(has_flag * flag_ink, (has_base | seven) * line_ink)
+    result = jnp.maximum(ink, ink.max() * added)
+    moved = _center_of_mass(result) - _center_of_mass(ink)
+    return WithStrokes(
+        result[..., None], moved, jnp.minimum(1, _longer_side(ink) / _longer_side(result))
+    )
 
 
 def _between(low: float, high: float, draw: Array) -> Array:
@@ -64,16 +65,16 @@ def _between(low: float, high: float, draw: Array) -> Array:
 
 
 class _Stem(NamedTuple):
-    """The long stroke of a 1 or 7. Points are float32 [B, 2], (y, x).
+    """The long stroke of a 1 or 7. Points are float32 [2], (y, x), lengths float32 [], in pixels.
 
     Attributes:
       top: middle of its upper end, half a width below the digit's first row.
       middle: its point at a given part of the height.
       bottom: middle of its lower end, half a width above the digit's last row.
-      height: float32 [B], height of the digit.
-      width: float32 [B], width of the stroke.
-      is_plain: bool [B]: a 1 that is hardly more than its stem; a 7 with nothing beside its stem at
-        half its height.
+      height: height of the digit.
+      width: width of the stroke.
+      is_one: bool [], whether the digit is hardly wider than its stem, as a 1 without flag is.
+      is_seven: bool [], whether nothing is beside the middle, as in a 7 that is not crossed.
     """
 
     top: Array
@@ -81,99 +82,88 @@ class _Stem(NamedTuple):
     bottom: Array
     height: Array
     width: Array
-    is_plain: Array
+    is_one: Array
+    is_seven: Array
 
     @classmethod
-    def of(cls, ink: Array, label: Array, middle: Array) -> "_Stem":
+    def of(cls, ink: Array, middle: Array) -> "_Stem":
         """Finds the stem.
 
         Args:
-          ink: float32 [B, H, W].
-          label: int32 [B].
-          middle: float32 [B], part of the height at which the middle lies, 0..1.
+          ink: float32 [H, W].
+          middle: float32 [], part of the height at which the middle lies, 0..1.
         """
-        (first, last), (left, right) = _extent(ink, 2), _extent(ink, 1)
+        (first, last), (left, right) = _extent(ink, 1), _extent(ink, 0)
         height = last - first + 1
         middle_y, lower_y = first + middle * (height - 1), first + 0.75 * (height - 1)
-        _, top_x = _mean_of_rows(ink, first + 1, 1)
-        across_middle, middle_x = _mean_of_rows(ink, middle_y, 1)
-        across, lower_x = _mean_of_rows(ink, lower_y, 1)
-        _, bottom_x = _mean_of_rows(ink, last - 1, 1)
+        _, top_x = _mean_row(ink, first + 1)
+        across_middle, middle_x = _mean_row(ink, middle_y)
+        across, lower_x = _mean_row(ink, lower_y)
+        _, bottom_x = _mean_row(ink, last - 1)
         slope = (bottom_x - lower_x) / jnp.maximum(last - 1 - lower_y, 1)
         width = jnp.clip(across / jnp.hypot(1, slope), 1.5, 5)
-        is_plain_one = right - left < jnp.abs(top_x - bottom_x) + across + 2
-        is_plain_seven = across_middle < 1.6 * across
         return cls(
-            top=jnp.stack([first + (width - 1) / 2, top_x], -1),
-            middle=jnp.stack([middle_y, middle_x], -1),
-            bottom=jnp.stack([last - (width - 1) / 2, bottom_x], -1),
+            top=jnp.array([first + (width - 1) / 2, top_x]),
+            middle=jnp.array([middle_y, middle_x]),
+            bottom=jnp.array([last - (width - 1) / 2, bottom_x]),
             height=height,
             width=width,
-            is_plain=jnp.where(label == 1, is_plain_one, is_plain_seven),
+            is_one=right - left < jnp.abs(top_x - bottom_x) + across + 2,
+            is_seven=across_middle < 1.6 * across,
         )
 
     def turned(self, degrees: Array, length: Array) -> Array:
-        """Returns vectors [B, 2] of a length, turned from the stem's way down to the left."""
-        y, x = jnp.moveaxis(self.bottom - self.top, -1, 0)
+        """Returns a vector of a length, turned from the stem's way down to the left."""
+        y, x = self.bottom - self.top
         angle = jnp.arctan2(x, y) - jnp.radians(degrees)
-        return length[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+        return length * jnp.array([jnp.cos(angle), jnp.sin(angle)])
 
 
-def _mean_of_rows(ink: Array, y: Array, distance: float) -> tuple[Array, Array]:
-    """Returns the ink of a row, in full pixels, and its mean x, both as means of the rows near y.
-
-    Args:
-      ink: float32 [B, H, W].
-      y: float32 [B], the middle row.
-      distance: rows at most this far from it are near.
-    """
-    row = jnp.arange(ink.shape[1], dtype=jnp.float32)
-    near = (jnp.abs(row - y[:, None]) <= distance).astype(jnp.float32)
-    column = (near[:, :, None] * ink).sum(1) / near.sum(1, keepdims=True)
-    mass = jnp.maximum(column.sum(1), 1e-6)
-    mean_x = _moment(column) / mass
-    return mass / jnp.maximum(ink.max((1, 2)), 1e-6), mean_x
+def _mean_row(ink: Array, y: Array) -> tuple[Array, Array]:
+    """Returns the ink in full pixels, and its mean x, of the mean of the three rows around y."""
+    row = jnp.arange(ink.shape[0], dtype=jnp.float32)
+    near = (jnp.abs(row - y) <= 1).astype(jnp.float32)
+    mean = (near[:, None] * ink).sum(0) / jnp.maximum(near.sum(), 1)
+    return mean.sum() / jnp.maximum(ink.max(), 1e-6), _center(mean)
 
 
 def _level(degrees: Array, length: Array) -> Array:
-    """Returns vectors [B, 2] to the right, and by some degrees upwards."""
+    """Returns a vector of a length to the right, and by some degrees upwards."""
     angle = jnp.radians(degrees)
-    return length[:, None] * jnp.stack([-jnp.sin(angle), jnp.cos(angle)], -1)
+    return length * jnp.array([-jnp.sin(angle), jnp.cos(angle)])
 
 
-def _segment(ink: Array, start: Array, end: Array, radius: Array, drawn: Array) -> Array:
-    """Draws segments with round ends: float32 [B, H, W], 0..1, the covered part of each pixel."""
-    y = jnp.arange(ink.shape[1], dtype=jnp.float32)[:, None] - start[:, 0, None, None]
-    x = jnp.arange(ink.shape[2], dtype=jnp.float32) - start[:, 1, None, None]
-    along_y, along_x = jnp.moveaxis(end - start, -1, 0)[..., None, None]
+def _segment(shape: tuple[int, ...], start: Array, end: Array, width: Array) -> Array:
+    """Draws a segment with round ends: float32 [H, W], 0..1, the covered part of each pixel."""
+    y, x = jnp.mgrid[: shape[0], : shape[1]].astype(jnp.float32)
+    y, x = y - start[0], x - start[1]
+    along_y, along_x = end - start
     squared = jnp.maximum(along_y**2 + along_x**2, 1e-6)
     nearest = jnp.clip((y * along_y + x * along_x) / squared, 0, 1)
     distance = jnp.hypot(y - nearest * along_y, x - nearest * along_x)
-    covered = jnp.clip(radius[:, None, None] + 0.5 - distance, 0, 1)
-    return jnp.where(drawn[:, None, None], covered, 0)
+    return jnp.clip(width / 2 + 0.5 - distance, 0, 1)
 
 
 def _extent(ink: Array, axis: int) -> tuple[Array, Array]:
-    """Returns the first and the last row (axis 2) or column (axis 1) of digits: float32 [B]."""
-    has_ink = (ink > _INK * ink.max((1, 2), keepdims=True)).any(axis)
-    size = has_ink.shape[1]
-    first, after = has_ink.argmax(1), has_ink[:, ::-1].argmax(1)
-    return first.astype(jnp.float32), (size - 1 - after).astype(jnp.float32)
+    """Returns the first and the last row (axis 1) or column (axis 0) of the digit: float32 []."""
+    has_ink = (ink > _INK * ink.max()).any(axis)
+    last = len(has_ink) - 1 - has_ink[::-1].argmax()
+    return has_ink.argmax().astype(jnp.float32), last.astype(jnp.float32)
 
 
 def _longer_side(ink: Array) -> Array:
-    sides = [last - first + 1 for first, last in (_extent(ink, 1), _extent(ink, 2))]
-    return jnp.maximum(*sides)
+    first_row, last_row = _extent(ink, 1)
+    first_column, last_column = _extent(ink, 0)
+    return jnp.maximum(last_row - first_row, last_column - first_column) + 1
 
 
 def _center_of_mass(ink: Array) -> Array:
-    """Returns the centres of mass of images [B, H, W]: float32 [B, 2], (y, x)."""
-    rows, columns = ink.sum(2), ink.sum(1)
-    moments = jnp.stack([_moment(rows), _moment(columns)], -1)
-    return moments / jnp.maximum(rows.sum(1, keepdims=True), 1e-6)
+    """Returns the centre of mass of an image [H, W]: float32 [2], (y, x)."""
+    return jnp.array([_center(ink.sum(1)), _center(ink.sum(0))])
 
 
-def _moment(mass: Array) -> Array:
-    """Returns the sum of each mass times its position: float32 [B, N] -> [B]."""
-    # As a product of matrices it would be rounded to fewer digits on GPUs and TPUs.
-    return (mass * jnp.arange(mass.shape[1], dtype=jnp.float32)).sum(1)
+def _center(mass: Array) -> Array:
+    """Returns the mean position of masses [N]: float32 []; 0 where there is none."""
+    # Not as a product of vectors, which GPUs and TPUs round to fewer digits.
+    position = jnp.arange(len(mass), dtype=jnp.float32)
+    return (mass * position).sum() / jnp.maximum(mass.sum(), 1e-6)

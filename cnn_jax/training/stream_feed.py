@@ -221,10 +221,8 @@ class StreamFeed:
         if self._epochs and self._epochs[0] <= epoch:
             self._epochs = [later for later in self._epochs if later > epoch]
             self._write_permutations()
-        batches = self._take(Chunk(epoch, first, end))
-        result = self._programs.train(
-            state, total, self._augmentation, *batches, num_steps=end - first
-        )
+        batches = (self._augmentation, *self._take(Chunk(epoch, first, end)))
+        result = self._programs.train(state, total, *batches, num_steps=end - first)
         self._ahead = self._next()  # While the devices compute.
         return result
 
@@ -258,7 +256,8 @@ class StreamFeed:
         if chunk is None or examples is None:
             return None
         image, label = self._train_shapes if chunk.epoch else self._eval_shapes
-        return chunk, _to_devices(examples.image, image), _to_devices(examples.label, label)
+        join = sharding.join_shards
+        return chunk, join(examples.image, image), join(examples.label, label)
 
     def _write_permutations(self) -> None:
         """Writes the permutations of this epoch and the next one, for the workers.
@@ -298,10 +297,3 @@ def _num_workers(*chunk_shapes: tuple[jax.ShapeDtypeStruct, ...]) -> int:
 def _shard_layout(mesh: Mesh, batch_size: int, shape: jax.ShapeDtypeStruct) -> _ShardLayout:
     positions = np.asarray(sharding.batch_positions(mesh, batch_size))
     return _ShardLayout(positions, batch_size, list(sharding.device_indices(shape).values()))
-
-
-def _to_devices(shards: npt.NDArray[Any], shape: jax.ShapeDtypeStruct) -> Array:
-    """Makes one array of all processes from the shards of this process's devices."""
-    devices = sharding.device_indices(shape)
-    parts = [jax.device_put(s, device) for s, device in zip(shards, devices, strict=True)]
-    return jax.make_array_from_single_device_arrays(shape.shape, shape.sharding, parts)

@@ -17,6 +17,7 @@ from cnn_jax.reporting.result import Result
 from tests.plots.legible import assert_legible
 from tests.support.command_line import error_message
 from tests.support.random_models import random_model
+from tests.support.small import AUGMENT, run
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,15 @@ def test_test_images_of_other_classes_have_their_own_names_and_a_warning(
     ((_, _, names, titles),) = calls
     assert (names[0], titles[0]) == ("a", "label a")
     assert "(class 0 is a, not 0, class 1 is b, not 1, class 2" in err.getvalue()
+
+
+def test_images_are_drawn_beside_what_training_makes_of_them(tmp_path: Path) -> None:
+    run(tmp_path, num_epochs=1, **AUGMENT)
+    out = io.StringIO()
+    written = inspect.inspect(str(tmp_path), out=out, err=io.StringIO())
+    assert written[-1] == tmp_path / "pictures" / "augmented.png"
+    last = out.getvalue().splitlines()[-1]
+    assert last == f"{written[-1]}: test images as training would change them"
 
 
 def test_figures_with_rgb_images_long_names_and_many_filters_are_legible() -> None:

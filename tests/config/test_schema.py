@@ -1,3 +1,4 @@
+import json
 from importlib import import_module
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from cnn_jax.config import fields, flags, schema
+from cnn_jax.config.changes import describe_changes
 from cnn_jax.errors import UserError
 
 CONFIG_NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
@@ -97,6 +99,12 @@ def test_variant_configs_differ_only_in_the_data_set(name: str, reference_name: 
         ("model.activation", "gelu"),
         ("model.pool", "min"),
         ("model.init_stddev", -0.1),
+        ("augment.rotation_degrees", 181.0),
+        ("augment.shear_degrees", -1.0),
+        ("augment.scale", 1.5),
+        ("augment.shift_pixels", float("nan")),
+        ("augment.stroke_pixels", 2.0),
+        ("augment.strokes", -0.5),
     ],
 )
 def test_invalid_value_is_reported_with_the_requirement(key: str, value: Any) -> None:
@@ -170,6 +178,25 @@ def test_hyperparameter_that_the_optimizer_ignores_is_refused(
     changes: dict[str, Any], words: str
 ) -> None:
     assert message_of(**changes).startswith(words)
+
+
+def test_strokes_are_refused_where_there_are_no_digits() -> None:
+    message = message_of(**{"augment.strokes": 0.5, "dataset.name": "fashion_mnist"})
+    assert message == (
+        "augment.strokes=0.5 is invalid: it must be 0 with dataset.name=fashion_mnist, which has "
+        "no grey images of the digits 0 to 9. Use augment.strokes=0."
+    )
+    schema.check(config_with(**{"augment.strokes": 0.5, "dataset.name": "digits"}))
+
+
+def test_configs_of_earlier_versions_stand_for_no_augmentation() -> None:
+    config = config_with()
+    earlier = json.loads(json.dumps(config.to_dict()))
+    del earlier["augment"]
+    assert schema.from_json(earlier).to_dict() == config.to_dict()
+    assert describe_changes(config, earlier) == []
+    augmented = config_with(**{"augment.scale": 0.5})
+    assert describe_changes(augmented, earlier) == ["augment.scale was 0.0 and is 0.5"]
 
 
 def test_integer_is_accepted_for_a_real_field() -> None:

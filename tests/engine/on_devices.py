@@ -24,7 +24,7 @@ from cnn_jax.engine import compile, many_models, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.per_model import compute_each
-from tests.support.small import small_config
+from tests.support.small import AUGMENT, small_config
 
 NUM_STEPS, FEW_STEPS, NUM_TRAIN = 200, 30, 1437
 BATCH_SIZE = 20  # Each of 8 devices has 2 or 3 of these examples.
@@ -37,7 +37,7 @@ def make_mesh(*shape: int) -> Mesh:
 
 
 def train_on(
-    mesh: Mesh, num_steps: int, num_models: int = 1, seed: int = 1
+    mesh: Mesh, num_steps: int, num_models: int = 1, seed: int = 1, **changes: Any
 ) -> dict[str, npt.NDArray[Any]]:
     """Trains M models on the digits.
 
@@ -46,18 +46,22 @@ def train_on(
       num_steps: number of steps.
       num_models: M.
       seed: of the first model.
+      changes: other values of the config.
 
     Returns:
       `loss` [num_steps, M] of each step; `params` [M, size]; `count` [M], the number of examples
       trained on; `eval_count` [M] and `accuracy` [M] on the training set.
     """
     digits = data.load("digits")
-    changes = {"learning_rate": 0.05, "model.features": (2, 4), "batch_size": BATCH_SIZE}
+    changes |= {"learning_rate": 0.05, "model.features": (2, 4), "batch_size": BATCH_SIZE}
     config = small_config(seed=seed, num_models=num_models, **changes)
     seeds, _ = sweep.seeds_and_hyperparameters(config)
     states = [train.create_train_state(config, jax.random.key(int(seed))) for seed in seeds]
     state = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     state = sharding.to_devices(state, sharding.sharded_by_model(mesh))
+    augmentation = sharding.to_devices(
+        train.create_augmentation(config, seeds), sharding.sharded_by_model(mesh)
+    )
     examples = jax.device_put((digits.train.image, digits.train.label), sharding.replicated(mesh))
     permutations = [
         np.stack([train.epoch_permutation(int(seed), epoch, NUM_TRAIN) for seed in seeds])
@@ -69,7 +73,7 @@ def train_on(
     for step in range(num_steps):
         epoch, first = divmod(step, num_batches)
         state, total, batch_metrics = compiled.train_steps(
-            state, total, None, *examples, permutations[epoch], first, 1
+            state, total, augmentation, *examples, permutations[epoch], first, 1
         )
         losses.append([values["loss"] for values in compute_each(batch_metrics)])
     empty = EvalMetrics.empty(num_models, num_models)
@@ -100,6 +104,9 @@ def main(folder: Path) -> None:
     jax.config.update("jax_disable_most_optimizations", True)
     results = {f"{n} devices": train_on(make_mesh(1, n), NUM_STEPS) for n in (1, 2, 8)}
     results["8 devices again"] = train_on(make_mesh(1, 8), NUM_STEPS)
+    for n in (1, 2, 8):
+        results[f"augmented, {n} devices"] = train_on(make_mesh(1, n), FEW_STEPS, **AUGMENT)
+    results["augmented, 4 models, 4x2 devices"] = train_on(make_mesh(4, 2), FEW_STEPS, 4, **AUGMENT)
     results["4 models, 1 device"] = train_on(make_mesh(1, 1), FEW_STEPS, 4)
     results["4 models, 4x2 devices"] = train_on(make_mesh(4, 2), FEW_STEPS, 4)
     maps_sequentially = many_models.maps_sequentially

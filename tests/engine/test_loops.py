@@ -13,7 +13,8 @@ from cnn_jax.engine import compile, loops, sharding
 from cnn_jax.engine.loops import EvalMetrics
 from cnn_jax.nn.metrics import Metrics
 from cnn_jax.reporting.per_model import compute_each
-from tests.test_train import batch_of, state_with
+from tests.support.small import AUGMENT
+from tests.test_train import batch_of, config_with, state_with
 
 MESH = sharding.single_device_mesh()
 
@@ -57,20 +58,25 @@ def test_every_example_is_used_exactly_once_per_epoch(
         chex.assert_trees_all_equal(counted.params, jnp.ones((1, 7), jnp.int32))
 
 
-def test_loop_equals_the_plain_loop(random_examples: data.Examples) -> None:
+@pytest.mark.parametrize("changes", [{}, AUGMENT], ids=["plain", "augmented"])
+def test_loop_equals_the_plain_loop(
+    random_examples: data.Examples, changes: dict[str, Any]
+) -> None:
     # `train.train_epoch` is the specification. 7 examples in batches of 3, 3 and 1, padded.
     permutation = train.epoch_permutation(5, 1, 7)
+    augmentation = train.create_augmentation(config_with(**changes), 5)
     plain, plain_total = train.train_epoch(
-        state_with(**{"model.features": (2,)}), *arrays_of(random_examples), permutation, 3
-    )
-    _, first_metrics = train.train_step(
         state_with(**{"model.features": (2,)}),
-        batch_of(random_examples, *np.asarray(permutation)[:3].tolist()),
+        *(*arrays_of(random_examples), permutation, 3, augmentation),
     )
+    batch = batch_of(random_examples, *np.asarray(permutation)[:3].tolist())
+    if augmentation:
+        batch = train.augment(augmentation, batch, jnp.int32(0))
+    _, first_metrics = train.train_step(state_with(**{"model.features": (2,)}), batch)
     looped, total, first = compile.jitted_loops(True, MESH, 3).train_steps(
         add_model_axis(state_with(**{"model.features": (2,)})),
         Metrics.empty(1),
-        None,
+        add_model_axis(augmentation),
         *arrays_of(random_examples),
         permutation[None],
         0,

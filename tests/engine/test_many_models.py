@@ -19,7 +19,7 @@ from cnn_jax.io import signals
 from cnn_jax.io.workdir import read_metrics
 from cnn_jax.reporting.result import Result
 from cnn_jax.training.device_feed import DeviceFeed
-from tests.support.small import run, small_config
+from tests.support.small import AUGMENT, run, small_config
 
 CHANGES: dict[str, Any] = {"num_models": 2, "learning_rate": (0.1, 0.05), "seed": 3}
 
@@ -52,6 +52,12 @@ def test_each_model_equals_a_run_of_its_own(together: tuple[Path, Result, str]) 
     }
     assert result.num_parameters == single.num_parameters
     assert len({leaf.tobytes() for leaf in result.params["linear_1"]["kernel"]}) == 4
+
+
+def test_each_augmented_model_equals_a_run_of_its_own() -> None:
+    changes = {"num_epochs": 1, **AUGMENT}
+    together, single = run(None, num_models=2, seed=3, **changes), run(None, seed=4, **changes)
+    chex.assert_trees_all_equal(select_model(together.params, 1), single.params)
 
 
 def test_result_has_means_and_ensembles(together: tuple[Path, Result, str]) -> None:

@@ -60,6 +60,15 @@ def test_training_does_not_depend_on_the_number_of_devices(results: Results) -> 
         assert sharded["eval_count"] == expected["eval_count"] == 1437
 
 
+def test_augmentation_does_not_depend_on_devices_and_models(results: Results) -> None:
+    # Batches of 20 are padded to 24 on 8 devices. Rounded to 0..255, the images are the same.
+    expected = results["augmented, 1 devices"]["loss"]
+    assert not np.allclose(expected, results["1 devices"]["loss"][: len(expected)], rtol=1e-4)
+    for training in ("2 devices", "8 devices", "4 models, 4x2 devices"):
+        loss = results[f"augmented, {training}"]["loss"][:, :1]
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
 def test_same_number_of_devices_gives_the_same_bits(results: Results) -> None:
     for name, array in results["8 devices"].items():
         np.testing.assert_array_equal(array, results["8 devices again"][name])

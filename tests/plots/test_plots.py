@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax.evaluation.report import ClassificationReport
-from cnn_jax.plots import curves, evaluation, galleries
+from cnn_jax.plots import augmented, curves, evaluation, galleries
 from tests.plots.legible import assert_legible
 
 DIGITS = list("0123456789")
@@ -177,6 +177,17 @@ def test_wide_and_long_names_above_pictures_are_legible() -> None:
     titles = [axes.get_title() for axes in figure.axes if axes.get_images()]
     assert len(set(titles)) == 20  # Shortened names stay different.
     assert titles[-1] == "T-shirt/top (100 %)"
+    assert_legible(figure)
+
+
+@pytest.mark.parametrize("names", [DIGITS, LONG, WIDE])
+def test_images_stand_beside_what_they_become(names: list[str]) -> None:
+    changed = np.stack([IMAGES[10:20], IMAGES[20:30], IMAGES[30:40]])
+    figure = augmented.draw(IMAGES[:10], changed, names, "Augmentation: mnist, step 5")
+    shown = [image.get_array() for image in figure.axes[0].get_images()]
+    for row in range(10):
+        for column, image in enumerate(shown[4 * row : 4 * row + 4]):
+            np.testing.assert_array_equal(image, IMAGES[10 * column + row, ..., 0])
     assert_legible(figure)
 
 

@@ -19,6 +19,16 @@ from cnn_jax.engine.compile import ChunkSizes, Programs
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import session
 
+# Every random change of training images, in large ranges.
+AUGMENT: dict[str, Any] = {
+    "augment.rotation_degrees": 20.0,
+    "augment.shear_degrees": 20.0,
+    "augment.scale": 0.2,
+    "augment.shift_pixels": 2.0,
+    "augment.stroke_pixels": 1.0,
+    "augment.strokes": 0.8,
+}
+
 _compile_programs = compile.compile_programs
 _compiled: dict[tuple[Any, ...], Programs] = {}
 

@@ -26,7 +26,7 @@ from cnn_jax.reporting.result import Result
 from cnn_jax.reporting.train_logger import TrainLogger
 from cnn_jax.training import chunking, session
 from cnn_jax.training.device_feed import DeviceFeed
-from tests.support.small import run, small_config
+from tests.support.small import AUGMENT, run, small_config
 
 ADAMW = {"optimizer": "adamw", "learning_rate": 0.01, "schedule": "one_cycle", "weight_decay": 0.1}
 STEPS = 10  # Of `small_config`: two epochs of five.
@@ -87,10 +87,11 @@ def without_times(result: Result) -> dict[str, Any]:
     [
         ({}, (3, 5, 8)),
         ({"momentum": 0.9}, (3,)),
+        (AUGMENT, (3,)),
         (ADAMW, (3, 5, 8)),
         pytest.param(ADAMW, range(1, STEPS + 1), marks=pytest.mark.durability),
     ],
-    ids=["sgd", "momentum", "adamw", "adamw, after every step"],
+    ids=["sgd", "momentum", "augmented", "adamw", "adamw, after every step"],
 )
 def test_resumed_run_equals_straight_run_bit_for_bit(
     changes: dict[str, Any], interruptions: Sequence[int], tmp_path: Path

@@ -21,7 +21,7 @@ from cnn_jax.errors import Stopped, UserError
 from cnn_jax.reporting.result import Result
 from cnn_jax.training import device_feed, stream_feed
 from cnn_jax.training.stream_feed import Chunk, StreamFeed
-from tests.support.small import run, small_config
+from tests.support.small import AUGMENT, run, small_config
 
 STREAM = {"dataset.feed": "stream"}
 
@@ -109,7 +109,7 @@ def test_streamed_run_resumes_exactly_from_any_step(
 
 @pytest.mark.usefixtures("small_chunks")
 def test_several_models_are_streamed_to_the_same_bits() -> None:
-    changes = {"num_models": 2, "num_epochs": 1}
+    changes = {"num_models": 2, "num_epochs": 1, **AUGMENT}
     assert run(None, **changes, **STREAM).params_sha256 == run(None, **changes).params_sha256
 
 
