@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from cnn_jax.nn import conv
+from cnn_jax.nn import conv, shapes
 from cnn_jax.nn.layer_table import Layer, walk_layers
 from cnn_jax.nn.linear import linear
 from cnn_jax.nn.pooling import pool
@@ -14,7 +14,9 @@ from cnn_jax.nn.shapes import Stage
 
 
 class ConvStage(nn.Module):
-    """One stage: convolution with bias, activation and pooling.
+    """One convolution with bias, activation and pooling.
+
+    A stage of several convolutions is several of these, of which only the last pools.
 
     With linen's `capture_intermediates` the stage also records the feature maps after the
     convolution with bias, as `convolution`, and after the activation, as `activation`.
@@ -62,8 +64,10 @@ class ConvNet(nn.Module):
     Attributes:
       num_classes: number of logits.
       features: number of filters of each stage. Its length is the number of stages.
+      stage_sizes: number of convolutions of each stage, each with its activation; pooling follows
+        the last one. (1,) stands for one in every stage.
       kernel_size: height and width of every kernel.
-      strides: step of every convolution in both directions.
+      strides: step of the first convolution of each stage in both directions; others have 1.
       padding: `VALID` adds no zeros, `SAME` keeps the size at stride 1, `FULL` adds kernel_size - 1
         zeros on each side, so that every position where kernel and image overlap gives an output.
       activation: `relu`, `leaky_relu` or `sigmoid`.
@@ -74,6 +78,7 @@ class ConvNet(nn.Module):
 
     num_classes: int = 10
     features: tuple[int, ...] = (8, 16)
+    stage_sizes: tuple[int, ...] = (1,)
     kernel_size: int = 3
     strides: int = 1
     padding: str = "SAME"
@@ -92,14 +97,19 @@ class ConvNet(nn.Module):
           float32 logits [B, num_classes].
         """
         feature_map = image
-        for number, features in enumerate(self.features, start=1):
-            stage = ConvStage(features, self.stage, self.init_stddev, name=f"conv_{number}")
-            feature_map = stage(feature_map)
+        for number, (features, stage) in enumerate(self.convolutions, start=1):
+            layer = ConvStage(features, stage, self.init_stddev, name=f"conv_{number}")
+            feature_map = layer(feature_map)
         return Linear(self.num_classes, self.init_stddev, name="linear_1")(feature_map)
 
     @property
+    def convolutions(self) -> list[tuple[int, Stage]]:
+        """The number of filters and the settings of each convolution, in order."""
+        return shapes.convolutions(self.features, self.stage_sizes, self.stage)
+
+    @property
     def stage(self) -> Stage:
-        """Settings that all stages share."""
+        """The settings that all stages share."""
         return Stage(self.kernel_size, self.strides, self.padding, self.activation, self.pool)
 
 
@@ -134,7 +144,7 @@ def layers_of(model: ConvNet, image_shape: tuple[int, int, int]) -> list[Layer]:
     Raises:
       UserError: at the first layer whose window is larger than its input.
     """
-    return list(walk_layers(image_shape, model.num_classes, model.features, model.stage))
+    return list(walk_layers(image_shape, model.num_classes, model.convolutions))
 
 
 def _kernel_init(stddev: float, shape: tuple[int, ...]) -> nn.initializers.Initializer:

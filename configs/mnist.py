@@ -43,8 +43,11 @@ def get_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.features = (8, 16)  # Filters per stage: convolution, activation, pooling.
+    # Convolutions in each stage, as in (1, 2): each with its activation, then pooling; (1,): one in
+    # every stage.
+    config.model.stage_sizes = (1,)
     config.model.kernel_size = 3
-    config.model.strides = 1
+    config.model.strides = 1  # Of the first convolution in each stage.
     config.model.padding = "SAME"
     config.model.activation = "relu"
     config.model.pool = "max"

@@ -127,6 +127,47 @@ def test_logits_match_the_numpy_reference() -> None:
             )
 
 
+@pytest.mark.parametrize(
+    ("stage_sizes", "padding", "zeros", "strides"),
+    [
+        *[((2, 1), "SAME", 1, 1), ((2, 1), "VALID", 0, 2), ((2, 1), "FULL", 2, 1)],
+        *[((1, 2), "SAME", 1, 2), ((1, 2), "VALID", 0, 1), ((1, 2), "FULL", 2, 2)],
+    ],
+)
+def test_stages_of_several_convolutions_match_the_numpy_reference(
+    stage_sizes: tuple[int, ...], padding: str, zeros: int, strides: int
+) -> None:
+    convnet = ConvNet(
+        features=(3, 4), stage_sizes=stage_sizes, padding=padding, strides=strides, init_stddev=0.0
+    )
+    generator = np.random.default_rng(0)
+    # Biases as well: with zeros, a value that sees only zeros would lie on the kink of ReLU.
+    params = jax.tree.map(
+        lambda leaf: np.asarray(leaf + 0.1 * generator.normal(size=leaf.shape), np.float64),
+        init(convnet, (1, 40, 38, 2)),
+    )
+    assert sorted(params) == ["conv_1", "conv_2", "conv_3", "linear_1"]
+    image, weights = generator.random((2, 40, 38, 2)), generator.normal(size=(2, 10))
+    direction = jax.tree.map(lambda leaf: 0.1 * generator.normal(size=leaf.shape), params)
+
+    @jax.jit
+    def evaluate(params: Any, image: jax.Array) -> Any:
+        logits, vjp = jax.vjp(lambda p: convnet.apply({"params": p}, image), params)
+        return logits, vjp(jnp.asarray(weights, jnp.float32))[0]
+
+    def reference(distance: float) -> np.ndarray:
+        moved = jax.tree.map(lambda p, d: p + distance * d, params, direction)
+        return numpy_reference.logits(moved, image, stage_sizes, strides, zeros)
+
+    logits, gradients = evaluate(*jax.tree.map(np.float32, (params, image)))
+    # Some hundred roundings of 6e-8, of values below 10.
+    np.testing.assert_allclose(logits, reference(0.0), atol=1e-4)
+    # The slope of sum(weights * logits) along the direction, by a central difference in float64.
+    slope = (weights * (reference(1e-6) - reference(-1e-6))).sum() / 2e-6
+    products = jax.tree.map(np.vdot, gradients, direction)
+    assert sum(jax.tree.leaves(products)) == pytest.approx(slope, rel=1e-4)
+
+
 def test_captured_intermediates_are_the_computed_feature_maps() -> None:
     params = init(ConvNet())
     image = jnp.ones((2, 28, 28, 1))

@@ -30,8 +30,9 @@ def describe_changes(config: ConfigDict, before: dict[str, Any]) -> list[str]:
       One text per change, such as `seed was 1 and is 2`, sorted by key; empty if the config can
       resume the run.
     """
-    after = json.loads(json.dumps(config.to_dict()))  # Turns tuples into lists, as in `before`.
-    old, new = {**ADDED, **dict(schema.flatten(before))}, dict(schema.flatten(after))
+    # Through JSON tuples become lists, as in `before`.
+    added, after = json.loads(json.dumps([dict(ADDED), config.to_dict()]))
+    old, new = {**added, **dict(schema.flatten(before))}, dict(schema.flatten(after))
     changes = []
     for key in sorted(old.keys() | new.keys()):
         old_value, new_value = old.get(key, "not set"), new.get(key, "not set")

@@ -9,6 +9,7 @@ from cnn_jax.errors import UserError
 
 MAX_FLOAT32 = 3.4e38  # Just below the largest float32.
 MAX_KERNEL_SIZE = 15  # Programs grow with its square: at 31, one takes minutes to compile.
+MAX_STAGE_SIZE = 100  # Programs grow with it: a larger number is a typing error.
 MAX_SEED = 2**32 - 1  # JAX takes seeds modulo 2**32: a larger one would repeat another run.
 
 
@@ -46,8 +47,18 @@ def _real(low: float, high: float) -> Field:
     return Field(f"a number from {low} to {high}", lambda v: _is_real(v) and low <= v <= high)
 
 
+def _tuple_of(field: Field, values: str) -> Field:
+    """Returns a field for one or more values of `field`, which `values` describes."""
+
+    def is_valid(value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) > 0 and all(map(field.is_valid, value))
+
+    return Field(f"one or more {values}", is_valid)
+
+
 _POSITIVE = Field("a number > 0 (float32 range)", lambda v: _is_real(v) and v > 0)
 _NOT_NEGATIVE = Field("a number >= 0 (float32 range)", lambda v: _is_real(v) and v >= 0)
+_BELOW_1 = Field("a number >= 0 and < 1", lambda v: _is_real(v) and 0 <= v < 1)
 _PATH = Field("a path or an empty string", lambda v: isinstance(v, str) and "\0" not in v)
 _NAME = Field("a non-empty string", lambda v: isinstance(v, str) and v != "")
 
@@ -70,7 +81,7 @@ FIELDS: Mapping[str, Field] = {
     "batch_size": _integer(1),
     "learning_rate": _sweepable(_POSITIVE),
     "optimizer": _one_of("sgd", "nesterov", "adam", "adamw"),
-    "momentum": _sweepable(Field("a number >= 0 and < 1", lambda v: _is_real(v) and 0 <= v < 1)),
+    "momentum": _sweepable(_BELOW_1),
     "weight_decay": _sweepable(_NOT_NEGATIVE),
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
@@ -82,9 +93,9 @@ FIELDS: Mapping[str, Field] = {
     "dataset.train_split": _NAME,
     "dataset.test_split": _NAME,
     "dataset.feed": _one_of("auto", "device", "stream"),
-    "model.features": Field(
-        "one or more integers >= 1, as in 8,16",
-        lambda v: isinstance(v, tuple) and len(v) > 0 and all(_is_int(n) and n >= 1 for n in v),
+    "model.features": _tuple_of(_integer(1), "integers >= 1, as in 8,16"),
+    "model.stage_sizes": _tuple_of(
+        _integer(1, MAX_STAGE_SIZE), f"integers from 1 to {MAX_STAGE_SIZE}, as in 1,2"
     ),
     "model.kernel_size": _integer(1, MAX_KERNEL_SIZE),
     "model.strides": _integer(1),
@@ -102,7 +113,10 @@ FIELDS: Mapping[str, Field] = {
 
 
 # Keys that configs saved by earlier versions lack, with the values that those versions stood for.
-ADDED: Mapping[str, Any] = {key: 0.0 for key in FIELDS if key.startswith("augment.")}
+ADDED: Mapping[str, Any] = {
+    "model.stage_sizes": (1,),
+    **{key: 0.0 for key in FIELDS if key.startswith("augment.")},
+}
 
 
 def unknown_key_error(key: str, value: Any) -> UserError:

@@ -21,6 +21,7 @@ from cnn_jax.config.fields import (
 )
 from cnn_jax.errors import UserError
 from cnn_jax.nn import layer_table, shapes
+from cnn_jax.wording import pluralize
 
 MAX_STEPS = 2**31 - 1  # Steps are counted in an int32.
 # A thousand times a large model for small images: a larger number is a typing error.
@@ -67,7 +68,7 @@ def check(config: ConfigDict) -> data.Info:
 
 
 def from_json(content: Any) -> ConfigDict:
-    """Returns the config that was saved as JSON, with `model.features` as a tuple again.
+    """Returns the config that was saved as JSON, with the lists of its model as tuples again.
 
     Args:
       content: parsed JSON, normally an object with all keys of `FIELDS`; those of `ADDED` may be
@@ -80,7 +81,7 @@ def from_json(content: Any) -> ConfigDict:
       UserError: if the content is not a config, has other keys, or has an invalid value.
     """
     try:
-        model = {**content["model"], "features": tuple(content["model"]["features"])}
+        model = {k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()}
         # As in `configs/mnist.py`: one value may be replaced by several.
         swept = {
             name: FieldReference(content[name], field_type=object)
@@ -89,8 +90,11 @@ def from_json(content: Any) -> ConfigDict:
         }
         complete = {**content, **swept, "model": model}
         for key, value in ADDED.items():
-            group, name = key.split(".")
-            complete[group] = {name: value} | complete.get(group, {})
+            group, _, name = key.rpartition(".")
+            if group:
+                complete[group] = {name: value} | complete.get(group, {})
+            else:
+                complete.setdefault(name, value)
         config = ConfigDict(complete).lock()
         keys = dict(flatten(config)).keys()
     except Exception as error:  # ConfigDict does not document what it raises.
@@ -128,8 +132,9 @@ def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[layer_table.Lay
       UserError: at the first layer whose output would be empty.
     """
     fields = {field.name: config.model[field.name] for field in dataclasses.fields(shapes.Stage)}
-    stage = shapes.Stage(**fields)
-    return layer_table.walk_layers(info.image_shape, info.num_classes, config.model.features, stage)
+    model = config.model
+    convolutions = shapes.convolutions(model.features, model.stage_sizes, shapes.Stage(**fields))
+    return layer_table.walk_layers(info.image_shape, info.num_classes, convolutions)
 
 
 def check_fields(config: ConfigDict) -> None:
@@ -149,6 +154,18 @@ def check_fields(config: ConfigDict) -> None:
             raise invalid_value_error(key, values[key])
     _check_num_models(config)
     _check_optimizer(config)
+    _check_stage_sizes(config)
+
+
+def _check_stage_sizes(config: ConfigDict) -> None:
+    features, sizes = config.model.features, config.model.stage_sizes
+    if sizes != (1,) and len(sizes) != len(features):
+        raise UserError(
+            f"model.stage_sizes={format_value(sizes)} is invalid: it must be one number for each "
+            f"of the {pluralize(len(features), 'stage')} of model.features="
+            f"{format_value(features)}, or 1 for one convolution in every stage. Change "
+            "model.stage_sizes."
+        )
 
 
 def _check_optimizer(config: ConfigDict) -> None:

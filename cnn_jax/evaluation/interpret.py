@@ -28,12 +28,12 @@ def feature_maps(model: ConvNet, params: Any, image_u8: npt.NDArray[np.uint8]) -
     """
     captured = _capture_intermediates(model, params, image_u8)
     maps: dict[str, Array] = {}
-    for stage in range(1, len(model.features) + 1):
-        outputs = captured[f"conv_{stage}"]
-        (maps[f"conv_{stage}"],) = outputs["convolution"]
-        (maps[f"{model.activation}_{stage}"],) = outputs["activation"]
-        if model.pool != "none":
-            (maps[f"pool_{stage}"],) = outputs["__call__"]
+    for number, (_, stage) in enumerate(model.convolutions, start=1):
+        outputs = captured[f"conv_{number}"]
+        (maps[f"conv_{number}"],) = outputs["convolution"]
+        (maps[f"{stage.activation}_{number}"],) = outputs["activation"]
+        if stage.pool != "none":
+            (maps[f"pool_{number}"],) = outputs["__call__"]
     (maps["linear_1"],) = captured["linear_1"]["__call__"]
     return {name: np.asarray(value) for name, value in maps.items()}
 

@@ -8,9 +8,9 @@ def forward(
     params: dict[str, np.ndarray],
     *,
     pads: tuple[int, int],
-    strides: int,
+    strides: tuple[int, ...],
     activation: str,
-    pool: str,
+    pools: tuple[str, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Computes logits and probabilities, float32 [batch, classes], of uint8 [batch, h, w, channel].
 
@@ -20,14 +20,14 @@ def forward(
       pads: rows and columns of zeros added (before, after) an image for each convolution.
       strides: step of each convolution in both directions.
       activation: `relu`, `leaky_relu` or `sigmoid`.
-      pool: `max` or `avg` over windows of 2x2, or `none`.
+      pools: `max` or `avg` over windows of 2x2, or `none`, after each convolution.
     """
     windows = np.lib.stride_tricks.sliding_window_view
     x = image.astype(np.float32) / 255
-    for stage in range(1, len(params) // 2):
-        kernel, bias = params[f"conv_{stage}.kernel"], params[f"conv_{stage}.bias"]
+    for number, (stride, pool) in enumerate(zip(strides, pools, strict=True), start=1):
+        kernel, bias = params[f"conv_{number}.kernel"], params[f"conv_{number}.bias"]
         x = np.pad(x, ((0, 0), pads, pads, (0, 0)))
-        x = windows(x, kernel.shape[:2], (1, 2))[:, ::strides, ::strides]
+        x = windows(x, kernel.shape[:2], (1, 2))[:, ::stride, ::stride]
         # [batch, h, w, channel, row, column] with the kernel's [row, column, channel, filter].
         x = np.tensordot(x, kernel, ((4, 5, 3), (0, 1, 2))) + bias
         if activation == "sigmoid":

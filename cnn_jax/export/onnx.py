@@ -53,8 +53,8 @@ def build(
 
     before, after = model.stage.pads
     activation, attributes = _ACTIVATIONS[model.activation]
-    for stage in range(1, len(model.features) + 1):
-        layer = f"conv_{stage}"
+    for number, (_, stage) in enumerate(model.convolutions, start=1):
+        layer = f"conv_{number}"
         weights[f"{layer}.kernel"] = np.transpose(params[layer]["kernel"], (3, 2, 0, 1))
         weights[f"{layer}.bias"] = params[layer]["bias"]
         value = add(
@@ -62,14 +62,14 @@ def build(
             [value, f"{layer}.kernel", f"{layer}.bias"],
             layer,
             kernel_shape=[model.kernel_size] * 2,
-            strides=[model.strides] * 2,
+            strides=[stage.strides] * 2,
             pads=[before, before, after, after],
         )
-        value = add(activation, [value], f"{model.activation}_{stage}", **attributes)
-        if model.pool != "none":
+        value = add(activation, [value], f"{model.activation}_{number}", **attributes)
+        if stage.pool != "none":
             window = [POOL_SIZE] * 2
-            pool = _POOLS[model.pool]
-            value = add(pool, [value], f"pool_{stage}", kernel_shape=window, strides=window)
+            pool = _POOLS[stage.pool]
+            value = add(pool, [value], f"pool_{number}", kernel_shape=window, strides=window)
 
     weights["linear_1.kernel"] = _channels_first(model, params["linear_1"]["kernel"], image_shape)
     weights["linear_1.bias"] = params["linear_1"]["bias"]

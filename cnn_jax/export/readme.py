@@ -109,9 +109,10 @@ def readme_text(
 
 def numpy_settings(model: ConvNet) -> dict[str, Any]:
     """Returns the keyword arguments of `numpy_forward.forward` for a model."""
+    stages = [stage for _, stage in model.convolutions]
     return {
         "pads": model.stage.pads,
-        "strides": model.strides,
+        "strides": tuple(stage.strides for stage in stages),
         "activation": model.activation,
-        "pool": model.pool,
+        "pools": tuple(stage.pool for stage in stages),
     }

@@ -7,6 +7,8 @@
 - CPUs, at stride 1 with max pooling, as in the reference model: the whole stage is one fused
   operation (`fused_conv_pool.py`). XLA's own convolution is two to five times slower there, inside
   a compiled training loop (`benchmarks/README.md`).
+- CPUs, at stride 1 without pooling, for 3x3 kernels on several channels, as inside a stage of
+  several convolutions: four matrix products (`winograd_conv.py`).
 - CPUs otherwise: `convolve` and `pool` themselves.
 """
 
@@ -17,9 +19,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cnn_jax.nn import winograd
 from cnn_jax.nn.fused_conv_pool import fused_conv_pool
 from cnn_jax.nn.pooling import pool
 from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
+from cnn_jax.nn.winograd_conv import winograd_conv
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -101,12 +105,16 @@ def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
     Returns:
       float32 [B, H', W', O], the size after pooling.
     """
-    can_fuse = stage.strides == 1 and stage.pool == "max"
+    on_cpu: Callable[..., Array] = _plain_stage
+    if stage.strides == 1 and stage.pool == "max":
+        on_cpu = _fused_stage
+    elif stage.strides == 1 and stage.pool == "none" and winograd.is_used(kernel.shape):
+        on_cpu = _winograd_stage
     return jax.lax.platform_dependent(
         image,
         kernel,
         bias,
-        cpu=functools.partial(_fused_stage if can_fuse else _plain_stage, stage=stage),
+        cpu=functools.partial(on_cpu, stage=stage),
         default=functools.partial(_plain_stage, stage=stage, convolution=convolve_by_xla),
     )
 
@@ -127,3 +135,7 @@ def _plain_stage(
 
 def _fused_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
     return fused_conv_pool(image, kernel, bias, stage.pads, ACTIVATIONS[stage.activation])
+
+
+def _winograd_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
+    return winograd_conv(image, kernel, bias, stage.pads, ACTIVATIONS[stage.activation])

@@ -5,7 +5,7 @@ Plain Python without JAX: the config check and `--mode=describe` need it before 
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from cnn_jax.errors import UserError
 from cnn_jax.nn.shapes import POOL_SIZE, Stage, output_size
@@ -99,15 +99,14 @@ class _Geometry:
 
 
 def walk_layers(
-    image_shape: tuple[int, int, int], num_classes: int, features: Sequence[int], stage: Stage
+    image_shape: tuple[int, int, int], num_classes: int, convolutions: Iterable[tuple[int, Stage]]
 ) -> Iterator[Layer]:
     """Yields the layers from the image to the logits.
 
     Args:
       image_shape: (height, width, channels).
       num_classes: number of logits.
-      features: number of filters of each stage.
-      stage: what all stages have in common.
+      convolutions: filters and settings of each convolution, from `shapes.convolutions`.
 
     Raises:
       UserError: at the first layer whose window is larger than its input.
@@ -115,7 +114,7 @@ def walk_layers(
     height, width, channels = image_shape
     geometry = _Geometry((height, width))
     yield geometry.layer("image", channels)
-    for number, filters in enumerate(features, start=1):
+    for number, (filters, stage) in enumerate(convolutions, start=1):
         before, geometry = geometry, geometry.after(stage.kernel_size, stage.strides, stage.pads)
         if min(geometry.size) < 1:
             raise _kernel_too_large(stage, f"conv_{number}", before.size)

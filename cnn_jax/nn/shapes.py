@@ -1,6 +1,7 @@
 """The settings of a stage, and the arithmetic of padding and output sizes."""
 
 import dataclasses
+from collections.abc import Sequence
 
 POOL_SIZE = 2  # Pooling windows are 2x2 and do not overlap.
 
@@ -66,3 +67,31 @@ class Stage:
     def pads(self) -> tuple[int, int]:
         """The zeros (before, after) that are added to the rows and to the columns."""
         return padding_amounts(self.padding, self.kernel_size)
+
+
+def convolutions(
+    features: Sequence[int], stage_sizes: Sequence[int], stage: Stage
+) -> list[tuple[int, Stage]]:
+    """Returns the number of filters and the settings of each convolution of a model, in order.
+
+    A stage of several convolutions becomes as many stages of one. Each has the activation, only the
+    first has the strides, and only the last has the pooling.
+
+    Args:
+      features: number of filters of each stage.
+      stage_sizes: number of convolutions of each stage; (1,) stands for one in every stage.
+      stage: settings that all stages share.
+
+    Raises:
+      ValueError: for another number of stage sizes than of stages.
+    """
+    sizes = tuple(stage_sizes)
+    if sizes == (1,):
+        sizes *= len(features)
+    result = []
+    for filters, size in zip(features, sizes, strict=True):
+        for index in range(size):
+            strides = stage.strides if index == 0 else 1
+            pool = stage.pool if index == size - 1 else "none"
+            result.append((filters, dataclasses.replace(stage, strides=strides, pool=pool)))
+    return result

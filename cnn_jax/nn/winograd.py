@@ -1,16 +1,16 @@
 """Winograd's F(2, 3): two outputs of a filter of three values with four multiplications.
 
-Eight would be needed in `fused_conv_pool`, two of them by zeros. From Lavin and Gray, Fast
-Algorithms for Convolutional Neural Networks, 2015, section 4.1. A filter (g0, g1, g2) on four
-values (d0, d1, d2, d3) gives
+Six would be needed without it, and eight in `fused_conv_pool`, two of them by zeros. From Lavin and
+Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section 4.1. A filter (g0, g1, g2) on
+four values (d0, d1, d2, d3) gives
 
     d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2         m0 = (d0 - d2) g0
     d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3         m1 = (d1 + d2) (g0 + g1 + g2) / 2
                                                  m2 = (d2 - d1) (g0 - g1 + g2) / 2
                                                  m3 = (d1 - d3) g2
 
-Here d0 to d3 are the rows of a window, g0 to g2 the rows of a kernel, and the two outputs are those
-at the upper and at the lower row of a pooling window. Each m is a matrix product.
+Here d0 to d3 are the rows of a window, g0 to g2 the rows of a kernel, and the two outputs lie one
+below the other, in `fused_conv_pool` in one pooling window. Each m is a matrix product.
 """
 
 from collections.abc import Sequence

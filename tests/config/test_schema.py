@@ -5,23 +5,25 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from cnn_jax.config import fields, flags, schema
-from cnn_jax.config.changes import describe_changes
+from cnn_jax.config import changes, fields, flags, schema
 from cnn_jax.errors import UserError
 
-CONFIG_NAMES = ("mnist", "mnist_fast", "mnist_99", "fashion_mnist", "kmnist", "digits")
+CONFIG_NAMES = (
+    *("mnist", "mnist_fast", "mnist_99"),
+    *("fashion_mnist", "kmnist", "digits"),
+)
 
 
-def config_with(**changes: Any) -> ConfigDict:
+def config_with(**values: Any) -> ConfigDict:
     config: ConfigDict = import_module("configs.mnist").get_config()
     with config.ignore_type():
-        config.update_from_flattened_dict(changes)
+        config.update_from_flattened_dict(values)
     return config
 
 
-def message_of(**changes: Any) -> str:
+def message_of(**values: Any) -> str:
     with pytest.raises(UserError) as error:
-        schema.check(config_with(**changes))
+        schema.check(config_with(**values))
     return str(error.value)
 
 
@@ -43,6 +45,7 @@ def test_reference_config_matches_the_tutorial() -> None:
     assert config.log_every_steps == 50
     assert config.model.to_dict() == {
         "features": (8, 16),
+        "stage_sizes": (1,),
         "kernel_size": 3,
         "strides": 1,
         "padding": "SAME",
@@ -91,6 +94,10 @@ def test_variant_configs_differ_only_in_the_data_set(name: str, reference_name: 
         ("model.features", (8, 0)),
         ("model.features", (8, 1.5)),
         ("model.features", 8),
+        ("model.stage_sizes", ()),
+        ("model.stage_sizes", (1, 0)),
+        ("model.stage_sizes", (1, 101)),
+        ("model.stage_sizes", 2),
         ("learning_rate", 1e300),
         ("model.kernel_size", 0),
         ("model.kernel_size", 16),
@@ -194,9 +201,9 @@ def test_configs_of_earlier_versions_stand_for_no_augmentation() -> None:
     earlier = json.loads(json.dumps(config.to_dict()))
     del earlier["augment"]
     assert schema.from_json(earlier).to_dict() == config.to_dict()
-    assert describe_changes(config, earlier) == []
+    assert changes.describe_changes(config, earlier) == []
     augmented = config_with(**{"augment.scale": 0.5})
-    assert describe_changes(augmented, earlier) == ["augment.scale was 0.0 and is 0.5"]
+    assert changes.describe_changes(augmented, earlier) == ["augment.scale was 0.0 and is 0.5"]
 
 
 def test_integer_is_accepted_for_a_real_field() -> None:
@@ -206,6 +213,25 @@ def test_integer_is_accepted_for_a_real_field() -> None:
 def test_kernel_larger_than_its_input_is_refused() -> None:
     message = message_of(**{"model.kernel_size": 15, "model.padding": "VALID"})
     assert "model.kernel_size=15 is too large for conv_2, whose input is 7x7" in message
+
+
+@pytest.mark.parametrize("sizes", [(2,), (1, 1, 2)])
+def test_another_number_of_stage_sizes_than_stages_is_refused(sizes: tuple[int, ...]) -> None:
+    text = ",".join(map(str, sizes))
+    assert message_of(**{"model.stage_sizes": sizes}) == (
+        f"model.stage_sizes={text} is invalid: it must be one number for each of the 2 stages of "
+        "model.features=8,16, or 1 for one convolution in every stage. Change model.stage_sizes."
+    )
+
+
+def test_saved_config_without_later_keys_stands_for_their_defaults() -> None:
+    config = config_with(seed=7)
+    saved = json.loads(config.to_json())
+    del saved["model"]["stage_sizes"], saved["augment"]
+    assert schema.from_json(saved).to_dict() == config.to_dict()
+    assert changes.describe_changes(config, saved) == []
+    deeper = config_with(seed=7, **{"model.stage_sizes": (1, 2)})
+    assert changes.describe_changes(deeper, saved) == ["model.stage_sizes was 1 and is 1,2"]
 
 
 def test_batch_larger_than_the_training_set_is_refused() -> None:

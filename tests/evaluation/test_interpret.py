@@ -25,6 +25,7 @@ def random_images(trained: TrainedModel, count: int = 2) -> np.ndarray[Any, np.d
     [
         {"pool": "none", "activation": "leaky_relu", "features": (4,)},
         {"pool": "avg", "activation": "sigmoid", "strides": 2, "padding": "FULL"},
+        {"stage_sizes": (2, 1)},
     ],
 )
 def test_every_layer_has_a_feature_map_of_its_shape(model: dict[str, Any]) -> None:
@@ -91,6 +92,7 @@ def test_saliency_of_rgb_images_is_the_largest_over_the_channels() -> None:
         ((25, 19, 3), {"kernel_size": 4, "padding": "FULL"}),
         ((17, 17, 1), {"kernel_size": 5, "padding": "VALID", "pool": "none", "strides": 2}),
         ((30, 30, 1), {"kernel_size": 1, "strides": 3}),
+        ((26, 23, 1), {"stage_sizes": (1, 2), "strides": 2}),
     ],
 )
 def test_receptive_field_is_where_the_gradient_is_not_zero(

@@ -5,7 +5,7 @@ import pytest
 
 from cnn_jax.errors import UserError
 from cnn_jax.nn.layer_table import Layer, walk_layers
-from cnn_jax.nn.shapes import Stage
+from cnn_jax.nn.shapes import Stage, convolutions
 
 REFERENCE = Stage(kernel_size=3, strides=1, padding="SAME", activation="relu", pool="max")
 
@@ -13,11 +13,12 @@ REFERENCE = Stage(kernel_size=3, strides=1, padding="SAME", activation="relu", p
 def layers_by_name(
     image_shape: tuple[int, int, int] = (28, 28, 1),
     features: tuple[int, ...] = (8, 16),
+    stage_sizes: tuple[int, ...] = (1,),
     **changes: Any,
 ) -> dict[str, Layer]:
     """Returns the layers of the reference model, with changes, by their names."""
     stage = dataclasses.replace(REFERENCE, **changes)
-    layers = walk_layers(image_shape, 10, features, stage)
+    layers = walk_layers(image_shape, 10, convolutions(features, stage_sizes, stage))
     return {layer.name: layer for layer in layers}
 
 
@@ -96,6 +97,36 @@ def test_arithmetic_is_written_for_each_side_that_differs() -> None:
     wide = layers_by_name((8, 12, 3), features=(8,), padding="VALID")["conv_1"]
     assert wide.arithmetic == "(8 - 3 + 2*0)/1 + 1 = 6, (12 - 3 + 2*0)/1 + 1 = 10"
     assert wide.output_shape == (6, 10, 8)
+
+
+def test_convolutions_of_a_stage_follow_each_other_and_then_pooling() -> None:
+    layers = layers_by_name(stage_sizes=(2, 1), strides=2)
+    # Strides of 2 halve 28 to 14, and only in the first convolution; pooling to 7. The last stage
+    # halves 7 to 4, and pooling to 2.
+    assert {name: layer.output_shape for name, layer in layers.items()} == {
+        "image": (28, 28, 1),
+        "conv_1": (14, 14, 8),
+        "relu_1": (14, 14, 8),
+        "conv_2": (14, 14, 8),
+        "relu_2": (14, 14, 8),
+        "pool_2": (7, 7, 8),
+        "conv_3": (4, 4, 16),
+        "relu_3": (4, 4, 16),
+        "pool_3": (2, 2, 16),
+        "linear_1": (10,),
+    }
+    assert layers["conv_2"].num_parameters == 3 * 3 * 8 * 8 + 8
+    # Values of conv_1 are 2 pixels apart: conv_2 sees 3 + 2 * 2 = 7, pool_2 7 + 2 = 9. Its values
+    # are 4 apart: conv_3 sees 9 + 2 * 4 = 17.
+    fields = [layers[n].receptive_field[0] for n in ("conv_1", "conv_2", "pool_2", "conv_3")]
+    assert fields == [3, 7, 9, 17]
+
+
+def test_convolution_for_which_a_stage_leaves_no_pixels_is_named() -> None:
+    # VALID: 28 -> 26 -> 24, pooling to 12, -> 10 -> 8 -> 6 -> 4 -> 2: no place for a 3x3 kernel.
+    words = r"model\.kernel_size=3 is too large for conv_8, whose input is 2x2 \(VALID padding\)"
+    with pytest.raises(UserError, match=words):
+        layers_by_name(stage_sizes=(2, 6), padding="VALID")
 
 
 def test_too_large_kernel_is_reported_with_the_layer_and_its_input() -> None:

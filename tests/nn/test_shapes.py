@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from cnn_jax.nn import shapes
@@ -24,6 +26,27 @@ def test_unknown_padding_is_refused() -> None:
         ValueError, match="padding='same' is invalid: it must be VALID, SAME or FULL"
     ):
         shapes.padding_amounts("same", 3)
+
+
+STAGE = shapes.Stage(kernel_size=3, strides=2, padding="SAME", activation="relu", pool="max")
+
+
+def test_strides_come_first_in_a_stage_and_pooling_last() -> None:
+    first, last = dataclasses.replace(STAGE, pool="none"), dataclasses.replace(STAGE, strides=1)
+    inner = dataclasses.replace(first, strides=1)
+    expected = [(8, STAGE), (16, first), (16, inner), (16, last)]
+    assert shapes.convolutions((8, 16), (1, 3), STAGE) == expected
+
+
+def test_stage_sizes_of_one_stand_for_one_convolution_in_every_stage() -> None:
+    expected = [(8, STAGE), (16, STAGE), (32, STAGE)]
+    assert shapes.convolutions((8, 16, 32), (1,), STAGE) == expected
+
+
+@pytest.mark.parametrize("stage_sizes", [(1, 1), (2,), ()])
+def test_another_number_of_stage_sizes_is_refused(stage_sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        shapes.convolutions((8, 16, 32), stage_sizes, STAGE)
 
 
 def test_output_size_rounds_down() -> None:

@@ -1,4 +1,4 @@
-"""The reference model, its gradient and plain SGD, written from their formulas in NumPy, float64.
+"""The model, its gradient and plain SGD, written from their formulas in NumPy, float64.
 
 Parameters are those of `ConvNet`: {"conv_1": {"kernel", "bias"}, "conv_2": ..., "linear_1": ...}.
 This module shares no code with `cnn_jax`, and convolves and pools in another way.
@@ -12,13 +12,16 @@ from numpy.lib.stride_tricks import sliding_window_view
 Params = dict[str, dict[str, Any]]
 
 
-def convolve(x: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Convolves with a 3x3 kernel, stride 1 and one zero on each side.
+def convolve(
+    x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, strides: int = 1, zeros: int = 1
+) -> np.ndarray:
+    """Convolves with a 3x3 kernel; `zeros` are added on each side.
 
-    y[b,h,w,o] = sum_ijc padded[b,h+i,w+j,c] kernel[i,j,c,o] + bias[o]
+    y[b,h,w,o] = sum_ijc padded[b,s*h+i,s*w+j,c] kernel[i,j,c,o] + bias[o]
     """
-    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    padded = np.pad(x, ((0, 0), (zeros, zeros), (zeros, zeros), (0, 0)))
     windows = sliding_window_view(padded, (3, 3), axis=(1, 2))  # [B, H, W, C, i, j]
+    windows = windows[:, ::strides, ::strides]
     return np.tensordot(windows, kernel, axes=((4, 5, 3), (0, 1, 2))) + bias
 
 
@@ -88,6 +91,28 @@ def loss_and_gradients(
         "conv_2": {"kernel": d_kernel2, "bias": d_bias2},
         "linear_1": {"kernel": flat.T @ d_logits, "bias": d_logits.sum(0)},
     }
+
+
+def logits(
+    params: Params, image: np.ndarray, stage_sizes: tuple[int, ...], strides: int, zeros: int
+) -> np.ndarray:
+    """Returns the logits of a model with 3x3 kernels, ReLU and max pooling.
+
+    Args:
+      params: parameters of `ConvNet`.
+      image: float64 [B, H, W, C], 0..1.
+      stage_sizes: number of convolutions of each stage, before its pooling.
+      strides: step of the first convolution of each stage.
+      zeros: zeros added on each side for each convolution.
+    """
+    x, number = image, 0
+    for size in stage_sizes:
+        for step in (strides, *[1] * (size - 1)):
+            number += 1
+            x = np.maximum(convolve(x, **params[f"conv_{number}"], strides=step, zeros=zeros), 0)
+        height, width = x.shape[1:3]
+        x, _ = max_pool(x[:, : height // 2 * 2, : width // 2 * 2])
+    return x.reshape(len(x), -1) @ params["linear_1"]["kernel"] + params["linear_1"]["bias"]
 
 
 def sgd(params: Params, gradients: Params, learning_rate: float) -> Params:

@@ -15,7 +15,7 @@ from cnn_jax.evaluation.trained import TrainedModel
 from tests.support.small import small_config
 
 # Each option occurs at least twice, combined with different others; the images are not square. The
-# first six have every value of every choice.
+# first seven have every value of every choice.
 _MODEL_OPTIONS: list[dict[str, Any]] = [
     {},
     {"kernel_size": 2, "activation": "leaky_relu", "pool": "avg"},
@@ -23,18 +23,20 @@ _MODEL_OPTIONS: list[dict[str, Any]] = [
     {"kernel_size": 4, "padding": "FULL", "activation": "sigmoid", "features": (3,)},
     {"kernel_size": 3, "padding": "VALID", "activation": "leaky_relu"},
     {"kernel_size": 2, "padding": "VALID", "strides": 2, "pool": "none", "activation": "sigmoid"},
+    {"stage_sizes": (2, 3), "padding": "FULL", "strides": 2},
     {"kernel_size": 1, "strides": 3, "features": (5,), "pool": "avg"},
     {"kernel_size": 5, "padding": "FULL", "strides": 3, "pool": "avg", "activation": "leaky_relu"},
     {"kernel_size": 3, "padding": "FULL", "pool": "none", "features": (2, 2, 2, 2)},
     {"kernel_size": 6, "padding": "VALID", "pool": "avg", "features": (4,)},
     {"kernel_size": 7, "strides": 2, "features": (2,)},
+    {"stage_sizes": (1, 2), "kernel_size": 4, "pool": "avg", "activation": "sigmoid"},
 ]
 
 
 def model_options() -> list[dict[str, Any]]:
-    """Returns model options for a parametrized test: six, or all with hypothesis' profile "ci"."""
+    """Returns options for a parametrized test: seven, or all with hypothesis' profile "ci"."""
     is_thorough = settings.get_current_profile_name() == "ci"
-    return _MODEL_OPTIONS if is_thorough else _MODEL_OPTIONS[:6]
+    return _MODEL_OPTIONS if is_thorough else _MODEL_OPTIONS[:7]
 
 
 def random_model(
