@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from cnn_jax.config.sweep import SWEEPABLE
 from cnn_jax.model import ConvNet, normalize
 from cnn_jax.nn.augment import Augmentation
-from cnn_jax.nn.metrics import Metrics
+from cnn_jax.nn.metrics import Metrics, smoothed_loss
 from cnn_jax.nn.optimizer import cached_optimizer
 
 
@@ -41,6 +41,7 @@ class TrainState(flax.struct.PyTreeNode):
       model: the network, without parameters. Like the optimizer it holds no arrays: it is a static
         argument of compiled functions.
       optimizer: Optax's pair of functions.
+      label_smoothing: a of `metrics.smoothed_loss`; a constant of compiled functions.
     """
 
     step: Array
@@ -48,6 +49,7 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: optax.OptState
     model: ConvNet = flax.struct.field(pytree_node=False)
     optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
+    label_smoothing: float = flax.struct.field(pytree_node=False, default=0.0)
 
 
 def create_train_state(
@@ -89,7 +91,14 @@ def create_train_state(
         float(config.momentum),
         float(config.weight_decay),
     )
-    return TrainState(jnp.int32(0), params, optimizer.init(params), model, optimizer)
+    return TrainState(
+        jnp.int32(0),
+        params,
+        optimizer.init(params),
+        model,
+        optimizer,
+        float(config.label_smoothing),
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -131,20 +140,22 @@ def logits_of(state: TrainState, image_u8: Array) -> Array:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """Takes one step down the gradient of the batch's mean cross-entropy.
+    """Takes one step down the gradient of the batch's mean cross-entropy, with smoothed labels.
 
     Args:
       state: donated: its buffers are reused for the result.
       batch: a batch; masked examples have no effect.
 
     Returns:
-      The state after the step, and the metrics of the batch before the step.
+      The state after the step, and the metrics of the batch before the step, whose loss is the
+      plain cross-entropy.
     """
 
     def mean_loss(params: Any) -> tuple[Array, Metrics]:
         logits = logits_of(state.replace(params=params), batch["image"])
         metrics = Metrics.from_batch(logits, batch["label"], batch.get("mask"))
-        return metrics.mean_loss(), metrics
+        loss = smoothed_loss(metrics, logits, batch.get("mask"), state.label_smoothing)
+        return loss, metrics
 
     gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params)
     # The updates contain the minus sign and the learning rate; weight decay needs the parameters.

@@ -26,6 +26,8 @@ def get_config() -> ConfigDict:
     config.momentum = FieldReference(0.0, field_type=object)
     config.weight_decay = FieldReference(0.0, field_type=object)
     config.schedule = "constant"  # Of the learning rate.
+    # Share of the label that is spread over all classes in training; losses are shown without it.
+    config.label_smoothing = 0.0
 
     config.deterministic = True  # Every run gives the same bits; on GPUs, with slower kernels.
     config.log_every_steps = 50  # Steps between console lines, and between rows of metrics.jsonl.

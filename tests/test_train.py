@@ -78,6 +78,20 @@ def test_masked_examples_have_no_effect(random_examples: data.Examples) -> None:
     chex.assert_trees_all_close(masked.params, smaller.params, atol=1e-7)
 
 
+def test_smoothed_labels_change_the_step_and_not_the_metrics(
+    random_examples: data.Examples,
+) -> None:
+    batch = batch_of(random_examples)
+    plain, expected = train.train_step(state_with(), batch)
+    smooth, metrics = train.train_step(state_with(label_smoothing=0.5), batch)
+    assert metrics.compute() == expected.compute()
+    # The bias starts at zero and plain SGD moves it by -0.05 * mean(probability - label), where
+    # smoothing halves the label's class and adds 0.05 for each.
+    before, after = plain.params["linear_1"]["bias"], smooth.params["linear_1"]["bias"]
+    counts = np.bincount(random_examples.label, minlength=10) / len(random_examples.label)
+    np.testing.assert_allclose(after - before, 0.05 * (0.05 - 0.5 * counts), atol=1e-7)
+
+
 def test_step_is_pure(random_examples: data.Examples) -> None:
     batch = batch_of(random_examples)
     first, first_metrics = train.train_step(state_with(), batch)

@@ -83,6 +83,7 @@ FIELDS: Mapping[str, Field] = {
     "optimizer": _one_of("sgd", "nesterov", "adam", "adamw"),
     "momentum": _sweepable(_BELOW_1),
     "weight_decay": _sweepable(_NOT_NEGATIVE),
+    "label_smoothing": _BELOW_1,
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
     "log_every_steps": _integer(1),
@@ -114,6 +115,7 @@ FIELDS: Mapping[str, Field] = {
 
 # Keys that configs saved by earlier versions lack, with the values that those versions stood for.
 ADDED: Mapping[str, Any] = {
+    "label_smoothing": 0.0,
     "model.stage_sizes": (1,),
     **{key: 0.0 for key in FIELDS if key.startswith("augment.")},
 }

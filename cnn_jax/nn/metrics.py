@@ -1,4 +1,4 @@
-"""Loss and accuracy as sums and counts: merged by addition, divided once at the end."""
+"""Loss and accuracy as sums and counts, divided once at the end; the loss of training."""
 
 import flax.struct
 import jax
@@ -103,6 +103,36 @@ class Metrics(flax.struct.PyTreeNode):
             "accuracy": int(self.correct) / count,
             "count": count,
         }
+
+
+def smoothed_loss(
+    metrics: Metrics, logits: Array, mask: Array | None, label_smoothing: float
+) -> Array:
+    """Returns the mean cross-entropy of a batch with smoothed labels, which training minimizes.
+
+    With a for `label_smoothing` and p_k for the probability of class k it is
+
+        (1 - a) * cross-entropy + a * mean over k of -log p_k
+
+    Source: Szegedy et al., 2016 (Rethinking the Inception Architecture), section 7.
+
+    Args:
+      metrics: metrics of the batch, for the cross-entropy.
+      logits: float32 [B, K].
+      mask: bool [B], false for the padding of the batch; None counts every example.
+      label_smoothing: 0 <= a < 1; 0 for the plain cross-entropy.
+
+    Returns:
+      float32 [], in nats; 0 for zero examples.
+    """
+    loss = metrics.mean_loss()
+    if not label_smoothing:
+        return loss
+    uniform = -jax.nn.log_softmax(logits).mean(-1)  # The cross-entropy with equal labels.
+    if mask is not None:
+        uniform = jnp.where(mask, uniform, 0)
+    mean_uniform = uniform.sum() / jnp.maximum(metrics.count, 1)
+    return (1 - label_smoothing) * loss + label_smoothing * mean_uniform
 
 
 def _cross_entropy_by_one_hot(logits: Array, label: Array) -> Array:

@@ -98,6 +98,8 @@ def test_variant_configs_differ_only_in_the_data_set(name: str, reference_name: 
         ("model.stage_sizes", (1, 0)),
         ("model.stage_sizes", (1, 101)),
         ("model.stage_sizes", 2),
+        ("label_smoothing", -0.1),
+        ("label_smoothing", 1.0),
         ("learning_rate", 1e300),
         ("model.kernel_size", 0),
         ("model.kernel_size", 16),
@@ -227,7 +229,7 @@ def test_another_number_of_stage_sizes_than_stages_is_refused(sizes: tuple[int, 
 def test_saved_config_without_later_keys_stands_for_their_defaults() -> None:
     config = config_with(seed=7)
     saved = json.loads(config.to_json())
-    del saved["model"]["stage_sizes"], saved["augment"]
+    del saved["model"]["stage_sizes"], saved["label_smoothing"], saved["augment"]
     assert schema.from_json(saved).to_dict() == config.to_dict()
     assert changes.describe_changes(config, saved) == []
     deeper = config_with(seed=7, **{"model.stage_sizes": (1, 2)})

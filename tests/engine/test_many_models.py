@@ -60,6 +60,14 @@ def test_each_augmented_model_equals_a_run_of_its_own() -> None:
     chex.assert_trees_all_equal(select_model(together.params, 1), single.params)
 
 
+def test_swept_models_smooth_their_labels() -> None:
+    together = run(None, learning_rate=(0.1, 0.05), label_smoothing=0.3)
+    single = run(None, learning_rate=0.05, label_smoothing=0.3)
+    chex.assert_trees_all_close(select_model(together.params, 1), single.params, atol=1e-6)
+    plain = run(None, learning_rate=0.05)
+    assert np.abs(plain.params["linear_1"]["bias"] - single.params["linear_1"]["bias"]).max() > 1e-3
+
+
 def test_result_has_means_and_ensembles(together: tuple[Path, Result, str]) -> None:
     workdir, result, _ = together
     content = json.loads((workdir / "result.json").read_text())

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.nn.metrics import Metrics, _cross_entropy_by_one_hot
+from cnn_jax.nn.metrics import Metrics, _cross_entropy_by_one_hot, smoothed_loss
 
 LN10 = float(np.log(10))
 
@@ -76,6 +76,38 @@ def test_one_hot_labels_give_the_same_loss_and_gradient() -> None:
     expected = -np.log(probability[np.arange(20), label])
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(vjp(jnp.ones(20))[0], probability - np.eye(10)[label], atol=1e-6)
+
+
+def test_smoothed_loss_and_its_gradient_follow_the_formula() -> None:
+    generator = np.random.default_rng(0)
+    logits, label = generator.normal(0, 3, (6, 10)), generator.integers(0, 10, 6, np.int32)
+    mask = np.array([True, True, False, True, False, True])
+
+    def loss(logits: jax.Array) -> jax.Array:
+        metrics = Metrics.from_batch(logits, jnp.asarray(label), jnp.asarray(mask))
+        return smoothed_loss(metrics, logits, jnp.asarray(mask), 0.2)
+
+    result, gradient = jax.value_and_grad(loss)(jnp.asarray(logits, jnp.float32))
+    # In float64: the cross-entropy with 0.8 of the label's class and 0.02 of each of the ten, mean
+    # of the four examples. Its gradient is the difference of the probabilities and these labels.
+    probability = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    smooth = 0.8 * np.eye(10)[label] + 0.02
+    expected = -(smooth * np.log(probability)).sum(1)[mask].mean()
+    assert float(result) == pytest.approx(expected, rel=1e-6)
+    expected_gradient = mask[:, None] * (probability - smooth) / 4
+    np.testing.assert_allclose(gradient, expected_gradient, atol=1e-7)
+
+
+def test_loss_without_smoothing_is_the_plain_program() -> None:
+    def plain(metrics: Metrics, logits: jax.Array) -> jax.Array:
+        return metrics.mean_loss()
+
+    def without_smoothing(metrics: Metrics, logits: jax.Array) -> jax.Array:
+        return smoothed_loss(metrics, logits, None, 0.0)
+
+    arguments = Metrics.empty(), jnp.ones((2, 10))
+    program = str(jax.make_jaxpr(without_smoothing)(*arguments))
+    assert program == str(jax.make_jaxpr(plain)(*arguments))
 
 
 def test_one_hot_labels_ignore_the_zero_probability_of_other_classes() -> None:
