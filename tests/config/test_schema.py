@@ -9,7 +9,7 @@ from cnn_jax.config import changes, fields, flags, schema
 from cnn_jax.errors import UserError
 
 CONFIG_NAMES = (
-    *("mnist", "mnist_fast", "mnist_99"),
+    *("mnist", "mnist_fast", "mnist_99", "mnist_record"),
     *("fashion_mnist", "kmnist", "digits"),
 )
 
