@@ -8,7 +8,8 @@ Modes that require a --config:
 
 Modes that require the --workdir of a training run:
     evaluate         reports the accuracy on the test set, overall and for each class
-    predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg' [--labels=FILE.csv]
+    predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg' [--labels=FILE.csv];
+                     configs/handwriting.py trains a model for them
     inspect          draws filters, feature maps, receptive fields and saliency maps
     export           writes the model for other programs
 

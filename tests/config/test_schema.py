@@ -9,7 +9,7 @@ from cnn_jax.config import changes, fields, flags, schema
 from cnn_jax.errors import UserError
 
 CONFIG_NAMES = (
-    *("mnist", "mnist_fast", "mnist_99", "mnist_record"),
+    *("mnist", "mnist_fast", "mnist_99", "mnist_record", "handwriting"),
     *("fashion_mnist", "kmnist", "digits"),
 )
 
