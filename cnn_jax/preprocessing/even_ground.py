@@ -18,7 +18,8 @@ _MIN_OF_BORDER = 0.5  # Part of the border that must be ground.
 _MIN_OF_ALL = 1 / 3  # Part of all pixels that must be ground.
 _MAX_WIDE = 0.7  # Of the longer side: at the border no stroke is so wide, but a shadow is.
 _MIN_BAND_FILL = 0.75  # Part of its bounding box that a band of shadow along one side fills.
-_MAX_SOFT = 0.02  # Of the longer side: a wider edge is that of a shadow.
+_MAX_SOFT = 0.02  # Of the longer side: a wider edge is that of a shadow,
+_SOFT_PIXELS = 3.0  # but not an edge of so many pixels: tiny pictures were enlarged smoothly.
 _LINE_WIDTH = 0.04  # Of the side across: a line along the border is at most so wide.
 _LINE_LENGTH = 0.9  # Of the side along which it runs.
 
@@ -64,7 +65,7 @@ def _has_shadow(difference: npt.NDArray[np.float32]) -> bool:
     # The length of the outline is the total variation (the coarea formula).
     outline = np.sum(np.hypot(*np.gradient(strength)))
     soft = np.sum((strength > 0.2) & (strength < 0.8)) / max(outline, 1.0)
-    if soft > max(2.0, _MAX_SOFT * max(mask.shape)):
+    if soft > max(_SOFT_PIXELS, _MAX_SOFT * max(mask.shape)):
         return True
     labels, _ = ndimage.label(mask)
     boxes = enumerate(ndimage.find_objects(labels), 1)

@@ -95,7 +95,10 @@ def _remove_rules(depth: Floats, threshold: float) -> tuple[Floats, float]:
         if not rules.any():
             break
         rule_depth = max(rule_depth, float(np.median((depth - without_rules)[rules])))
-        depth, threshold = without_rules, _threshold(without_rules)
+        depth = without_rules
+        if np.max(depth) < MIN_CONTRAST:
+            break  # Nothing is left: it has no edges, and so no threshold.
+        threshold = _threshold(depth)
     return depth, rule_depth
 
 

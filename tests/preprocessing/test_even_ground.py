@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw
+from sklearn.datasets import load_digits
 
 from cnn_jax.preprocessing.even_ground import find_even_ground
 from cnn_jax.preprocessing.photo import read_picture
@@ -28,6 +29,14 @@ def test_colour_of_the_ground_is_the_commonest() -> None:
     assert found
     np.testing.assert_allclose(found[0], 230, atol=2)
     assert found[1] == WHOLE
+
+
+def test_edges_of_an_enlarged_tiny_picture_are_no_shadow() -> None:
+    digits = np.round(load_digits().images[:100] * 255 / 16).astype(np.uint8)  # 8x8 pixels.
+    for digit in digits:
+        picture = Image.fromarray(digit).convert("RGB")
+        enlarged = picture.resize((20, 20), Image.Resampling.BICUBIC)
+        assert find_even_ground(np.asarray(enlarged))
 
 
 def test_ground_that_differs_a_little_everywhere_is_not_even() -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.photo import read_photo
 from cnn_jax.preprocessing.rules import remove_rules
+from cnn_jax.preprocessing.threshold import threshold_ink
 
 SHAPE = (28, 28, 1)
 
@@ -50,6 +51,16 @@ def test_thick_bar_across_the_picture_is_no_rule() -> None:
     depth = np.zeros((160, 200), np.float32)
     depth[80:90] = 100  # 5 % of the longer side.
     np.testing.assert_array_equal(remove_rules(depth, 50.0)[0], depth)
+
+
+def test_nothing_but_a_line_across_the_picture_is_doubtful() -> None:
+    depth = np.zeros((160, 200), np.float32)
+    depth[80:82] = 100
+    assert not remove_rules(depth, 50.0)[0].any()  # Nothing is left that has a threshold.
+    ink = threshold_ink(depth, is_dark=True)
+    assert ink
+    assert ink.is_doubtful
+    assert ink.box == (0, 80, 200, 82)
 
 
 def save(tmp_path: Path, grey: npt.NDArray[np.floating]) -> Path:
