@@ -11,9 +11,9 @@ s), and 2 s to score the training images.
 
 Changes against mnist_99.py: twice the filters and a longer training, because the training images
 are changed at random: turned, slanted, scaled, shifted, drawn with thicker and thinner pens. Three
-of ten 1s get a flag, a base line or both, and so many 7s are crossed: many people write them so,
-and MNIST hardly has them. No picture of people's own is trained on, but of a few recipes the one
-that reads most of these pictures was chosen.
+of ten plain 1s get a flag, a base line or both, and so many 7s are crossed: many people write them
+so, and MNIST hardly has them. No picture of people's own is trained on, but of a few recipes the
+one that reads most of these pictures was chosen.
 """
 
 from ml_collections import ConfigDict
