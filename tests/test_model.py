@@ -107,8 +107,11 @@ def test_shapes_of_all_options_follow_the_arithmetic(
         chex.assert_shape(stage_maps["activation"][0], (5, *convolution))
         chex.assert_shape(stage_maps["__call__"][0], (5, *output))
     for name, layer_params in params.items():
+        assert layer_params["kernel"].shape == layers[name].kernel_shape
+        assert layer_params["bias"].shape == layers[name].kernel_shape[-1:]
         count = sum(leaf.size for leaf in jax.tree.leaves(layer_params))
         assert count == layers[name].num_parameters
+    assert set(params) == {name for name, layer in layers.items() if layer.kernel_shape}
 
 
 def test_logits_match_the_numpy_reference() -> None:

@@ -17,7 +17,7 @@ import orbax.checkpoint as ocp
 import pytest
 from absl import flags
 
-from cnn_jax.engine.compile import compiler_options
+from cnn_jax.engine.jax_options import compiler_options
 
 
 def test_jax_has_a_client_of_its_coordination_service() -> None:

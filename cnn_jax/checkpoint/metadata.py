@@ -61,7 +61,7 @@ def describe_numerics(metadata: Mapping[str, Any]) -> str:
     packages = ("jax", "jaxlib", "flax", "optax")
     parts = [f"{package} {metadata['versions'].get(package)}" for package in packages]
     if metadata["versions"].get("jax", "").startswith("0.10."):
-        # The sum of a kernel's gradient is split over all cores, see `compile.compiler_options`.
+        # There the cores split the sum of a kernel's gradient: `jax_options.compiler_options`.
         cores = metadata.get("cores")
         parts.append(pluralize(cores, "core") if cores else "unknown cores")
     return ", ".join(parts + metadata["devices"])

@@ -16,6 +16,7 @@ from cnn_jax import data, train
 from cnn_jax.config import sweep
 from cnn_jax.engine import loops, many_models, sharding
 from cnn_jax.engine.argument_shapes import batch_shapes, example_shapes, with_sharding
+from cnn_jax.engine.jax_options import compiler_options
 from cnn_jax.engine.swept_state import create_swept_state
 from cnn_jax.nn.metrics import Metrics
 
@@ -85,18 +86,6 @@ class Programs:
         return self.train_steps(state, total, *batches, num_steps)
 
 
-def compiler_options(deterministic: bool) -> dict[str, bool | str]:
-    """Returns XLA's options for every program; `deterministic` as in `jitted_loops`."""
-    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
-    if jax.__version_info__ < (0, 11):
-        # Before JAX 0.11 the newer CPU library for products runs a small result, such as a kernel's
-        # gradient, on one core only: a step takes 5 to 20 % longer. The older one splits its sum
-        # over all cores, so that its bits depend on their number. The newer library's plain sums
-        # beat XLA's own.
-        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
-    return options
-
-
 @functools.cache
 def jitted_loops(
     deterministic: bool, mesh: Mesh, batch_size: int, num_steps: int | None = None
@@ -104,8 +93,7 @@ def jitted_loops(
     """Returns the loops, which compile at their first call for given shapes.
 
     Args:
-      deterministic: forbids kernels and autotuning whose results differ between runs. It matters on
-        GPUs; XLA has no such kernels elsewhere.
+      deterministic: as in `compiler_options`.
       mesh: from `sharding.make_mesh`.
       batch_size: training batch size, over all devices.
       num_steps: number of steps of the training loops, as a constant; None: it is an argument.

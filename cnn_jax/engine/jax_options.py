@@ -1,4 +1,4 @@
-"""Options of JAX on which results depend: their values do not come from the environment.
+"""Options of JAX and XLA on which results depend: they do not come from the environment.
 
 JAX reads an environment variable for each of its options. Some change the numbers (JAX_ENABLE_X64),
 some are for debugging functions that are not compiled (JAX_DISABLE_JIT). A shell may have set them
@@ -58,3 +58,20 @@ def ignore_environment(warn: Callable[[str], None]) -> None:
         if given := os.environ.get(variable):
             warn(f"{variable}={given} is set: it may change the last bits of the results")
     device_names()
+
+
+def compiler_options(deterministic: bool) -> dict[str, bool | str]:
+    """Returns XLA's options for every program.
+
+    Args:
+      deterministic: forbids kernels and autotuning whose results differ between runs. It matters on
+        GPUs; XLA has no such kernels elsewhere.
+    """
+    options: dict[str, bool | str] = {"xla_gpu_deterministic_ops": True} if deterministic else {}
+    if jax.__version_info__ < (0, 11):
+        # Before JAX 0.11 the newer CPU library for products runs a small result, such as a kernel's
+        # gradient, on one core only: a step takes 5 to 20 % longer. The older one splits its sum
+        # over all cores, so that its bits depend on their number. The newer library's plain sums
+        # beat XLA's own.
+        options["xla_cpu_experimental_ynn_fusion_type"] = "LIBRARY_FUSION_TYPE_REDUCE"
+    return options

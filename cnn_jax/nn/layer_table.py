@@ -20,7 +20,8 @@ class Layer:
       name: key in the parameter tree for layers with parameters; unique in any case.
       output_shape: (height, width, channels) of a feature map, or (classes,).
       arithmetic: the computation of the output size, as text.
-      num_parameters: number of weights and biases.
+      kernel_shape: shape of the weights, (k, k, in, out) or (inputs, classes); () for a layer
+        without parameters. The bias has the shape of the last axis.
       multiply_adds: multiply-accumulate operations of the forward pass for one image.
       receptive_field: (height, width) in pixels of the image region that one output value sees.
       field_start: row and column where the receptive field of the map's first value begins;
@@ -31,11 +32,16 @@ class Layer:
     name: str
     output_shape: tuple[int, ...]
     arithmetic: str
-    num_parameters: int
+    kernel_shape: tuple[int, ...]
     multiply_adds: int
     receptive_field: tuple[int, int]
     field_start: int = 0
     jump: int = 1
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of weights and biases."""
+        return math.prod(self.kernel_shape) + self.kernel_shape[-1] if self.kernel_shape else 0
 
     def receptive_field_at(self, row: int, column: int) -> tuple[range, range]:
         """Returns the rows and columns of the image that the value at (row, column) sees.
@@ -76,22 +82,21 @@ class _Geometry:
             self.jump * stride,
         )
 
-    def layer(self, name: str, channels: int, weights: int = 0) -> Layer:
+    def layer(self, name: str, channels: int, kernel_shape: tuple[int, ...] = ()) -> Layer:
         """Returns the layer whose output has this geometry.
 
         Args:
           name: name of the layer.
           channels: channels of the output.
-          weights: number of weights, each used once per output position; 0 for none, and then the
-            layer has no biases either.
+          kernel_shape: of the weights, each used once per output position; () for none.
         """
         height, width = self.size
         return Layer(
             name,
             (height, width, channels),
             self.arithmetic,
-            num_parameters=weights + channels if weights else 0,
-            multiply_adds=weights * height * width,
+            kernel_shape,
+            multiply_adds=math.prod(kernel_shape) * height * width if kernel_shape else 0,
             receptive_field=(self.field, self.field),
             field_start=self.start,
             jump=self.jump,
@@ -118,9 +123,9 @@ def walk_layers(
         before, geometry = geometry, geometry.after(stage.kernel_size, stage.strides, stage.pads)
         if min(geometry.size) < 1:
             raise _kernel_too_large(stage, f"conv_{number}", before.size)
-        weights = stage.kernel_size * stage.kernel_size * channels * filters
+        kernel_shape = (stage.kernel_size, stage.kernel_size, channels, filters)
         channels = filters
-        yield geometry.layer(f"conv_{number}", channels, weights)
+        yield geometry.layer(f"conv_{number}", channels, kernel_shape)
         activated = dataclasses.replace(geometry, arithmetic="each value")
         yield activated.layer(f"{stage.activation}_{number}", channels)
         if stage.pool != "none":
@@ -169,7 +174,7 @@ def _linear_layer(
         "linear_1",
         (num_classes,),
         f"{' * '.join(map(str, shape))} = {pluralize(inputs, 'input')}",
-        inputs * num_classes + num_classes,
+        (inputs, num_classes),
         inputs * num_classes,
         (seen[0], seen[1]),
         max(geometry.start, 0),

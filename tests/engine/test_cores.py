@@ -16,7 +16,7 @@ os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
 import jax
 import numpy as np
 from cnn_jax import train
-from cnn_jax.engine.compile import compiler_options
+from cnn_jax.engine.jax_options import compiler_options
 from cnn_jax.reporting.result import params_sha256
 from configs import mnist
 
