@@ -55,6 +55,8 @@ def _main(argv: Sequence[str]) -> None:
         _train(config, workdir)
     else:
         _use_trained_model(mode, workdir, config)
+    # At its end Python looks for garbage among a million objects, for a quarter of a second.
+    gc.freeze()
     # All work is done: a signal during Python's shutdown must not raise an exception.
     signals.install(signal.SIG_DFL)
     join.exit_process(0)
