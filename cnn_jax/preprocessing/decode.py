@@ -1,12 +1,14 @@
 """Decodes picture files of any format to upright RGB pictures of bounded size."""
 
 import contextlib
+import math
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from cnn_jax.preprocessing.formats import HEIC_ADVICE, is_heic, load_formats
@@ -21,6 +23,8 @@ class PhotoError(ValueError):
 
 
 _MAX_SIDE = 1200  # Pixels. A digit that fills a tenth of them still has plenty.
+_MIN_SIDE = 8  # Pixels. A tiny picture is not tinier.
+_MIN_EDGES = 0.7  # Part of the edges between squares, from the first to the last, that are seen.
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,11 @@ def _translate_decoder_errors() -> Iterator[None]:
 
 
 def _upright_rgb(picture: Image.Image) -> Image.Image:
-    """Converts a picture to RGB, shrinks it to `_MAX_SIDE` and applies its EXIF orientation."""
+    """Converts a picture to RGB, shrinks it to `_MAX_SIDE` and applies its EXIF orientation.
+
+    Where a tiny picture was enlarged by drawing a square for each of its pixels, that tiny picture
+    is restored: edges of such squares are no strokes.
+    """
     picture.draft(None, (_MAX_SIDE, _MAX_SIDE))  # JPEG decodes straight to 1/2, 1/4 or 1/8.
     if picture.mode.startswith(("I", "F")):
         rgb = _stretch_to_8_bits(picture)
@@ -136,10 +144,38 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
         rgb = _add_background(picture.convert("RGBA"))
     else:
         rgb = picture.convert("RGB")
+    side = _side_of_squares(np.asarray(rgb))
+    if min(rgb.size) // side >= _MIN_SIDE:
+        rgb = rgb.resize((rgb.width // side, rgb.height // side), Image.Resampling.NEAREST)
     rgb.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
     with contextlib.suppress(Exception):  # Damaged metadata does not make the pixels useless.
         rgb = ImageOps.exif_transpose(rgb)
     return rgb
+
+
+def _side_of_squares(pixels_u8: npt.NDArray[np.uint8]) -> int:
+    """Returns the side of the squares of one colour of which a picture consists, in pixels.
+
+    Args:
+      pixels_u8: uint8 [H, W, 3].
+
+    Returns:
+      The largest number that divides both sides and each row and column where a colour changes; 1
+      for most pictures, also for one of few rectangles with round coordinates.
+    """
+    side = math.gcd(*pixels_u8.shape[:2])
+    for stride in (32, 1):  # Of most pictures a few rows or columns show it.
+        edges = [
+            np.flatnonzero((lines[1:] != lines[:-1]).any(axis=(1, 2))) + 1
+            for lines in (pixels_u8[:, ::stride], pixels_u8[::stride].swapaxes(0, 1))
+        ]
+        side = math.gcd(side, *map(int, np.concatenate(edges)))
+        if side == 1:
+            return 1
+    for positions in edges:
+        if not len(positions) or len(positions) < _MIN_EDGES * (1 + np.ptp(positions) / side):
+            return 1
+    return side
 
 
 def _stretch_to_8_bits(picture: Image.Image) -> Image.Image:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from cnn_jax import data
 from cnn_jax.data import Examples
@@ -239,6 +240,33 @@ def test_pictures_of_any_size_are_framed(size: tuple[int, int], tmp_path: Path) 
     assert max(photo.original.size) == min(400, max(size))
     _, upper, _, lower = bounding_box(photo.image_u8[..., 0])
     assert abs(lower - upper - 20) <= 1
+
+
+@pytest.mark.parametrize("side", [2, 9, 50])
+def test_picture_enlarged_by_squares_is_read_as_the_tiny_one(side: int, tmp_path: Path) -> None:
+    digits = np.round(load_digits().images[:3] * 255 / 16).astype(np.uint8)  # 8x8 pixels.
+    for digit in digits:
+        tiny = save_and_read(Image.fromarray(digit), tmp_path)
+        squares = Image.fromarray(np.kron(digit, np.ones((side, side), np.uint8)))
+        enlarged = save_and_read(squares, tmp_path)
+        np.testing.assert_array_equal(enlarged.image_u8, tiny.image_u8)
+        (crop,), (tiny_crop,) = enlarged.lines[0], tiny.lines[0]
+        assert crop.box == tuple(side * end for end in tiny_crop.box)
+
+
+def test_picture_of_squares_and_one_pixel_more_is_itself(tmp_path: Path) -> None:
+    digit = np.round(load_digits().images[0] * 255 / 16).astype(np.uint8)
+    for other, size in ((None, (8, 8)), ((40, 41), (80, 80)), ((1, 0), (80, 80))):
+        picture = Image.fromarray(np.kron(digit, np.ones((10, 10), np.uint8)))
+        if other:
+            picture.putpixel(other, 128)
+        original = save_and_read(picture, tmp_path).original
+        assert original
+        assert original.size == size
+    # A drawing of few rectangles with round coordinates is no enlarged picture.
+    original = save_and_read(Image.fromarray(letter()), tmp_path).original
+    assert original
+    assert original.size == (100, 120)
 
 
 def test_thin_strokes_are_thickened_to_the_thinnest_of_the_training_set(tmp_path: Path) -> None:
