@@ -31,6 +31,8 @@ def get_config() -> ConfigDict:
 
     config.deterministic = True  # Every run gives the same bits; on GPUs, with slower kernels.
     config.log_every_steps = 50  # Steps between console lines, and between rows of metrics.jsonl.
+    # Epochs between scorings of all training images; also after the last one.
+    config.evaluate_every_epochs = 1
     config.checkpoint_every_epochs = 1  # With --workdir; also at the end and on a stop signal.
 
     config.dataset = ConfigDict()

@@ -87,6 +87,7 @@ FIELDS: Mapping[str, Field] = {
     "schedule": _one_of("constant", "cosine", "one_cycle"),
     "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
     "log_every_steps": _integer(1),
+    "evaluate_every_epochs": _integer(1),
     "checkpoint_every_epochs": _integer(1),
     "dataset.name": _NAME,
     "dataset.data_dir": _PATH,
@@ -116,6 +117,7 @@ FIELDS: Mapping[str, Field] = {
 # Keys that configs saved by earlier versions lack, with the values that those versions stood for.
 ADDED: Mapping[str, Any] = {
     "label_smoothing": 0.0,
+    "evaluate_every_epochs": 1,
     "model.stage_sizes": (1,),
     **{key: 0.0 for key in FIELDS if key.startswith("augment.")},
 }

@@ -10,7 +10,7 @@ from cnn_jax.plots import figure
 
 _SERIES = (  # Split in `metrics.jsonl`, line style, marker size, label.
     ("train", ".-", 3.0, "training batches since the last point"),
-    ("train_eval", "o-", 4.0, "training set, after each epoch"),
+    ("train_eval", "o-", 4.0, "training set, after an epoch"),
     ("test", "*", 12.0, "test set, at the end"),
 )
 

@@ -67,8 +67,10 @@ def actions(config: ConfigDict, info: data.Info, step: int) -> Iterator[Action]:
             end = min(done - done % every + every, num_batches)
             yield TrainBatches(epoch, done, end)
             done = end
+        is_last = epoch == config.num_epochs
         # The evaluation comes before the save, since it shows whether the parameters are finite.
-        yield Evaluate(epoch, "train_eval", 0, info.num_train)
-        if epoch % config.checkpoint_every_epochs == 0 or epoch == config.num_epochs:
+        if is_last or epoch % config.evaluate_every_epochs == 0:
+            yield Evaluate(epoch, "train_eval", 0, info.num_train)
+        if is_last or epoch % config.checkpoint_every_epochs == 0:
             yield Save(epoch)
     yield Evaluate(config.num_epochs, "test", info.num_train, info.num_train + info.num_test)

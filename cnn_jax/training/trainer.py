@@ -87,9 +87,9 @@ class Trainer:
             match action:
                 case TrainBatches(epoch, first, end):
                     self._train(epoch, first, end)
-                case Evaluate(epoch, "train_eval", start, stop):
                     # The saved progress excludes the evaluation: a resumed run evaluates again.
                     progress = self._progress_now()
+                case Evaluate(epoch, "train_eval", start, stop):
                     train_metrics = self._evaluate_epoch(epoch, start, stop)
                 case Save():
                     self._save(progress)

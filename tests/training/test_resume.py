@@ -88,10 +88,11 @@ def without_times(result: Result) -> dict[str, Any]:
         ({}, (3, 5, 8)),
         ({"momentum": 0.9}, (3,)),
         (AUGMENT, (3,)),
+        ({"evaluate_every_epochs": 2}, (5, 7)),
         (ADAMW, (3, 5, 8)),
         pytest.param(ADAMW, range(1, STEPS + 1), marks=pytest.mark.durability),
     ],
-    ids=["sgd", "momentum", "augmented", "adamw", "adamw, after every step"],
+    ids=["sgd", "momentum", "augmented", "evaluated", "adamw", "adamw, after every step"],
 )
 def test_resumed_run_equals_straight_run_bit_for_bit(
     changes: dict[str, Any], interruptions: Sequence[int], tmp_path: Path
@@ -356,6 +357,21 @@ def test_metrics_of_another_program_are_not_overwritten(tmp_path: Path) -> None:
 def test_checkpoint_every_epochs_is_respected(tmp_path: Path) -> None:
     run(tmp_path, num_epochs=5, checkpoint_every_epochs=2)
     assert saved_steps(tmp_path) == [10, 20, 25]  # After epochs 2 and 4, and at the end.
+
+
+def test_evaluate_every_epochs_is_respected(
+    straight_run: tuple[Path, Result], tmp_path: Path
+) -> None:
+    result = run(tmp_path, num_epochs=3, evaluate_every_epochs=2)
+    rows = metrics_rows(tmp_path)
+    evaluated = [row for row in rows if row["split"] == "train_eval"]
+    assert [row["epoch"] for row in evaluated] == [2, 3]
+    assert evaluated[-1]["accuracy"] == result.train_accuracy
+    # The first two epochs are those of a run that is evaluated after each, but for that row.
+    every = [row for row in metrics_rows(straight_run[0]) if row["split"] != "test"]
+    every.remove(next(row for row in every if row["split"] == "train_eval"))
+    assert rows[: len(every)] == every
+    assert saved_steps(tmp_path) == [5, 10, 15]
 
 
 def test_nan_loss_stops_the_run_and_keeps_the_last_finite_checkpoint(
