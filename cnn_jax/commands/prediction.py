@@ -12,8 +12,8 @@ from cnn_jax.io.console import printable
 from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.photo import Crop, Photo
 
-# A prediction with less is called unsure. The reference model on MNIST's test images: 3 % of the
-# predictions and half of the mistakes are below it.
+# A prediction with less is called unsure: docs/own-pictures.md says for how many mistakes and right
+# predictions of four models that is so.
 LOW_PROBABILITY = 0.7
 _NUM_RUNNERS_UP = 2  # Classes that are printed after the most probable one.
 
