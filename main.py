@@ -12,6 +12,8 @@ Modes that require the --workdir of a training run:
                      configs/handwriting.py trains a model for them
     inspect          draws filters, feature maps, receptive fields and saliency maps
     export           writes the model for other programs
+    demo             writes a page that shows the network at work: draw on it, in a browser;
+                     --serve [--port=N] serves it to this machine
 
 Exit status: 0 on success; 2 on an error that you can fix, with one line that says how; 128 + n if
 stopped by signal n.
@@ -100,10 +102,14 @@ def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> No
         from cnn_jax.commands.inspect import inspect
 
         inspect(workdir, flags.IMAGES.value, *selection)
-    else:
+    elif mode == "export":
         from cnn_jax.commands.export import export
 
         export(workdir, *selection)
+    else:
+        from cnn_jax.commands.demo import demo
+
+        demo(workdir, *selection, serve=flags.SERVE.value, port=flags.PORT.value)
 
 
 def _configure_jax() -> None:

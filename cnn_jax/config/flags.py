@@ -13,7 +13,7 @@ from cnn_jax.config.config_file import ConfigParser, translate_config_error
 from cnn_jax.config.fields import FIELDS, invalid_value_error, unknown_key_error
 from cnn_jax.errors import UserError
 
-TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export")
+TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export", "demo")
 
 # The command line, with the lines of flag files: filled by `parse`, and read by `config_flags`.
 _arguments: list[str] = []
@@ -45,7 +45,7 @@ MODEL = flags.DEFINE_integer(
     "model",
     None,
     "Index, from 0, of the trained model to use; required if the run trained several models. Only "
-    "predict can do without: models that differ only in their seed answer together.",
+    "predict and demo can do without: models that differ only in their seed answer together.",
     lower_bound=0,
 )
 IMAGES = flags.DEFINE_multi_string(
@@ -63,6 +63,14 @@ LABELS = flags.DEFINE_string(
 JSON = flags.DEFINE_boolean("json", False, "Print one JSON object per line.")
 SHOW = flags.DEFINE_boolean(
     "show", False, "Draw the input of the model beside each of the original pictures."
+)
+SERVE = flags.DEFINE_boolean(
+    "serve",
+    False,
+    "Serve the page to this machine, and prepare the pictures that a browser cannot.",
+)
+PORT = flags.DEFINE_integer(
+    "port", 0, "Port on which --serve listens; 0: any that is free.", 0, 65535
 )
 PROFILE = flags.DEFINE_boolean(
     "profile", False, "Write a profiler trace of some training steps into the workdir."
@@ -93,6 +101,8 @@ _MODES_OF = {
     "labels": ("predict",),
     "json": ("predict",),
     "show": ("predict",),
+    "serve": ("demo",),
+    "port": ("demo",),
     "profile": ("train",),
     "distributed": ("train",),
     "coordinator": ("train",),
@@ -188,6 +198,11 @@ def _check_together() -> None:
         raise UserError(
             "--workdir is missing: with --profile it must be the folder for the trace. Use "
             "--workdir=DIR, or omit --profile."
+        )
+    if flags.FLAGS["port"].present and not SERVE.value:
+        raise UserError(
+            f"--port={PORT.value} has no effect without --serve: there must be a server that "
+            "listens on it. Add --serve, or omit --port."
         )
     if not IMAGES.value and (mode == "predict" or flags.FLAGS["images"].present):
         raise UserError(

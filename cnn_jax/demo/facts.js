@@ -1,0 +1,51 @@
+// Sentences about the network and its data.
+
+/**
+ * Describes the networks of the page in a line.
+ *
+ * @param {any} data As `content.py` builds it.
+ */
+export function describeNetworks(data) {
+  const shapes = /** @type {number[][]} */ (Object.values(data.shapes));
+  const count = shapes.reduce((sum, shape) => sum + shape.reduce((a, b) => a * b), 0);
+  const weights = `${count.toLocaleString("en")} weights and biases`;
+  const [height, width] = data.image_shape;
+  const several = data.models.length > 1;
+  const networks = several ? `${data.models.length} networks of ${weights} each` : `${weights}`;
+  return `${networks}, trained on ${data.dataset}: ${width}x${height} pixels in, ${data.class_names.length} classes out. All of it runs in this page.`;
+}
+
+/**
+ * Says how a drawing becomes the image that the network sees.
+ *
+ * @param {any} data As `content.py` builds it.
+ */
+export function describePreparation({ conventions, dataset, image_shape: [height, width] }) {
+  const size = `${width}x${height}`;
+  if (!conventions) {
+    return `A picture is cropped and scaled to ${size} pixels.`;
+  }
+  const thing = conventions.find === "ink" ? "ink" : "thing";
+  const middle = conventions.centre_by_mass ? "centre of mass" : "middle";
+  return (
+    `The program finds the ${thing}, makes it light on black, scales its longer side to ` +
+    `${conventions.box_size} pixels, and puts its ${middle} into the middle of ${size} pixels: so ` +
+    `are the images of ${dataset} that the network learned from.`
+  );
+}
+
+/**
+ * Says what the page thinks of a drawing that it could not prepare.
+ *
+ * @param {string} error Of `prepare`.
+ * @param {any} data As `content.py` builds it.
+ */
+export function describeError(error, data) {
+  if (error !== "uneven") {
+    return `Not read: it ${error}.`;
+  }
+  return (
+    "Not read: the ground of this picture is not of one colour. This page cannot prepare it, but " +
+    `Python can: start it with --serve${data.is_served ? ", and give it the picture as a file" : ""}.`
+  );
+}

@@ -1,0 +1,81 @@
+"""Joins the sources of the page and its data to one file that needs nothing else."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_SOURCES = Path(__file__).parent
+# Both stand at the start of a line; a long import goes over several lines.
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
+_EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
+
+
+def build_page(content: Mapping[str, Any], *, is_served: bool = False) -> bytes:
+    """Builds the page.
+
+    Args:
+      content: from `build_content`.
+      is_served: whether `--serve` prepares pictures for it. Any other page has no connections.
+
+    Returns:
+      An HTML file in UTF-8. Its content policy allows its own script and style, and nothing else.
+    """
+    script, style = join_modules("app"), _read("style.css")
+    data = json.dumps({**content, "is_served": is_served}, allow_nan=False, separators=(",", ":"))
+    data = data.replace("<", "\\u003c")  # A "</script>" in a name would end the element.
+    policy = [
+        "default-src 'none'",
+        f"script-src '{_digest(script)}'",
+        f"style-src '{_digest(style)}'",
+        "img-src data: blob:",
+        *(["connect-src 'self'"] if is_served else []),
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    page = _read("index.html")
+    for placeholder, replacement in (
+        ("content=\"default-src 'none'\"", f'content="{"; ".join(policy)}"'),
+        ('<link rel="stylesheet" href="style.css">', f"<style>{style}</style>"),
+        ('id="data">null<', f'id="data">{data}<'),
+        ('type="module" src="app.js">', f'type="module">{script}'),
+    ):
+        before, after = page.split(placeholder)
+        page = before + replacement + after
+    return page.encode()
+
+
+def join_modules(name: str) -> str:
+    """Joins a JavaScript module and all that it imports to one script.
+
+    Each module becomes a function that is called at once and returns the module's exports; the
+    constant `$network` holds those of `network.js`. A module stands behind those that it imports.
+
+    Args:
+      name: name of the module's file, without `.js`.
+    """
+    joined: dict[str, str] = {}
+
+    def add(module: str) -> None:
+        source = _read(f"{module}.js")
+        for _, imported in _IMPORT.findall(source):
+            if imported not in joined:
+                add(imported)
+        names = ", ".join(exported for _, exported in _EXPORT.findall(source))
+        body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = $\2;", source))
+        joined[module] = f"const ${module} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();\n"
+
+    add(name)
+    return "".join(joined.values())
+
+
+def _read(name: str) -> str:
+    return (_SOURCES / name).read_text("utf-8")
+
+
+def _digest(text: str) -> str:
+    """Returns the source expression of a content policy that allows an inline script or style."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
