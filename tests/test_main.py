@@ -69,7 +69,8 @@ def test_help_lists_all_flags_and_succeeds() -> None:
     assert done.returncode == 0
     assert "--config=configs/mnist.py" in done.stdout
     names = ("config", "workdir", "mode", "step", "model", "images", "json", "show", "profile")
-    for name in (*names, "labels", "coordinator", "num_processes", "process_id"):
+    others = ("labels", "serve", "port", "coordinator", "num_processes", "process_id")
+    for name in (*names, *others):
         assert re.search(rf"^  --(\[no\])?{name}: ", done.stdout, re.MULTILINE)
 
 
@@ -89,7 +90,7 @@ def test_help_lists_all_flags_and_succeeds() -> None:
         (("--config=configs/mnist.py", "--config.seed"), "Missing value"),
         (
             ("--config=configs/mnist.py", "--mode=fly"),
-            "<train|evaluate|predict|inspect|export|describe>",
+            "<train|evaluate|predict|inspect|export|demo|describe>",
         ),
         (("--config=configs/mnist.py", "more"), "argument more is invalid: it must be a flag"),
         (("--mode=evaluate",), "--workdir is missing: with --mode=evaluate it must be the folder"),

@@ -40,7 +40,7 @@ def test_every_mode_runs_without_the_names_that_windows_lacks(tmp_path: Path) ->
     assert status == 2
     assert message.startswith("dataset.feed=stream is not available here")
     names = ("straight", "resumed", "finished", "streamed", "mnist")
-    modes = ("describe", "evaluate", "inspect", "export", "predict")
+    modes = ("describe", "evaluate", "inspect", "export", "demo", "predict")
     assert outcomes == {name: [0, ""] for name in names + modes}
     assert "Resuming after step" in done.stdout
     assert "This run is finished" in done.stdout

@@ -45,7 +45,7 @@ export class Bars {
       const probability = part?.probabilities[k] ?? 0;
       item.classList.toggle("best", k === part?.best);
       bar.style.width = `${100 * probability}%`;
-      percent.textContent = part ? formatPercent(probability) : "–";
+      percent.textContent = part ? formatPercent(probability) : "";
     });
   }
 }
@@ -124,5 +124,7 @@ export function showDigits(list, parts, selected, model, onSelect) {
       return item;
     }),
   );
-  /** @type {HTMLElement | null | undefined} */ (list.children[focused]?.firstElementChild)?.focus();
+  /** @type {HTMLElement | null | undefined} */ (
+    list.children[focused]?.firstElementChild
+  )?.focus();
 }

@@ -123,7 +123,7 @@ async function askPython(drawing, file) {
 
 /** @param {string} reason Why there is no answer. */
 function showNothing(reason) {
-  element("label").textContent = "–";
+  element("label").textContent = "?";
   element("status").textContent = reason;
   bars.show(null);
   drawBoxes(canvasOf("boxes"), [], 0, board.placement());
@@ -148,8 +148,9 @@ function showReading(prepared, trueClass) {
   drawImage(canvasOf("seen"), candidate.image, data.image_shape);
   element("seen").setAttribute("aria-label", `An image that is read as ${data.class_names[best]}`);
   showDigits(element("digits"), parts, selected, models[0], selectPart);
+  const boxed = parts.length > 1 || board.drawing.picture ? parts : [];
   const { left, top, scale } = board.placement();
-  drawBoxes(canvasOf("boxes"), parts, selected, { left: 2 * left, top: 2 * top, scale: 2 * scale });
+  drawBoxes(canvasOf("boxes"), boxed, selected, { left: 2 * left, top: 2 * top, scale: 2 * scale });
   const result = forward(answering[0], candidate.image);
   showLayers(element("layers"), answering[0], candidate.image, result);
 }

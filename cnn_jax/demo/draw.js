@@ -240,7 +240,9 @@ function fit(picture, canvas) {
 export async function decodePicture(file) {
   const bitmap = await createImageBitmap(file);
   const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((n) => Math.max(1, Math.round(scale * n)));
+  const [width, height] = [bitmap.width, bitmap.height].map((n) =>
+    Math.max(1, Math.round(scale * n)),
+  );
   const canvas = newCanvas(width, height);
   const context = context2d(canvas);
   context.imageSmoothingQuality = "high";

@@ -39,7 +39,7 @@
 /** The functions of one number, by their name in the config. */
 export const ACTIVATIONS = {
   /** @param {number} x */
-  relu: (x) => (x > 0 ? x : 0),
+  relu: (x) => Math.max(x, 0),
   /** @param {number} x */
   leaky_relu: (x) => (x > 0 ? x : 0.01 * x),
   /** @param {number} x */

@@ -40,7 +40,7 @@ def build_page(content: Mapping[str, Any], *, is_served: bool = False) -> bytes:
     for placeholder, replacement in (
         ("content=\"default-src 'none'\"", f'content="{"; ".join(policy)}"'),
         ('<link rel="stylesheet" href="style.css">', f"<style>{style}</style>"),
-        ('id="data">null<', f'id="data">{data}<'),
+        ('id="data">', f'id="data">{data}'),
         ('type="module" src="app.js">', f'type="module">{script}'),
     ):
         before, after = page.split(placeholder)

@@ -124,7 +124,7 @@ def run_all(folder: Path, picture: str) -> dict[str, Outcome]:
     outcomes["finished"] = run_main(*small, resumed)
     outcomes["streamed"] = run_main(*small, streamed, "--config.dataset.feed=stream")
     outcomes["describe"] = run_main(small[0], "--mode=describe")
-    for mode in ("evaluate", "inspect", "export"):
+    for mode in ("evaluate", "inspect", "export", "demo"):
         outcomes[mode] = run_main(f"--mode={mode}", straight)
     outcomes["predict"] = run_main("--mode=predict", straight, f"--images={picture}", "--show")
     mnist = _small_mnist(folder)
