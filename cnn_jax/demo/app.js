@@ -81,8 +81,8 @@ function read() {
     return;
   }
   const prepared = drawing.prepared ?? prepareDrawing(drawing);
-  if (prepared.error === "uneven" && data.is_served && drawing.file) {
-    askPython(drawing, drawing.file);
+  if (prepared.error === "uneven" && data.is_served) {
+    askPython(drawing);
   } else if (prepared.lines) {
     showReading(prepared, drawing.example?.label);
   } else {
@@ -100,22 +100,27 @@ function prepareDrawing(drawing) {
   if (drawing.example) {
     return asItIs(drawing.example.image);
   }
+  if (data.conventions?.find === "silhouette") {
+    return { error: "uneven" }; // Only Python separates things from their ground.
+  }
   if (!data.conventions) {
     return asItIs(cropToShape(drawing.picture ?? board.canvas, data.image_shape));
   }
   const { data: pixels, width, height } = board.pixels();
-  return prepare(pixels, width, height, data.conventions);
+  return prepare(pixels, width, height, data.conventions, data.image_shape);
 }
 
 /**
- * Lets Python prepare a picture, and reads the board again when it has.
+ * Lets Python prepare what is on the board, and reads the board again when it has.
  *
  * @param {import("./draw.js").Drawing} drawing
- * @param {Blob} file The picture.
  */
-async function askPython(drawing, file) {
+async function askPython(drawing) {
+  if (board.stroke) {
+    return; // It is asked when the stroke is finished.
+  }
   showNothing("Python prepares the picture…");
-  drawing.prepared = await prepareByPython(file);
+  drawing.prepared = await prepareByPython(drawing.file ?? (await board.toFile()));
   if (board.drawing === drawing) {
     read();
   }
@@ -130,7 +135,7 @@ function showNothing(reason) {
   showDigits(element("digits"), [], 0, models[0], selectPart);
   drawImage(canvasOf("seen"), new Uint8Array(1), [1, 1, 1]);
   element("seen").setAttribute("aria-label", "Nothing yet");
-  element("layers").replaceChildren();
+  element("layers").hidden = true; // They keep what people have chosen in them.
 }
 
 /**
@@ -151,6 +156,7 @@ function showReading(prepared, trueClass) {
   const boxed = parts.length > 1 || board.drawing.picture ? parts : [];
   const { left, top, scale } = board.placement();
   drawBoxes(canvasOf("boxes"), boxed, selected, { left: 2 * left, top: 2 * top, scale: 2 * scale });
+  element("layers").hidden = false;
   const result = forward(answering[0], candidate.image);
   showLayers(element("layers"), answering[0], candidate.image, result);
 }

@@ -99,7 +99,6 @@ def _describe_conventions(ensemble: Ensemble, divide: bool) -> dict[str, Any] | 
         "centre_by_mass": conventions.centre_by_mass,
         "min_stroke_width": conventions.min_stroke_width,
         "points_left": conventions.points_left,
-        "image_size": list(ensemble.image_shape[:2]),
         "divide": divide,
     }
 

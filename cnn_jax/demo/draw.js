@@ -36,6 +36,8 @@ export class Board {
     this.onChange = onChange;
     /** @type {Drawing[]} */
     this.history = [EMPTY];
+    /** @type {Point[] | null} The stroke that is being drawn. */
+    this.stroke = null;
     this.useColours();
     canvas.addEventListener("pointerdown", (event) => this.startStroke(event));
     canvas.addEventListener("pointermove", (event) => this.continueStroke(event));
@@ -88,6 +90,17 @@ export class Board {
   pixels() {
     const canvas = this.drawing.picture ?? this.canvas;
     return context2d(canvas).getImageData(0, 0, canvas.width, canvas.height);
+  }
+
+  /**
+   * Returns the board as a picture file.
+   *
+   * @returns {Promise<Blob>}
+   */
+  toFile() {
+    return new Promise((resolve) => {
+      this.canvas.toBlob((file) => resolve(/** @type {Blob} */ (file)));
+    });
   }
 
   /**

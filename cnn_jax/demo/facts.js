@@ -44,8 +44,9 @@ export function describeError(error, data) {
   if (error !== "uneven") {
     return `Not read: it ${error}.`;
   }
-  return (
-    "Not read: the ground of this picture is not of one colour. This page cannot prepare it, but " +
-    `Python can: start it with --serve${data.is_served ? ", and give it the picture as a file" : ""}.`
-  );
+  const reason =
+    data.conventions.find === "silhouette"
+      ? "to separate a thing from its ground needs Python"
+      : "the ground of this picture is not of one colour";
+  return `Not read: ${reason}. The page that --mode=demo --serve shows can read it.`;
 }

@@ -5,7 +5,7 @@
  *
  * @param {{start: number, stop: number, cost: number}[]} line Parts that may be digits.
  * @param {ArrayLike<number>} probability 0..1, of the most probable class of each part.
- * @returns {{parts: number[], share: number}} The indices of the parts of the way that weighs most,
+ * @returns {{chosen: number[], share: number}} The indices of the parts of the way that weighs most,
  *   from left to right, and its share of the weight of all ways, 0..1.
  */
 export function bestDivision(line, probability) {
@@ -26,5 +26,5 @@ export function bestDivision(line, probability) {
   }
   const end = Math.max(...best.keys());
   const { weight, parts } = /** @type {{weight: number, parts: number[]}} */ (best.get(end));
-  return { parts, share: weight / (total.get(end) ?? 1) };
+  return { chosen: parts, share: weight / (total.get(end) ?? 1) };
 }

@@ -11,6 +11,7 @@ from typing import Any
 _SOURCES = Path(__file__).parent
 # Both stand at the start of a line; a long import goes over several lines.
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
+_STYLE = re.compile(r'^ *<link rel="stylesheet" href="(\w+\.css)">\n', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -24,7 +25,8 @@ def build_page(content: Mapping[str, Any], *, is_served: bool = False) -> bytes:
     Returns:
       An HTML file in UTF-8. Its content policy allows its own script and style, and nothing else.
     """
-    script, style = join_modules("app"), _read("style.css")
+    page = _read("index.html")
+    script, style = join_modules("app"), "\n".join(map(_read, _STYLE.findall(page)))
     data = json.dumps({**content, "is_served": is_served}, allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")  # A "</script>" in a name would end the element.
     policy = [
@@ -36,10 +38,10 @@ def build_page(content: Mapping[str, Any], *, is_served: bool = False) -> bytes:
         "base-uri 'none'",
         "form-action 'none'",
     ]
-    page = _read("index.html")
+    page = _STYLE.sub("", page)
     for placeholder, replacement in (
         ("content=\"default-src 'none'\"", f'content="{"; ".join(policy)}"'),
-        ('<link rel="stylesheet" href="style.css">', f"<style>{style}</style>"),
+        ("</head>", f"<style>{style}</style></head>"),
         ('id="data">', f'id="data">{data}'),
         ('type="module" src="app.js">', f'type="module">{script}'),
     ):

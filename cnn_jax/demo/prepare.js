@@ -24,9 +24,10 @@
  * @param {number} width
  * @param {number} height
  * @param {any} conventions As `content.py` builds them.
+ * @param {number[]} imageShape [height, width, 1] of the network's images.
  * @returns {Prepared}
  */
-export function prepare(pixels, width, height, conventions) {
+export function prepare(pixels, width, height, conventions, imageShape) {
   const ground = pixels[0];
   for (let x = 0; x < width; x++) {
     if (Math.abs(pixels[4 * x] - ground) > 25) {
@@ -46,7 +47,7 @@ export function prepare(pixels, width, height, conventions) {
   if (right <= left) {
     return { error: "shows nothing: all of it has the same brightness" };
   }
-  const image = frameInk(ink, width, [left, top, right, bottom], conventions);
+  const image = frameInk(ink, width, [left, top, right, bottom], conventions, imageShape);
   const box = [left, top, right, bottom];
   const polarity = ground > 127 ? "dark on light" : "light on dark";
   const candidate = { image, box, start: 0, stop: 1, cost: 0 };
@@ -58,10 +59,10 @@ export function prepare(pixels, width, height, conventions) {
  * @param {number} width
  * @param {number[]} box
  * @param {any} conventions
+ * @param {number[]} imageShape
  * @returns {Uint8Array}
  */
-function frameInk(ink, width, [left, top, right, bottom], conventions) {
-  const [rows, columns] = conventions.image_size;
+function frameInk(ink, width, [left, top, right, bottom], conventions, [rows, columns]) {
   const scale = conventions.box_size / Math.max(right - left, bottom - top);
   const sums = [0, 0, 0];
   forEachPixel((x, y, strength) => {

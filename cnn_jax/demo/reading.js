@@ -34,8 +34,8 @@ export function readLine(line, models) {
     const probabilities = meanProbabilities(models.map((model) => forward(model, candidate.image)));
     return { candidate, probabilities, best: probabilities.indexOf(Math.max(...probabilities)) };
   });
-  const { parts, share } = bestDivision(line, all.map(probabilityOf));
-  const chosen = parts.map((index) => all[index]);
+  const { chosen: indices, share } = bestDivision(line, all.map(probabilityOf));
+  const chosen = indices.map((index) => all[index]);
   return {
     label: chosen.map((part) => models[0].classNames[part.best]).join(""),
     probability: chosen.reduce((product, part) => product * probabilityOf(part), share),

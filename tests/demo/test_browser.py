@@ -1,9 +1,12 @@
 """The page in a real browser."""
 
 import base64
+import contextlib
+import functools
 import io
 import itertools
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -183,36 +186,54 @@ def shaded_number() -> Image.Image:
     return picture
 
 
-def test_uneven_light_needs_python(tab: Tab, tmp_path: Path) -> None:
-    trained = digit_model()
-    content = content_of(trained)
-    tab.open(build_page(content), tmp_path)
-    drop(tab, shaded_number())
-    tab.page.wait_for_function("document.getElementById('status').textContent.includes('--serve')")
-
-    def prepare(picture: bytes) -> Any:
-        return demo._prepare(Ensemble([trained]), picture)
-
-    with Server(build_page(content, is_served=True), prepare, 0) as server:
+@contextlib.contextmanager
+def served(trained: TrainedModel) -> Iterator[str]:
+    """Serves the page of a model as `--serve` does, and yields its address."""
+    page = build_page(content_of(trained), is_served=True)
+    prepare = functools.partial(demo._prepare, Ensemble([trained]))
+    with Server(page, prepare, 0) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            tab.page.goto(server.url)
-            drop(tab, shaded_number())
-            tab.page.wait_for_selector("#digits button")
-            digits = tab.page.locator("#digits button").all_inner_texts()
-            label = tab.text("label")
-            assert [text[0] for text in digits] == list(label)
-            assert len(label) == 2
-            assert f"Python has prepared the picture, and answers {label}, " in tab.text("status")
-            first = seen(tab)
-            tab.page.locator("#digits button").nth(1).click()
-            assert (seen(tab) != first).any()
-            (row,) = trained.probabilities(seen(tab)[None])
-            assert label[1] == str(row.argmax())
+            yield server.url
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_uneven_light_needs_python(tab: Tab, tmp_path: Path) -> None:
+    trained = digit_model()
+    tab.open(build_page(content_of(trained)), tmp_path)
+    drop(tab, shaded_number())
+    tab.page.wait_for_function("document.getElementById('status').textContent.includes('--serve')")
+    with served(trained) as url:
+        tab.page.goto(url)
+        drop(tab, shaded_number())
+        tab.page.wait_for_selector("#digits button")
+        digits = tab.page.locator("#digits button").all_inner_texts()
+        label = tab.text("label")
+        assert [text[0] for text in digits] == list(label)
+        assert len(label) == 2
+        assert f"Python has prepared the picture, and answers {label}, " in tab.text("status")
+        first = seen(tab)
+        tab.page.locator("#digits button").nth(1).click()
+        assert (seen(tab) != first).any()
+        (row,) = trained.probabilities(seen(tab)[None])
+        assert label[1] == str(row.argmax())
+
+
+def test_a_drawn_thing_needs_python(tab: Tab, tmp_path: Path) -> None:
+    trained = random_model((28, 28, 1))
+    trained.config.dataset.name = "fashion_mnist"
+    tab.open(build_page(content_of(trained)), tmp_path)
+    tab.draw(*SEVEN)
+    assert "needs Python" in tab.text("status")
+    with served(trained) as url:
+        tab.page.goto(url)
+        tab.draw(*SEVEN)
+        tab.page.wait_for_function("document.getElementById('label').textContent !== '?'")
+        (row,) = trained.probabilities(seen(tab)[None])
+        assert tab.text("label") == trained.class_names[row.argmax()]
 
 
 def test_nothing_leaves_the_page(tab: Tab, tmp_path: Path) -> None:

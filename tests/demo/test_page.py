@@ -47,7 +47,7 @@ def test_the_page_of_the_reference_network_is_small() -> None:
 
 def test_preparation_follows_the_data_set() -> None:
     grey = content_of(digit_model())["conventions"]
-    assert (grey["find"], grey["box_size"], grey["image_size"]) == ("ink", 20, [28, 28])
+    assert (grey["find"], grey["box_size"]) == ("ink", 20)
     assert grey["divide"]
     assert content_of(random_model())["conventions"] is None  # Colour images are only resized.
     assert not content_of(random_model((28, 28, 1)))["conventions"]["divide"]
