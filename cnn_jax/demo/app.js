@@ -4,7 +4,7 @@ import { Bars, createImageButton, drawBoxes, formatPercent, showDigits } from ".
 import { Board, cropToShape, decodePicture, drawImage, newCanvas } from "./draw.js";
 import { describeError, describeNetworks, describePreparation } from "./facts.js";
 import { showLayers } from "./layers.js";
-import { decodeBytes, decodeModel, forward } from "./network.js";
+import { decodeCompressed, decodeModel, forward } from "./network.js";
 import { prepare } from "./prepare.js";
 import { readLine } from "./reading.js";
 import { prepareByPython } from "./served.js";
@@ -210,12 +210,15 @@ async function openFile(file) {
 }
 
 /** Shows the test images that can be clicked. */
-function showPictures() {
+async function showPictures() {
   const note = element("pictures-note");
   note.textContent = data.pictures_note;
   note.hidden = !data.pictures_note;
-  for (const { image: text, label, kind } of data.pictures) {
-    const image = decodeBytes(text);
+  const images = await Promise.all(
+    data.pictures.map((/** @type {any} */ { image }) => decodeCompressed(image)),
+  );
+  for (const [i, { label, kind }] of data.pictures.entries()) {
+    const image = images[i];
     const name = data.class_names[label];
     const picture = drawImage(newCanvas(1, 1), image, data.image_shape);
     const button = createImageButton(image, data.image_shape, name, `Test image of ${name}`, () =>
@@ -246,13 +249,12 @@ function showModels() {
 }
 
 /** Builds what depends on the data, and waits for people. */
-function start() {
+async function start() {
   element("facts").textContent = describeNetworks(data);
   element("preparation").textContent = describePreparation(data);
   element("hint").textContent = isOfDigits ? "Write a digit, or a number" : "Draw here";
   element("film").hidden = !data.film;
   sizedCanvas("boxes", 2);
-  showPictures();
   showModels();
   element("undo").addEventListener("click", () => board.undo());
   element("clear").addEventListener("click", () => board.clear());
@@ -268,8 +270,11 @@ function start() {
     board.useColours();
     read();
   });
+  await showPictures();
   // The page begins with an image, so that all of it can be seen at once.
-  /** @type {HTMLElement | null} */ (document.querySelector("#test button"))?.click();
+  if (board.isEmpty) {
+    /** @type {HTMLElement | null} */ (document.querySelector("#test button"))?.click();
+  }
 }
 
 start();

@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import zlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -47,8 +48,9 @@ def build_content(
       low_probability: 0..1; answers with less are called unsure.
 
     Returns:
-      Values by name. Parameters are float32 in little-endian order and pictures uint8 [h, w, c],
-      both in base64; `pads`, `strides` and `pools` are those of `numpy_forward.py`.
+      Values by name. Parameters are float32 in little-endian order, pictures uint8 [h, w, c] that
+      are compressed by zlib, both in base64; `pads`, `strides` and `pools` are those of
+      `numpy_forward.py`.
 
     Raises:
       UserError: when the images have neither one channel nor three.
@@ -63,7 +65,7 @@ def build_content(
             {
                 "seed": model.config.seed,
                 "params": {
-                    name: _base64(np.asarray(array, "<f4"))
+                    name: _base64(np.asarray(array, "<f4").tobytes())
                     for name, array in tree.flatten(model.params).items()
                 },
             }
@@ -80,7 +82,11 @@ def build_content(
         "conventions": _describe_conventions(ensemble, divide),
         "low_probability": low_probability,
         "pictures": [
-            {"image": _base64(picture.image_u8), "label": picture.label, "kind": picture.kind}
+            {
+                "image": _base64(zlib.compress(picture.image_u8.tobytes(), 9)),
+                "label": picture.label,
+                "kind": picture.kind,
+            }
             for picture in pictures
         ],
         "pictures_note": pictures_note,
@@ -103,5 +109,5 @@ def _describe_conventions(ensemble: Ensemble, divide: bool) -> dict[str, Any] | 
     }
 
 
-def _base64(array: npt.NDArray[Any]) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

@@ -57,6 +57,18 @@ export function decodeBytes(text) {
 }
 
 /**
+ * Decodes bytes that were compressed by zlib.
+ *
+ * @param {string} text Base64.
+ * @returns {Promise<Uint8Array>}
+ */
+export async function decodeCompressed(text) {
+  const stream = new Blob([decodeBytes(text)]).stream();
+  const inflated = new Response(stream.pipeThrough(new DecompressionStream("deflate")));
+  return new Uint8Array(await inflated.arrayBuffer());
+}
+
+/**
  * Decodes one model of the page's data.
  *
  * @param {any} data As `content.py` builds it.

@@ -12,6 +12,9 @@ _SOURCES = Path(__file__).parent
 # Both stand at the start of a line; a long import goes over several lines.
 _IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
 _STYLE = re.compile(r'^ *<link rel="stylesheet" href="(\w+\.css)">\n', re.MULTILINE)
+# Comments on lines of their own, and indentation, are a third of the sources.
+_COMMENT = re.compile(r"^ *(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
+_INDENTATION = re.compile(r"^ +", re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:function|const|class) (\w+))", re.MULTILINE)
 
 
@@ -55,6 +58,7 @@ def join_modules(name: str) -> str:
 
     Each module becomes a function that is called at once and returns the module's exports; the
     constant `$network` holds those of `network.js`. A module stands behind those that it imports.
+    Comments and indentation are left out; so no text may go over several lines.
 
     Args:
       name: name of the module's file, without `.js`.
@@ -62,7 +66,7 @@ def join_modules(name: str) -> str:
     joined: dict[str, str] = {}
 
     def add(module: str) -> None:
-        source = _read(f"{module}.js")
+        source = _INDENTATION.sub("", _COMMENT.sub("", _read(f"{module}.js")))
         for _, imported in _IMPORT.findall(source):
             if imported not in joined:
                 add(imported)

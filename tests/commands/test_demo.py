@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def test_pictures_are_the_first_of_each_class_and_the_hardest_mistakes(workdir: 
     wrong = np.flatnonzero(probability.argmax(axis=1) != test.label)
     hardest = sorted(wrong, key=lambda i: -probability[i].max())[:20]
     for kind, indices in (("test", firsts), ("mistake", hardest)):
-        images = [base64.b64decode(p["image"]) for p in pictures[kind]]
+        images = [zlib.decompress(base64.b64decode(p["image"])) for p in pictures[kind]]
         assert images == [test.image[i].tobytes() for i in indices]
         assert [p["label"] for p in pictures[kind]] == test.label[indices].tolist()
 

@@ -25,7 +25,7 @@ def content_of(*models: TrainedModel, pictures: Sequence[Picture] = ()) -> dict[
 
 
 def random_pictures(trained: TrainedModel, count: int) -> list[Picture]:
-    """Returns pictures of either kind; those of half of the classes are mistakes."""
+    """Returns pictures of either kind; every other one is a mistake."""
     num_classes = len(trained.class_names)
     return [
         Picture(image, i % num_classes, "mistake" if i % 2 else "test")

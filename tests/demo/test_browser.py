@@ -134,6 +134,7 @@ def test_a_test_image_reaches_the_network_unchanged(tab: Tab, tmp_path: Path) ->
     trained = random_model()  # Of colours: their order must be kept.
     pictures = random_pictures(trained, 6)
     tab.open(build_page(content_of(trained, pictures=pictures)), tmp_path)
+    tab.page.wait_for_selector("#test [aria-pressed=true]")  # The page begins with an image.
     np.testing.assert_array_equal(seen(tab, trained.image_shape), pictures[0].image_u8)
     buttons = tab.page.locator("#mistake button")
     assert buttons.count() == 3
@@ -153,6 +154,7 @@ def test_models_answer_together_or_alone(tab: Tab, tmp_path: Path) -> None:
     models = [digit_model(scale=scale) for scale in (1.0, 0.8)]
     pictures = random_pictures(models[0], 1)
     tab.open(build_page(content_of(*models, pictures=pictures)), tmp_path)
+    tab.page.wait_for_selector("#test [aria-pressed=true]")
     image_u8 = pictures[0].image_u8[None]
     for value, answering in (("all", models), ("1", models[1:])):
         tab.page.select_option("#models", value)
@@ -167,12 +169,12 @@ def test_a_dropped_picture_is_prepared(tab: Tab, tmp_path: Path) -> None:
     picture = Image.new("L", (100, 120), 0)
     ImageDraw.Draw(picture).line([(25, 30), (75, 30), (45, 95)], fill=255, width=8)
     drop(tab, picture)
-    tab.page.wait_for_function("document.getElementById('label').textContent !== '?'")
+    tab.page.wait_for_selector("#label:not(:text-is('?'))")
     (row,) = trained.probabilities(seen(tab)[None])
     assert tab.text("label") == str(row.argmax())
     assert "light on dark" in tab.text("status")
     tab.page.evaluate(_DROP, ["a.txt", "text/plain", base64_of(b"no picture")])
-    tab.page.wait_for_function("document.getElementById('status').textContent.includes('format')")
+    tab.page.wait_for_selector("#status:text('format')")
     assert tab.text("label") == "?"
 
 
@@ -205,7 +207,7 @@ def test_uneven_light_needs_python(tab: Tab, tmp_path: Path) -> None:
     trained = digit_model()
     tab.open(build_page(content_of(trained)), tmp_path)
     drop(tab, shaded_number())
-    tab.page.wait_for_function("document.getElementById('status').textContent.includes('--serve')")
+    tab.page.wait_for_selector("#status:text('--serve')")
     with served(trained) as url:
         tab.page.goto(url)
         drop(tab, shaded_number())
@@ -231,7 +233,7 @@ def test_a_drawn_thing_needs_python(tab: Tab, tmp_path: Path) -> None:
     with served(trained) as url:
         tab.page.goto(url)
         tab.draw(*SEVEN)
-        tab.page.wait_for_function("document.getElementById('label').textContent !== '?'")
+        tab.page.wait_for_selector("#label:not(:text-is('?'))")
         (row,) = trained.probabilities(seen(tab)[None])
         assert tab.text("label") == trained.class_names[row.argmax()]
 

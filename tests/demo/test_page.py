@@ -3,46 +3,50 @@
 import base64
 import hashlib
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from cnn_jax import data
 from cnn_jax.demo import page
+from cnn_jax.demo.content import Picture
 from cnn_jax.demo.page import build_page, join_modules
 from cnn_jax.errors import UserError
 from cnn_jax.nn.layer_table import walk_layers
 from cnn_jax.nn.shapes import padding_amounts
-from tests.demo.pages import content_of, data_of, digit_model, random_pictures
+from tests.demo.pages import content_of, data_of, digit_model
 from tests.support.random_models import random_model
 
 
 def test_the_page_holds_the_parameters_bit_for_bit() -> None:
     trained = random_model(stage_sizes=(1, 2), kernel_size=4, strides=2, pool="avg")
-    data = data_of(build_page(content_of(trained)).decode())
-    assert data["image_shape"] == [17, 14, 3]
-    assert data["class_names"] == ["cat", "dog", "cow", "hen", "pig"]
-    assert data["stage"] == {
+    content = data_of(build_page(content_of(trained)).decode())
+    assert content["image_shape"] == [17, 14, 3]
+    assert content["class_names"] == ["cat", "dog", "cow", "hen", "pig"]
+    assert content["stage"] == {
         "kernel_size": 4,
         "strides": [2, 2, 1],  # Only the first convolution of a stage has strides,
         "pads": list(padding_amounts("SAME", 4)),
         "activation": "relu",
         "pools": ["avg", "none", "avg"],  # and only the last one pools.
     }
-    (model,) = data["models"]
+    (model,) = content["models"]
     layers = [*walk_layers((17, 14, 3), 5, trained.model.convolutions)]
     shapes = {layer.name: layer.kernel_shape for layer in layers if layer.kernel_shape}
-    assert data["shapes"].keys() == {f"{n}.{part}" for n in shapes for part in ("kernel", "bias")}
+    parts = [f"{name}.{part}" for name in shapes for part in ("kernel", "bias")]
+    assert sorted(content["shapes"]) == sorted(parts)
     for name, shape in shapes.items():
         bits = base64.b64decode(model["params"][f"{name}.kernel"])
         kernel = np.frombuffer(bits, "<f4").reshape(shape)
         np.testing.assert_array_equal(kernel, trained.params[name]["kernel"])
-        assert data["shapes"][f"{name}.kernel"] == list(shape)
+        assert content["shapes"][f"{name}.kernel"] == list(shape)
 
 
 def test_the_page_of_the_reference_network_is_small() -> None:
-    trained = digit_model()
-    content = content_of(trained, pictures=random_pictures(trained, 40))
-    assert len(build_page(content)) <= 250_000
+    images = data.load("digits").test.image[:40]
+    pictures = [Picture(image, 0, "test") for image in images]
+    assert len(build_page(content_of(digit_model(), pictures=pictures))) <= 250_000
 
 
 def test_preparation_follows_the_data_set() -> None:
@@ -89,23 +93,34 @@ def test_modules_are_joined_behind_what_they_import(monkeypatch: pytest.MonkeyPa
     sources = {
         "top.js": 'import { twice } from "./low.js";\nimport {\n  a,\n  b,\n} from "./middle.js";\n'
         "\ntwice(a + b);\n",
-        "middle.js": 'import { twice } from "./low.js";\nexport const a = 1;\n'
+        "middle.js": 'import { twice } from "./low.js";\n\n// One.\nexport const a = 1;\n'
         "export const b = twice(1);\n",
-        "low.js": "const hidden = 2;\nexport function twice(x) {\n  return hidden * x;\n}\n",
+        "low.js": "const hidden = 2; // Stays.\n/**\n * Returns 2 * x.\n *\n * @param x 1 */\n"
+        "export function twice(x) {\n  // A product.\n  return hidden * x;\n}\n",
     }
     monkeypatch.setattr(page, "_read", sources.__getitem__)
-    assert join_modules("top").split("\n\n")[0].splitlines() == [
+    assert join_modules("low").splitlines() == [
         "const $low = (() => {",
-        "const hidden = 2;",
+        "const hidden = 2; // Stays.",
         "function twice(x) {",
-        "  return hidden * x;",
+        "return hidden * x;",
         "}",
+        "",
+        "return { twice };",
+        "})();",
     ]
     joined = join_modules("top")
     assert joined.count("const $low = ") == 1  # Two modules import it.
     assert joined.index("const $low = ") < joined.index("const $middle = ")
-    assert "const { twice } = $low;\nconst a = 1;\nconst b = twice(1);" in joined
+    assert "const { twice } = $low;\n\nconst a = 1;\nconst b = twice(1);" in joined
     assert "return { a, b };\n})();" in joined
-    assert "const {\n  a,\n  b,\n} = $middle;" in joined
+    assert "const {\na,\nb,\n} = $middle;" in joined
     assert "import" not in joined
     assert "export" not in joined
+
+
+def test_no_text_of_the_sources_goes_over_several_lines() -> None:
+    # Its lines would lose their indentation.
+    for path in Path(page.__file__).parent.glob("*.js"):
+        code = page._COMMENT.sub("", path.read_text("utf-8"))
+        assert [line for line in code.splitlines() if line.count("`") % 2] == [], path.name
