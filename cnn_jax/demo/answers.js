@@ -1,6 +1,6 @@
 // Shows an answer: bars for all classes, the digits of a number, and their boxes.
 
-import { context2d, drawImage, newCanvas } from "./draw.js";
+import { context2d, drawImage, newCanvas } from "./images.js";
 import { probabilityOf } from "./reading.js";
 
 /**

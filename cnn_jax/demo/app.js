@@ -1,8 +1,9 @@
 // The page: from a drawing to the image that the network sees, its answer and its layers.
 
 import { Bars, createImageButton, drawBoxes, formatPercent, showDigits } from "./answers.js";
-import { Board, cropToShape, decodePicture, drawImage, newCanvas } from "./draw.js";
+import { Board } from "./draw.js";
 import { describeError, describeNetworks, describePreparation } from "./facts.js";
+import { cropToShape, decodePicture, drawImage, newCanvas } from "./images.js";
 import { showLayers } from "./layers.js";
 import { decodeCompressed, decodeModel, forward } from "./network.js";
 import { prepare } from "./prepare.js";
