@@ -34,6 +34,9 @@ def get_config() -> ConfigDict:
     # Epochs between scorings of all training images; also after the last one.
     config.evaluate_every_epochs = 1
     config.checkpoint_every_epochs = 1  # With --workdir; also at the end and on a stop signal.
+    # Snapshots of the parameters that --mode=demo shows as a film, from before the training to its
+    # end, the steps spaced by their logarithm; 0: none. With --workdir.
+    config.film_frames = 0
 
     config.dataset = ConfigDict()
     config.dataset.name = "mnist"

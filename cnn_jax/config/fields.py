@@ -10,6 +10,7 @@ from cnn_jax.errors import UserError
 MAX_FLOAT32 = 3.4e38  # Just below the largest float32.
 MAX_KERNEL_SIZE = 15  # Programs grow with its square: at 31, one takes minutes to compile.
 MAX_STAGE_SIZE = 100  # Programs grow with it: a larger number is a typing error.
+MAX_FILM_FRAMES = 1000  # Each is a file; a larger number is a typing error.
 MAX_SEED = 2**32 - 1  # JAX takes seeds modulo 2**32: a larger one would repeat another run.
 
 
@@ -89,6 +90,10 @@ FIELDS: Mapping[str, Field] = {
     "log_every_steps": _integer(1),
     "evaluate_every_epochs": _integer(1),
     "checkpoint_every_epochs": _integer(1),
+    "film_frames": Field(
+        f"0, or an integer from 2 to {MAX_FILM_FRAMES}",
+        lambda v: _is_int(v) and (v == 0 or 2 <= v <= MAX_FILM_FRAMES),
+    ),
     "dataset.name": _NAME,
     "dataset.data_dir": _PATH,
     "dataset.manual_dir": _PATH,
@@ -118,6 +123,7 @@ FIELDS: Mapping[str, Field] = {
 ADDED: Mapping[str, Any] = {
     "label_smoothing": 0.0,
     "evaluate_every_epochs": 1,
+    "film_frames": 0,
     "model.stage_sizes": (1,),
     **{key: 0.0 for key in FIELDS if key.startswith("augment.")},
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from cnn_jax import data
+from cnn_jax.checkpoint import film
 from cnn_jax.checkpoint.metadata import describe_numerics, environment
 from cnn_jax.checkpoint.restore import Checkpoint, newest_checkpoint, set_aside_damaged
 from cnn_jax.checkpoint.state import first_different_array
@@ -42,7 +43,7 @@ def find_start(
 def prepare_workdir(
     checkpoint: Checkpoint | None, workdir: Workdir, warn: Callable[[str], None]
 ) -> None:
-    """Sets aside or removes what the run will produce again: later checkpoints and metrics rows.
+    """Sets aside or removes what the run will produce again: checkpoints, metrics rows, frames.
 
     Args:
       checkpoint: checkpoint from `find_start`.
@@ -56,6 +57,7 @@ def prepare_workdir(
         then, now = describe_numerics(checkpoint.metadata), describe_numerics(environment())
         if then != now:
             warn(f"this run was saved with {then} and resumes with {now}: its bits may differ")
+    film.remove_later_frames(workdir.path, checkpoint.step if checkpoint else -1)
     if not workdir.truncate_metrics(size):
         warn(f"{workdir.path / 'metrics.jsonl'} has lost rows: the run resumes without them")
 

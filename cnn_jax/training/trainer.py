@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from cnn_jax import train
+from cnn_jax.checkpoint import film
 from cnn_jax.checkpoint.metadata import Progress, run_metadata
 from cnn_jax.checkpoint.state import squeeze_model_axis, state_tree
 from cnn_jax.config import sweep
@@ -27,7 +28,7 @@ from cnn_jax.training import schedule
 from cnn_jax.training.context import RunContext, Start
 from cnn_jax.training.device_feed import Feed
 from cnn_jax.training.divergence import DivergenceCheck
-from cnn_jax.training.schedule import Evaluate, Save, TrainBatches
+from cnn_jax.training.schedule import Evaluate, Save, Snapshot, TrainBatches
 
 if TYPE_CHECKING:
     from cnn_jax.checkpoint.manager import Checkpoints
@@ -85,14 +86,16 @@ class Trainer:
         progress = self._progress
         for action in schedule.actions(self._config, self._info, self._step):
             match action:
-                case TrainBatches(epoch, first, end):
-                    self._train(epoch, first, end)
+                case TrainBatches():
+                    self._train(action)
                     # The saved progress excludes the evaluation: a resumed run evaluates again.
                     progress = self._progress_now()
                 case Evaluate(epoch, "train_eval", start, stop):
                     train_metrics = self._evaluate_epoch(epoch, start, stop)
                 case Save():
                     self._save(progress)
+                case Snapshot():
+                    self._write_frame()
                 case Evaluate(_, "test", start, stop):
                     self._end_training()
                     test_metrics = self._evaluate(start, stop)
@@ -105,14 +108,9 @@ class Trainer:
         if self._checkpoints:
             self._checkpoints.wait()
 
-    def _train(self, epoch: int, done: int, stretch_end: int) -> None:
-        """Trains on a stretch of batches, and logs their metrics.
-
-        Args:
-          epoch: epoch, from 1.
-          done: first batch of the epoch, from 0.
-          stretch_end: one after the last.
-        """
+    def _train(self, stretch: TrainBatches) -> None:
+        """Trains on a stretch of batches, and logs their metrics."""
+        epoch, done, stretch_end, completes_row = stretch
         if len(self._progress.epoch_seconds) < epoch:
             self._progress.epoch_seconds.append(0.0)
         epoch_start = (epoch - 1) * self._num_batches
@@ -134,7 +132,7 @@ class Trainer:
                 show=first % self._config.log_every_steps == 0,
                 advance=end - first,
             )
-            if end == stretch_end:
+            if completes_row and end == stretch_end:
                 self._log_metrics(epoch, "train", per_model)
                 seconds = self._progress.epoch_seconds[-1] - seconds_before
                 self._log_speed(seconds / (stretch_end - done))
@@ -251,6 +249,14 @@ class Trainer:
             self._divergence.stop(math.nan, self._step - 1, self._step, self._saved_step)
         self._checkpoints.save(self._step, tree, run_metadata(self._config, self._info, progress))
         self._saved_step = self._step
+
+    def _write_frame(self) -> None:
+        """Writes the present parameters as a frame of the film, if there is a workdir."""
+        if self._checkpoints is None:
+            return
+        params = self._params()
+        if self._cluster.is_first:
+            film.write_frame(self._checkpoints.folder.parent, self._step, params)
 
     def _check_finite(self, per_model: Sequence[MetricValues], first_step: int) -> None:
         self._divergence.check(per_model, first_step, self._step, self._saved_step)

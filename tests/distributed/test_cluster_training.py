@@ -42,7 +42,7 @@ def train(
     """
     training = {
         "workdir": str(workdir),
-        "changes": changes,
+        "changes": {"film_frames": 4, **changes},
         "before": before,
         "lose_folder": lose_folder,
         "signal": signal_number,
@@ -54,6 +54,11 @@ def train(
     }
     scenario = "train until killed" if signal_number == signal.SIGKILL else "train"
     return processes.run_cluster(scenario, count, **environment)
+
+
+def film_of(workdir: Path) -> dict[str, bytes]:
+    """Returns the content of every frame of a film."""
+    return {path.name: path.read_bytes() for path in workdir.glob("film/*.frame")}
 
 
 def read_result(workdir: Path) -> dict[str, Any]:
@@ -120,6 +125,9 @@ def test_stopped_and_then_killed_cluster_resumes_exactly(
     # Resumed to the end, the run has the same bits as the straight one.
     assert [result.status for result in train(tmp_path, 2, 2)] == [0, 0]
     assert metrics_rows(tmp_path) == metrics_rows(two_by_two[0])
+    # Steps 0; 10 ** (1/3) = 2.2; 2 * (10/2) ** (1/2) = 4.5; 10.
+    assert film_of(tmp_path).keys() == {"0.frame", "2.frame", "4.frame", "10.frame"}
+    assert film_of(tmp_path) == film_of(two_by_two[0])
     assert read_result(tmp_path)["params_sha256"] == read_result(two_by_two[0])["params_sha256"]
 
 

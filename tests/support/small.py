@@ -97,7 +97,8 @@ def _compile_once(
 ) -> Programs:
     """Caches the programs of `compile_programs`, by all that they depend on."""
     started = clock()
-    unused = ("seed", "log_every_steps", "checkpoint_every_epochs")  # Seeds are arguments.
+    # Seeds are arguments.
+    unused = ("seed", "log_every_steps", "checkpoint_every_epochs", "film_frames")
     fields = {name: value for name, value in config.to_dict().items() if name not in unused}
     key = (json.dumps(fields, sort_keys=True), info, mesh, chunk)
     if key not in _compiled:

@@ -35,28 +35,33 @@ CONFIG = (
     "--config.model.features=4,8",
     "--config.schedule=constant",
 )
-LONG = (*CONFIG, "--config.num_epochs=90")
+LONG = (*CONFIG, "--config.num_epochs=90", "--config.film_frames=100")
 STEPS = 4050  # 90 epochs of 45 steps: 1,437 digits in batches of 32.
 SHORT = (*CONFIG, "--config.num_epochs=15")
 
+# The SHA-256 of a run's parameters, its rows of metrics without their times, its film by file.
+Outcome = tuple[str, list[dict[str, Any]], dict[str, bytes]]
 
-def outcome(workdir: Path) -> tuple[str, list[dict[str, Any]]]:
-    """Returns the SHA-256 of a run's parameters, and its rows of metrics without their times."""
+
+def outcome(workdir: Path) -> Outcome:
     result = json.loads((workdir / "result.json").read_text())
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     for row in rows:
         del row["seconds"]
-    return result["params_sha256"], rows
+    film = {path.name: path.read_bytes() for path in workdir.glob("film/*.frame")}
+    return result["params_sha256"], rows, film
 
 
 @pytest.fixture(scope="module")
-def straight_long(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[dict[str, Any]]]:
+def straight_long(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """The outcome of LONG without any fault."""
 
-    def make(workdir: Path) -> tuple[str, list[dict[str, Any]]]:
+    def make(workdir: Path) -> Outcome:
         process = run_main(*LONG, f"--workdir={workdir}")
         assert (process.returncode, process.stderr) == (0, "")
-        return outcome(workdir)
+        straight = outcome(workdir)
+        assert len(straight[2]) == 100
+        return straight
 
     return make_once(tmp_path_factory, "straight_long", make)[1]
 
@@ -72,7 +77,7 @@ def finished_short(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def straight_short(finished_short: Path) -> tuple[str, list[dict[str, Any]]]:
+def straight_short(finished_short: Path) -> Outcome:
     """The outcome of SHORT without any fault."""
     return outcome(finished_short)
 
@@ -98,9 +103,7 @@ def read_until_training(process: subprocess.Popen[str]) -> str:
 # Of ten kills in a row two hit the program while it starts (importing, restoring, compiling), four
 # while it saves, two after it has saved a new checkpoint, one of these while it saves again, and
 # three at any moment of the training. More kills would hit the same states again.
-def test_run_killed_ten_times_equals_straight_run(
-    straight_long: tuple[str, list[dict[str, Any]]], tmp_path: Path
-) -> None:
+def test_run_killed_ten_times_equals_straight_run(straight_long: Outcome, tmp_path: Path) -> None:
     moments = random.Random(4)  # The same ten moments in each test run.
     workdir = tmp_path / "w"
 
@@ -140,7 +143,7 @@ def test_run_killed_ten_times_equals_straight_run(
 
 
 def test_stop_signals_save_the_state_and_a_second_run_is_refused(
-    straight_long: tuple[str, list[dict[str, Any]]], tmp_path: Path
+    straight_long: Outcome, tmp_path: Path
 ) -> None:
     def has_checkpoint() -> bool:
         return any(path.name.isdigit() for path in (tmp_path / "checkpoints").iterdir())
@@ -240,7 +243,7 @@ needs_mounts = pytest.mark.skipif(not can_mount(), reason="this user may not mou
 
 @needs_mounts
 def test_full_disk_is_reported_and_the_run_resumes_when_there_is_space(
-    straight_short: tuple[str, list[dict[str, Any]]], tmp_path: Path
+    straight_short: Outcome, tmp_path: Path
 ) -> None:
     # A separate disk is filled to the last byte as soon as it contains the first checkpoint.
     script = """
@@ -266,7 +269,7 @@ def test_full_disk_is_reported_and_the_run_resumes_when_there_is_space(
 
 
 def test_file_size_limit_is_reported_and_the_run_resumes_without_it(
-    straight_short: tuple[str, list[dict[str, Any]]], tmp_path: Path
+    straight_short: Outcome, tmp_path: Path
 ) -> None:
     # The parameters need more than 16 KiB in a file.
     command = [sys.executable, "main.py", *SHORT, f"--workdir={tmp_path}"]
