@@ -187,7 +187,7 @@ def _select_model(run: _Run, index: int) -> TrainedModel:
     Raises:
       UserError: when its parameters do not have the dtypes and shapes of the config's model.
     """
-    config = run.config
+    config, model_index = run.config, None
     params = {
         name.removeprefix("params."): array
         for name, array in run.checkpoint.arrays.items()
@@ -197,11 +197,11 @@ def _select_model(run: _Run, index: int) -> TrainedModel:
         if any(array.shape[:1] != (run.num_models,) for array in params.values()):
             raise _mismatch(run, f"its arrays have no first axis of {run.num_models} models")
         params = {name: array[index] for name, array in params.items()}
-        config = sweep.single_model_config(config, index)
+        config, model_index = sweep.single_model_config(config, index), index
     dataset, tree = run.checkpoint.metadata["dataset"], unflatten_dict(params, sep=".")
     image_shape, class_names = tuple(dataset["image_shape"]), tuple(dataset["class_names"])
     step = run.checkpoint.step
-    trained = TrainedModel(run.workdir, step, config, image_shape, class_names, tree)
+    trained = TrainedModel(run.workdir, step, config, image_shape, class_names, tree, model_index)
     shapes = param_shapes(trained.model, image_shape)
     if difference := first_difference(dtypes_and_shapes(params), shapes):
         raise _mismatch(run, difference)

@@ -29,6 +29,7 @@ class TrainedModel:
       image_shape: (height, width, channels).
       class_names: K names, in the order of the logits.
       params: parameter tree of float32 arrays, as described in `ConvNet`.
+      model_index: index of the model in its run, from 0; None where the run has one model.
     """
 
     workdir: Path
@@ -37,6 +38,7 @@ class TrainedModel:
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     params: Any
+    model_index: int | None = None
 
     @property
     def model(self) -> ConvNet:
