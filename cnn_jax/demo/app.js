@@ -3,9 +3,10 @@
 import { Bars, createImageButton, drawBoxes, formatPercent, showDigits } from "./answers.js";
 import { Board } from "./draw.js";
 import { describeError, describeNetworks, describePreparation } from "./facts.js";
+import { decodeFilm, showFilm } from "./film.js";
 import { cropToShape, decodePicture, drawImage, newCanvas } from "./images.js";
 import { showLayers } from "./layers.js";
-import { decodeCompressed, decodeModel, forward } from "./network.js";
+import { assembleModel, decodeCompressed, decodeModel, forward } from "./network.js";
 import { prepare } from "./prepare.js";
 import { readLine } from "./reading.js";
 import { prepareByPython } from "./served.js";
@@ -230,6 +231,12 @@ async function showPictures() {
   }
 }
 
+/** Returns the models that answer, as people have chosen. */
+function chosenModels() {
+  const { value } = /** @type {HTMLSelectElement} */ (element("models"));
+  return value === "all" ? models : [models[Number(value)]];
+}
+
 /** Lets people choose who answers, where there are several models. */
 function showModels() {
   const choice = /** @type {HTMLSelectElement} */ (element("models"));
@@ -241,7 +248,7 @@ function showModels() {
   const note = element("layers-note");
   note.textContent = `Below are the layers of one of them, of seed ${data.models[0].seed}.`;
   const choose = () => {
-    answering = choice.value === "all" ? models : [models[Number(choice.value)]];
+    answering = chosenModels();
     note.hidden = answering.length < 2;
     read();
   };
@@ -249,12 +256,24 @@ function showModels() {
   choose();
 }
 
+/** Shows the film of the first model, where the training took one. */
+function showTraining() {
+  const film = decodeFilm(data);
+  if (film) {
+    element("film").hidden = false;
+    showFilm(element("film"), film, (params) => {
+      answering = params ? [assembleModel(data, params)] : chosenModels();
+      read();
+    });
+  }
+}
+
 /** Builds what depends on the data, and waits for people. */
 async function start() {
   element("facts").textContent = describeNetworks(data);
   element("preparation").textContent = describePreparation(data);
   element("hint").textContent = isOfDigits ? "Write a digit, or a number" : "Draw here";
-  element("film").hidden = !data.film;
+  showTraining();
   sizedCanvas("boxes", 2);
   showModels();
   element("undo").addEventListener("click", () => board.undo());

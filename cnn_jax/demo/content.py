@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cnn_jax.checkpoint import tree
+from cnn_jax.demo.film import build_film
 from cnn_jax.evaluation.ensemble import Ensemble
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.silhouette import find_silhouette
@@ -53,7 +54,7 @@ def build_content(
       `numpy_forward.py`.
 
     Raises:
-      UserError: when the images have neither one channel nor three.
+      UserError: when the images have neither one channel nor three, or the film is damaged.
     """
     first = ensemble.models[0]
     stages = [stage for _, stage in first.model.convolutions]
@@ -90,7 +91,7 @@ def build_content(
             for picture in pictures
         ],
         "pictures_note": pictures_note,
-        "film": None,
+        "film": build_film(first),
     }
 
 

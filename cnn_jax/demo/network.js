@@ -76,22 +76,22 @@ export async function decodeCompressed(text) {
  * @returns {Model}
  */
 export function decodeModel(data, index) {
-  return decodeParams(data, data.models[index].params);
+  /** @type {[string, string][]} */
+  const params = Object.entries(data.models[index].params);
+  return assembleModel(
+    data,
+    Object.fromEntries(params.map(([name, text]) => [name, decodeFloats(text)])),
+  );
 }
 
 /**
- * Decodes parameters.
+ * Returns the network of the page with these parameters.
  *
  * @param {any} data As `content.py` builds it.
- * @param {Record<string, string>} params Float32 in little-endian order, in base64, by name.
+ * @param {Record<string, Float32Array>} arrays Parameters by name, as `conv_1.kernel`.
  * @returns {Model}
  */
-export function decodeParams(data, params) {
-  /** @type {Record<string, Float32Array>} */
-  const arrays = {};
-  for (const [name, text] of Object.entries(params)) {
-    arrays[name] = decodeFloats(text);
-  }
+export function assembleModel(data, arrays) {
   const { strides, pads, activation, pools } = data.stage;
   return {
     imageShape: data.image_shape,
@@ -109,7 +109,7 @@ export function decodeParams(data, params) {
 }
 
 /**
- * @param {string} text Base64.
+ * @param {string} text Float32 in little-endian order, in base64.
  * @returns {Float32Array}
  */
 function decodeFloats(text) {
