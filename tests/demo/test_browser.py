@@ -5,6 +5,7 @@ import contextlib
 import functools
 import io
 import itertools
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,26 @@ def test_a_stroke_gives_a_prediction_and_undo_takes_it_away(tab: Tab, tmp_path: 
     assert tab.text("label") == "?"
     tab.page.click("#undo")  # It brings back what was cleared.
     assert tab.text("label") == str(row.argmax())
+
+
+def test_the_slider_of_the_film_sets_the_network_that_answers(tab: Tab, tmp_path: Path) -> None:
+    trained = digit_model()
+    content = content_of(trained)
+    # A network of zeros finds every digit equally probable.
+    zeros = {
+        name: {"scale": 0.0, "levels": base64_of(bytes(math.prod(shape)))}
+        for name, shape in content["shapes"].items()
+    }
+    tab.open(build_page(content | {"film": {"steps": [0, 7], "frames": [zeros]}}), tmp_path)
+    tab.draw(*SEVEN)
+    label, percents = tab.text("label"), shown_percents(tab)
+    slider = tab.page.get_by_label("From random to trained")
+    assert slider.get_attribute("aria-valuetext") == "After 7 training steps"
+    slider.press("ArrowLeft")
+    assert slider.get_attribute("aria-valuetext") == "Before training: random weights"
+    assert shown_percents(tab) == [10.0] * 10
+    slider.press("ArrowRight")
+    assert (tab.text("label"), shown_percents(tab)) == (label, percents)
 
 
 def test_a_test_image_reaches_the_network_unchanged(tab: Tab, tmp_path: Path) -> None:
