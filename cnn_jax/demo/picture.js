@@ -93,9 +93,13 @@ function resizeLevels(levels, outer, length, inner, weights) {
 export function resize(picture, width, height, filter, right, lower) {
   const columns = resizingWeights(picture.width, 0, right ?? picture.width, width, filter);
   const rows = resizingWeights(picture.height, 0, lower ?? picture.height, height, filter);
+  // As Pillow from version 13 on. Levels are rounded after the first axis.
+  const rowsFirst = picture.height - height > Math.max(0, 2 * (picture.width - width));
   let { pixels } = picture;
-  pixels = resizeLevels(pixels, picture.height, picture.width, 3, columns);
-  pixels = resizeLevels(pixels, 1, picture.height, width * 3, rows);
+  if (rowsFirst) pixels = resizeLevels(pixels, 1, picture.height, picture.width * 3, rows);
+  const between = rowsFirst ? height : picture.height;
+  pixels = resizeLevels(pixels, between, picture.width, 3, columns);
+  if (!rowsFirst) pixels = resizeLevels(pixels, 1, picture.height, width * 3, rows);
   return { pixels, height, width };
 }
 
