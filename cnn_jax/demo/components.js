@@ -1,5 +1,7 @@
 /** Connected components of masks, their boxes and holes. */
 
+import { maskWhere } from "./filters.js";
+
 /**
  * @typedef {import("./filters.js").Plane} Plane
  */
@@ -22,50 +24,55 @@
  * @property {Box[]} boxes of each component: that of label 1 first
  */
 
+const UNVISITED = -1;
+
 /**
  * Finds the connected components of a mask.
  * @param {Plane} mask
  * @param {boolean} joinsCorners whether pixels that touch at a corner are connected
  * @returns {Components}
  */
-export function findComponents({ values, height, width }, joinsCorners) {
-  const labels = new Int32Array(values.length);
+export function findComponents(mask, joinsCorners) {
+  const { height, width } = mask;
   const boxes = [];
-  const steps = joinsCorners ? [-1, 0, 1] : [0];
-  const stack = [];
-  for (let first = 0; first < values.length; first++) {
-    if (!values[first] || labels[first]) continue;
-    const label = boxes.length + 1;
-    const box = { top: height, bottom: 0, left: width, right: 0 };
-    const visit = (pixel) => {
-      if (!values[pixel] || labels[pixel]) return;
-      labels[pixel] = label;
-      stack.push(pixel);
-    };
-    visit(first);
-    while (stack.length) {
-      const pixel = stack.pop();
-      const x = pixel % width;
-      const y = (pixel - x) / width;
-      extend(box, x, y);
-      if (x > 0) visit(pixel - 1);
-      if (x < width - 1) visit(pixel + 1);
-      for (const step of steps) {
-        if (x + step < 0 || x + step >= width) continue;
-        if (y > 0) visit(pixel - width + step);
-        if (y < height - 1) visit(pixel + width + step);
+  // With a margin of 0, so that each pixel has all its neighbours.
+  const grid = pad({ ...mask, values: Int32Array.from(mask.values) }, 1);
+  for (let i = 0; i < grid.values.length; i++) grid.values[i] *= UNVISITED;
+  for (let y = 1; y <= height; y++) {
+    for (let x = 1; x <= width; x++) {
+      const first = y * grid.width + x;
+      if (grid.values[first] === UNVISITED) {
+        boxes.push(fill(grid, first, boxes.length + 1, joinsCorners));
       }
     }
-    boxes.push(box);
   }
-  return { labels, height, width, boxes };
+  const inner = { top: 1, bottom: height + 1, left: 1, right: width + 1 };
+  return { labels: cut(grid, inner).values, height, width, boxes };
 }
 
-function extend(box, x, y) {
-  box.top = Math.min(box.top, y);
-  box.bottom = Math.max(box.bottom, y + 1);
-  box.left = Math.min(box.left, x);
-  box.right = Math.max(box.right, x + 1);
+/** Labels what is connected with a pixel of a grid, and returns its box without the margin. */
+function fill({ values, width }, first, label, joinsCorners) {
+  const steps = [-1, 1, -width, width];
+  if (joinsCorners) steps.push(-width - 1, -width + 1, width - 1, width + 1);
+  let [top, bottom, left, right] = [Infinity, 0, Infinity, 0];
+  const stack = [first];
+  values[first] = label;
+  while (stack.length) {
+    const pixel = stack.pop();
+    const x = pixel % width;
+    const y = (pixel - x) / width;
+    if (y < top) top = y;
+    if (y > bottom) bottom = y;
+    if (x < left) left = x;
+    if (x > right) right = x;
+    for (let k = 0; k < steps.length; k++) {
+      const next = pixel + steps[k];
+      if (values[next] !== UNVISITED) continue;
+      values[next] = label;
+      stack.push(next);
+    }
+  }
+  return { top: top - 1, bottom, left: left - 1, right };
 }
 
 /**
@@ -74,11 +81,17 @@ function extend(box, x, y) {
  * @returns {Box}
  */
 export function boundingBox({ values, height, width }) {
-  const box = { top: height, bottom: 0, left: width, right: 0 };
-  for (let i = 0; i < values.length; i++) {
-    if (values[i] > 0) extend(box, i % width, Math.floor(i / width));
+  let [top, bottom, left, right] = [height, 0, width, 0];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      if (values[y * width + x] <= 0) continue;
+      top = Math.min(top, y);
+      bottom = y + 1;
+      left = Math.min(left, x);
+      right = Math.max(right, x + 1);
+    }
   }
-  return box;
+  return { top, bottom, left, right };
 }
 
 /**
@@ -103,9 +116,9 @@ export function cut({ values, width }, { top, bottom, left, right }) {
  * @param {number[]} chosen labels
  * @returns {Plane} a mask
  */
-export function maskOf({ labels, width }, box, chosen) {
-  const part = cut({ values: labels, width }, box);
-  return { ...part, values: Uint8Array.from(part.values, (label) => chosen.includes(label)) };
+export function maskOf({ labels, height, width }, box, chosen) {
+  const part = cut({ values: labels, height, width }, box);
+  return maskWhere(part, (label) => chosen.includes(label));
 }
 
 /**
@@ -130,11 +143,13 @@ export function pad({ values, height, width }, margin) {
  * @returns {Plane}
  */
 export function fillHoles(mask) {
-  const { values, height, width } = pad(mask, 1);
-  const outside = { values: values.map((value) => 1 - value), height, width };
-  const { labels } = findComponents(outside, false);
+  const padded = pad(mask, 1);
+  const { labels, height, width } = findComponents(
+    maskWhere(padded, (value) => !value),
+    false,
+  );
   // The margin is outside, and its first pixel has label 1.
-  const filled = { values: Uint8Array.from(labels, (label) => label !== 1), height, width };
+  const filled = maskWhere({ values: labels, height, width }, (label) => label !== 1);
   return cut(filled, { top: 1, bottom: height - 1, left: 1, right: width - 1 });
 }
 

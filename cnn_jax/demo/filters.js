@@ -10,6 +10,18 @@
 
 const TRUNCATE = 4; // Standard deviations to which a Gaussian reaches.
 
+/**
+ * Returns where a condition holds for a plane's values.
+ * @param {Plane} plane
+ * @param {(value: number) => boolean} isTrue
+ * @returns {Plane} a mask
+ */
+export function maskWhere({ values, height, width }, isTrue) {
+  const mask = new Uint8Array(values.length);
+  for (let i = 0; i < mask.length; i++) mask[i] = isTrue(values[i]) ? 1 : 0;
+  return { values: mask, height, width };
+}
+
 /** Returns a Gaussian of sum 1, or with order 1 its derivative, at whole distances. */
 function gaussianKernel(sigma, order) {
   const radius = Math.floor(TRUNCATE * sigma + 0.5);
@@ -34,20 +46,23 @@ function correlate(values, outer, length, inner, kernel) {
   const radius = kernel.length >> 1;
   const sign = kernel[0] === kernel[2 * radius] ? 1 : -1;
   const result = new Float32Array(values.length);
-  const sums = new Float64Array(inner);
-  for (let line = 0; line < outer * length; line++) {
-    const base = (line - (line % length)) * inner;
-    const position = line % length;
-    for (let i = 0; i < inner; i++) sums[i] = values[line * inner + i] * kernel[radius];
-    for (let k = -radius; k < 0; k++) {
-      const before = base + reflected(position + k, length) * inner;
-      const after = base + reflected(position - k, length) * inner;
-      const weight = kernel[radius + k];
-      for (let i = 0; i < inner; i++) {
-        sums[i] += (values[before + i] + sign * values[after + i]) * weight;
+  const [before, after] = [-1, 1].map((side) =>
+    Int32Array.from({ length: length * radius }, (_, i) => {
+      const distance = radius - (i % radius);
+      return reflected(Math.floor(i / radius) + side * distance, length) * inner;
+    }),
+  );
+  let target = 0;
+  for (let start = 0; start < outer * length * inner; start += length * inner) {
+    for (let position = 0; position < length; position++) {
+      for (let i = start; i < start + inner; i++) {
+        let sum = values[target] * kernel[radius];
+        for (let k = 0, at = position * radius; k < radius; k++, at++) {
+          sum += (values[i + before[at]] + sign * values[i + after[at]]) * kernel[k];
+        }
+        result[target++] = sum;
       }
     }
-    result.set(sums, line * inner);
   }
   return result;
 }
@@ -77,10 +92,11 @@ export function squaredGradient({ values, height, width }) {
   const slope = gaussianKernel(0.5, 1);
   const down = correlate(correlate(values, 1, height, width, slope), height, width, 1, smooth);
   const right = correlate(correlate(values, 1, height, width, smooth), height, width, 1, slope);
-  return down.map((value, i) => {
-    const square = Math.fround(value * value) + Math.fround(right[i] * right[i]);
-    return Math.fround(Math.sqrt(Math.fround(square))) ** 2;
-  });
+  for (let i = 0; i < down.length; i++) {
+    const square = Math.fround(down[i] * down[i]) + Math.fround(right[i] * right[i]);
+    down[i] = Math.fround(Math.sqrt(Math.fround(square))) ** 2;
+  }
+  return down;
 }
 
 /**

@@ -3,10 +3,10 @@
 import { boundingBox, cut, pad } from "./components.js";
 import { luma } from "./decode.js";
 import { distanceToTrue } from "./distance.js";
-import { gradientLength } from "./filters.js";
+import { gradientLength, maskWhere } from "./filters.js";
 import { MIN_STRENGTH } from "./ink.js";
 import { BOX, resizingWeights } from "./picture.js";
-import { countTrue, largest, median, roundHalfEven, sumPairwise } from "./statistics.js";
+import { countTrue, largest, median, roundHalfEven, sumOf, sumPairwise } from "./statistics.js";
 
 /**
  * @typedef {import("./components.js").Box} Box
@@ -147,8 +147,7 @@ function thicken(strength, minWidth) {
   const radius = (minWidth * side - strokeWidth(strength)) / (2 * (1 - minWidth));
   if (radius <= 0) return strength;
   const padded = pad(strength, Math.trunc(radius) + 2);
-  const isInk = Uint8Array.from(padded.values, (value) => value >= 0.5);
-  const distance = distanceToTrue({ ...padded, values: isInk });
+  const distance = distanceToTrue(maskWhere(padded, (value) => value >= 0.5));
   // The distance is between pixel centres. The outline is half a pixel from the ink's last pixel,
   // and a pixel is covered half when its centre is on the new outline.
   const values = padded.values.map((value, i) =>
@@ -163,7 +162,6 @@ function thicken(strength, minWidth) {
  * The length of the outline is the total variation of the strength (the coarea formula).
  */
 function strokeWidth(strength) {
-  const sum = (values) => values.reduce((total, value) => total + value, 0);
   // At the ends of an array the gradient is one-sided: they must be outside of the ink's edge.
-  return (2 * sum(strength.values)) / sum(gradientLength(pad(strength, 2)));
+  return (2 * sumOf(strength.values)) / sumOf(gradientLength(pad(strength, 2)));
 }

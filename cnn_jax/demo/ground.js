@@ -2,8 +2,8 @@
 
 import { cut, findComponents, isClearOfBorder, maskOf } from "./components.js";
 import { distanceToTrue } from "./distance.js";
-import { gradientLength } from "./filters.js";
-import { countTrue, largest, median, percentile } from "./statistics.js";
+import { gradientLength, maskWhere } from "./filters.js";
+import { countTrue, largest, median, percentile, sumOf, valuesWhere } from "./statistics.js";
 
 /**
  * @typedef {import("./components.js").Box} Box
@@ -32,12 +32,8 @@ export function findEvenGround(picture) {
   const { height, width } = picture;
   const colour = commonestColour(picture);
   const difference = { values: differences(picture, colour), height, width };
-  const isGround = {
-    values: Uint8Array.from(difference.values, (value) => value <= TOLERANCE),
-    height,
-    width,
-  };
-  const clear = countTrue(difference.values.map((value) => value > CLEAR));
+  const isGround = maskWhere(difference, (value) => value <= TOLERANCE);
+  const clear = countTrue(maskWhere(difference, (value) => value > CLEAR).values);
   // Most of the rest is only a little darker or lighter: light that falls askew.
   if (clear < MIN_CLEAR * (height * width - countTrue(isGround.values))) return null;
   const [top, bottom] = insideOfLines(isGround.values, height, width, width, 1);
@@ -71,18 +67,16 @@ function isMostlyGround({ values, height, width }) {
 /** Whether what is no ground is softer than ink, or wider where it touches the border. */
 function hasShadow(difference) {
   const { values, height, width } = difference;
-  const mask = { values: Uint8Array.from(values, (value) => value > CLEAR), height, width };
+  const mask = maskWhere(difference, (value) => value > CLEAR);
   if (!countTrue(mask.values) || Math.min(height, width) < 2) return false;
   const side = Math.max(height, width);
-  const full = percentile(
-    values.filter((value) => value > CLEAR),
-    75,
-  );
+  const full = percentile(valuesWhere(values, mask.values), 75);
   const strength = values.map((value) => Math.min(value / full, 1));
   // The length of the outline is the total variation (the coarea formula).
-  const outline = gradientLength({ values: strength, height, width }).reduce((a, b) => a + b, 0);
+  const outline = sumOf(gradientLength({ values: strength, height, width }));
   const [faint, strong] = [Math.fround(0.2), Math.fround(0.8)];
-  const soft = countTrue(strength.map((value) => value > faint && value < strong));
+  let soft = 0;
+  for (let i = 0; i < strength.length; i++) if (strength[i] > faint && strength[i] < strong) soft++;
   if (soft / Math.max(outline, 1) > Math.max(SOFT_PIXELS, MAX_SOFT * side)) return true;
   return hasWidePartAtBorder(mask, side);
 }
@@ -94,14 +88,14 @@ function hasWidePartAtBorder(mask, side) {
     .map((_, i) => i + 1)
     .filter((label) => !isClearOfBorder(components.boxes[label - 1], height, width));
   if (!labels.length) return false;
-  const ground = { values: mask.values.map((value) => 1 - value), height, width };
+  const ground = maskWhere(mask, (value) => !value);
   if (!countTrue(ground.values)) return true;
   const radius = distanceToTrue(ground);
   return labels.some((label) => {
     const box = components.boxes[label - 1];
     const part = maskOf(components, box, [label]).values;
     const within = cut({ values: radius, height, width }, box).values;
-    if (2 * largest(within.filter((_, i) => part[i])) > MAX_WIDE * side) return true;
+    if (2 * largest(valuesWhere(within, part)) > MAX_WIDE * side) return true;
     return isAlongSide(box, height, width) && countTrue(part) / part.length > MIN_BAND_FILL;
   });
 }
@@ -120,9 +114,7 @@ function commonestColour({ pixels, height, width }) {
   for (let y = 0; y < height; y += stride) {
     for (let x = 0; x < width; x += stride) sample.push(3 * (y * width + x));
   }
-  const cell = fullestCell(
-    sample.map((i) => [pixels[i] >> 4, pixels[i + 1] >> 4, pixels[i + 2] >> 4]),
-  );
+  const cell = fullestCell(pixels, sample);
   const near = sample.filter((i) =>
     cell.every((end, channel) => {
       const level = pixels[i + channel] >> 4;
@@ -136,21 +128,19 @@ function commonestColour({ pixels, height, width }) {
  * Returns the cell of 16 levels that holds most colours together with those before it on each axis:
  * noise may be on the edge of two cells.
  */
-function fullestCell(cells) {
-  const counts = new Uint32Array(17 ** 3); // One more on each axis, which stays empty.
-  for (const [red, green, blue] of cells) {
-    for (const r of [red, red + 1]) {
-      for (const g of [green, green + 1]) {
-        for (const b of [blue, blue + 1]) counts[(r * 17 + g) * 17 + b]++;
-      }
-    }
+function fullestCell(pixels, sample) {
+  const counts = new Uint16Array(16 ** 3);
+  for (const i of sample) {
+    counts[((pixels[i] >> 4) << 8) | (pixels[i + 1] & 0xf0) | (pixels[i + 2] >> 4)]++;
   }
+  const countAt = (r, g, b) => (r < 0 || g < 0 || b < 0 ? 0 : counts[(r << 8) | (g << 4) | b]);
   let fullest = [0, 0, 0];
   let most = 0;
   for (let r = 0; r < 16; r++) {
     for (let g = 0; g < 16; g++) {
       for (let b = 0; b < 16; b++) {
-        const count = counts[(r * 17 + g) * 17 + b];
+        let count = 0;
+        for (let k = 0; k < 8; k++) count += countAt(r - (k >> 2), g - ((k >> 1) & 1), b - (k & 1));
         if (count > most) [most, fullest] = [count, [r, g, b]];
       }
     }

@@ -1,9 +1,9 @@
 /** Separates ink from paper where the depth of each pixel is known: `preprocessing/threshold.py`. */
 
 import { findComponents, isClearOfBorder, longerSide } from "./components.js";
-import { dilate, squaredGradient } from "./filters.js";
+import { dilate, maskWhere, squaredGradient } from "./filters.js";
 import { removeRules } from "./rules.js";
-import { countTrue, largest, median, percentile } from "./statistics.js";
+import { countTrue, largest, median, percentile, valuesWhere } from "./statistics.js";
 
 /**
  * @typedef {import("./filters.js").Plane} Plane
@@ -41,24 +41,23 @@ const MIN_OF_RULES = 1.2; // Of the strength of the rules: fainter strokes may b
  */
 export function thresholdInk(whole, isDark) {
   if (largest(whole.values) < MIN_CONTRAST) return null;
-  const cleaned = withoutRules(whole, edgeDepth(whole));
+  const edges = edgeDepth(whole);
+  const cleaned = withoutRules(whole, edges);
   const hasRules = cleaned.ruleDepth > 0;
   const isLost = largest(cleaned.depth.values) < MIN_CONTRAST;
   const depth = isLost ? whole : cleaned.depth;
-  const threshold = edgeDepth(depth);
-  const { height, width } = depth;
-  const isInk = Uint8Array.from(depth.values, (value) => value > threshold);
-  const { strokes, onlySpecks } = removeSpecks({ values: isInk, height, width }, !hasRules);
+  const threshold = depth === whole ? edges : edgeDepth(depth);
+  const isInk = maskWhere(depth, (value) => value > threshold);
+  const { strokes, onlySpecks } = removeSpecks(isInk, !hasRules);
   const mask = withWeakInk(strokes, depth, threshold);
-  const paper = median(depth.values.filter((value) => value <= threshold));
-  const full = percentile(
-    depth.values.filter((_, i) => mask.values[i]),
-    75,
-  );
+  const isPaper = maskWhere(isInk, (value) => !value).values;
+  const paper = median(valuesWhere(depth.values, isPaper));
+  const full = percentile(valuesWhere(depth.values, mask.values), 75);
   const contrast = Math.fround(full - paper);
-  const strength = depth.values.map((value) =>
-    Math.min(Math.max(Math.fround(value - paper) / contrast, 0), 1),
-  );
+  const strength = new Float32Array(depth.values.length);
+  for (let i = 0; i < strength.length; i++) {
+    strength[i] = Math.min(Math.max(Math.fround(depth.values[i] - paper) / contrast, 0), 1);
+  }
   const isDoubtful =
     isLost ||
     onlySpecks ||
@@ -67,8 +66,10 @@ export function thresholdInk(whole, isDark) {
     // Strokes along the rules were removed with them.
     countLost(whole.values, depth.values, full) > MAX_LOST * countTrue(mask.values);
   const soft = dilate(mask, 1).values; // Soft edges belong to strokes.
-  const kept = strength.map((value, i) => (soft[i] && value >= MIN_STRENGTH ? value : 0));
-  return { strength: { values: kept, height, width }, isDark, hasRules, isDoubtful };
+  for (let i = 0; i < strength.length; i++) {
+    if (!soft[i] || strength[i] < MIN_STRENGTH) strength[i] = 0;
+  }
+  return { strength: { ...depth, values: strength }, isDark, hasRules, isDoubtful };
 }
 
 function isTextured(strength, around) {
@@ -83,20 +84,22 @@ function isTextured(strength, around) {
 
 function countLost(before, after, full) {
   const [ink, paper] = [Math.fround(SURELY_INK * full), Math.fround(SURELY_PAPER * full)];
-  return countTrue(before.map((value, i) => value > ink && after[i] < paper));
+  let lost = 0;
+  for (let i = 0; i < before.length; i++) if (before[i] > ink && after[i] < paper) lost++;
+  return lost;
 }
 
 /** Adds the faint parts of strokes, connected to the others, where they stand out from paper. */
 function withWeakInk(mask, depth, threshold) {
-  const around = dilate(mask, 3).values;
-  const paper = depth.values.filter((_, i) => !around[i]);
+  const isFar = maskWhere(dilate(mask, 3), (value) => !value).values;
+  const paper = valuesWhere(depth.values, isFar);
   const noise = paper.length ? percentile(paper, 95) : 0;
   const weak = Math.fround(Math.min(Math.max(WEAK * threshold, 3 * noise), threshold));
-  const faint = { ...depth, values: Uint8Array.from(depth.values, (value) => value > weak) };
+  const faint = maskWhere(depth, (value) => value > weak);
   const { labels, boxes } = findComponents(faint, true);
   const isConnected = new Uint8Array(boxes.length + 1); // By label.
   for (let i = 0; i < labels.length; i++) if (mask.values[i]) isConnected[labels[i]] = 1;
-  return { ...mask, values: Uint8Array.from(labels, (label) => isConnected[label]) };
+  return maskWhere({ ...mask, values: labels }, (label) => isConnected[label]);
 }
 
 /** Returns the mean depth of edges. Squared gradients are squared again: noise is everywhere. */
@@ -118,7 +121,7 @@ function withoutRules(whole, edges) {
     const found = removeRules(depth, threshold);
     if (!countTrue(found.rules)) break;
     const removed = depth.values.map((value, i) => value - found.depth.values[i]);
-    ruleDepth = Math.max(ruleDepth, median(removed.filter((_, i) => found.rules[i])));
+    ruleDepth = Math.max(ruleDepth, median(valuesWhere(removed, found.rules)));
     depth = found.depth;
     if (largest(depth.values) < MIN_CONTRAST) break; // It has no edges, and so no threshold.
     threshold = edgeDepth(depth);
@@ -141,6 +144,6 @@ function removeSpecks(mask, mayTouchBorder) {
   }
   // The smallest part of a digit, the top stroke of a 5, is more than 5 % of the largest.
   const least = 0.05 * largest(areas);
-  const values = Uint8Array.from(labels, (label) => label > 0 && areas[label] >= least);
-  return { strokes: { values, height, width }, onlySpecks };
+  const isKept = (label) => label > 0 && areas[label] >= least;
+  return { strokes: maskWhere({ values: labels, height, width }, isKept), onlySpecks };
 }

@@ -8,6 +8,7 @@
 import { boundingBox, cut } from "./components.js";
 import { findCuts, MIN_WIDTH } from "./cuts.js";
 import { nearestTrue } from "./distance.js";
+import { maskWhere } from "./filters.js";
 import { distanceOf, findLayout, heightOf, union, widthOf } from "./layout.js";
 import { crop } from "./picture.js";
 import { boxOnPicture, cropToRegion, searchAgain, searchPicture, segmentPart } from "./segment.js";
@@ -85,14 +86,13 @@ function layOut(rough) {
 }
 
 function layoutOf({ ink: { strength } }) {
-  const mask = Uint8Array.from(strength.values, (value) => value > CONNECTED);
-  return findLayout({ ...strength, values: mask });
+  return findLayout(maskWhere(strength, (value) => value > CONNECTED));
 }
 
 /** Divides each line of a layout into candidates. */
 function divideLines(view, layout) {
   const { labels, height, width } = layout.components;
-  const mask = { values: Uint8Array.from(labels, (label) => label > 0), height, width };
+  const mask = maskWhere({ values: labels, height, width }, (label) => label > 0);
   const nearest = { ...mask, values: nearestTrue(mask).map((pixel) => labels[pixel]) };
   const divided = layout.lines.map((groups) => divideLine(view, layout, nearest, groups));
   const lines = divided.map(({ candidates }) => candidates).filter(({ length }) => length);
@@ -142,8 +142,8 @@ function searchGroup({ picture, origin, scale }, nearest, group) {
   const left = Math.max(group.box.left - margin, 0);
   const bottom = Math.min(group.box.bottom + margin, height);
   const right = Math.min(group.box.right + margin, width);
-  const region = cut({ values, height, width }, { top, bottom, left, right });
-  region.values = Uint8Array.from(region.values, (label) => group.parts.includes(label));
+  const part = cut({ values, height, width }, { top, bottom, left, right });
+  const region = maskWhere(part, (label) => group.parts.includes(label));
   const x = roundHalfEven(scale * left);
   const y = roundHalfEven(scale * top);
   const end = roundHalfEven(scale * left + scale * region.width);

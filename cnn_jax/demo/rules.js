@@ -1,7 +1,7 @@
 /** Removes the printed lines of paper: `preprocessing/rules.py`. */
 
 import { cut, findComponents, maskOf } from "./components.js";
-import { dilateRows, openRows, transpose } from "./filters.js";
+import { dilateRows, maskWhere, openRows, transpose } from "./filters.js";
 import { countTrue, median, roundHalfEven } from "./statistics.js";
 
 /**
@@ -23,7 +23,7 @@ const MAX_TILT = 0.1; // Rise of a line by its run: 6 degrees.
 export function removeRules(depth, threshold) {
   const { height, width } = depth;
   const rules = new Uint8Array(height * width);
-  const mask = { ...depth, values: Uint8Array.from(depth.values, (v) => v > threshold / 2) };
+  const mask = maskWhere(depth, (value) => value > threshold / 2);
   const { boxes } = findComponents(mask, true);
   let rest = depth;
   for (const turn of [(plane) => plane, transpose]) {

@@ -1,6 +1,6 @@
 /** Segments ink from a ground of one colour: `preprocessing/segment.py`. */
 
-import { boundingBox, cut } from "./components.js";
+import { boundingBox } from "./components.js";
 import { nearestTrue } from "./distance.js";
 import { gaussianBlur } from "./filters.js";
 import { findEvenGround } from "./ground.js";
@@ -108,36 +108,49 @@ function segmentInk(picture) {
   const sigma = Math.min(Math.max(height, width), SEARCH_SIDE) / 300;
   const smooth = gaussianBlur(pixels, height, width, 3, sigma);
   const { colour, inside } = even;
-  const part = { values: smooth, height, width: 3 * width };
-  const columns = { left: 3 * inside.left, right: 3 * inside.right };
-  const { values } = cut(part, { ...inside, ...columns });
-  const difference = values.map((level, i) => level - colour[i % 3]);
+  const difference = differenceFrom(smooth, width, colour, inside);
   const [red, green, blue] = inkDirection(difference);
   let sum = 0;
   const tone = new Float32Array(difference.length / 3);
   for (let i = 0; i < tone.length; i++) {
-    tone[i] =
-      difference[3 * i] * red + difference[3 * i + 1] * green + difference[3 * i + 2] * blue;
+    const [r, g, b] = [difference[3 * i], difference[3 * i + 1], difference[3 * i + 2]];
+    tone[i] = r * red + g * green + b * blue;
     sum += tone[i];
   }
   const isDark = sum < 0;
   const depth = new Float32Array(height * width);
-  const innerWidth = inside.right - inside.left;
-  for (let i = 0; i < tone.length; i++) {
-    const row = inside.top + Math.floor(i / innerWidth);
-    depth[row * width + inside.left + (i % innerWidth)] = Math.max(isDark ? -tone[i] : tone[i], 0);
+  for (let y = inside.top, i = 0; y < inside.bottom; y++) {
+    for (let x = inside.left; x < inside.right; x++, i++) {
+      depth[y * width + x] = Math.max(isDark ? -tone[i] : tone[i], 0);
+    }
   }
   return thresholdInk({ values: depth, height, width }, isDark);
 }
 
-/** Returns the main direction of differences [n * 3]: a unit colour, towards lighter. */
-function inkDirection(difference) {
-  let matrix = new Float64Array(9); // The sum of their outer products.
-  for (let i = 0; i < difference.length; i += 3) {
-    for (let k = 0; k < 9; k++) {
-      matrix[k] += difference[i + Math.floor(k / 3)] * difference[i + (k % 3)];
+/** Returns the difference from a colour of the pixels in a box, [n * 3]. */
+function differenceFrom(pixels, width, colour, { top, bottom, left, right }) {
+  const result = new Float32Array((bottom - top) * (right - left) * 3);
+  for (let y = top, i = 0; y < bottom; y++) {
+    for (let k = (y * width + left) * 3; k < (y * width + right) * 3; k++, i++) {
+      result[i] = pixels[k] - colour[i % 3];
     }
   }
+  return result;
+}
+
+/** Returns the main direction of differences [n * 3]: a unit colour, towards lighter. */
+function inkDirection(difference) {
+  let [rr, rg, rb, gg, gb, bb] = [0, 0, 0, 0, 0, 0];
+  for (let i = 0; i < difference.length; i += 3) {
+    const [r, g, b] = [difference[i], difference[i + 1], difference[i + 2]];
+    rr += r * r;
+    rg += r * g;
+    rb += r * b;
+    gg += g * g;
+    gb += g * b;
+    bb += b * b;
+  }
+  let matrix = [rr, rg, rb, rg, gg, gb, rb, gb, bb]; // The sum of their outer products.
   // Squared again and again, a matrix becomes the outer product of its main eigenvector.
   for (let pass = 0; pass < 40; pass++) {
     const trace = matrix[0] + matrix[4] + matrix[8];
@@ -149,7 +162,7 @@ function inkDirection(difference) {
     });
   }
   const row = [0, 3, 6].reduce((a, b) => (matrix[a + a / 3] >= matrix[b + b / 3] ? a : b));
-  const eigenvector = [...matrix.subarray(row, row + 3)];
+  const eigenvector = matrix.slice(row, row + 3);
   const [red, green, blue] = eigenvector;
   const sign = 0.299 * red + 0.587 * green + 0.114 * blue > 0 ? 1 : -1;
   const length = sign * Math.hypot(red, green, blue);
@@ -165,7 +178,10 @@ function inkDirection(difference) {
 export function cropToRegion(picture, region) {
   const view = resize(picture, region.width, region.height, BOX);
   const nearest = nearestTrue(region);
-  const extended = view.pixels.map((_, i) => view.pixels[3 * nearest[Math.floor(i / 3)] + (i % 3)]);
+  const extended = new Uint8Array(view.pixels.length);
+  for (let i = 0; i < extended.length; i++) {
+    extended[i] = view.pixels[3 * nearest[Math.floor(i / 3)] + (i % 3)];
+  }
   const background = resize({ ...view, pixels: extended }, picture.width, picture.height, BICUBIC);
   const mask = enlargeMask(region, picture.width, picture.height);
   const { top, bottom, left, right } = boundingBox(mask);

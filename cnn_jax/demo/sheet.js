@@ -7,8 +7,8 @@ import {
   isClearOfBorder,
   longerSide,
 } from "./components.js";
-import { erode, gaussianBlur, squaredGradient } from "./filters.js";
-import { countTrue, largest, median } from "./statistics.js";
+import { erode, gaussianBlur, maskWhere, squaredGradient } from "./filters.js";
+import { countTrue, largest, median, valuesWhere } from "./statistics.js";
 
 /**
  * @typedef {import("./filters.js").Plane} Plane
@@ -34,8 +34,7 @@ export function findSheetOrFrame({ pixels, height, width }) {
   const tone = { values: gaussianBlur(grey, height, width, 1, sigma), height, width };
   const threshold = edgeTone(tone);
   for (const sign of [1, -1]) {
-    const mask = Uint8Array.from(tone.values, (value) => sign * (value - threshold) > 0);
-    const region = rectangleInterior({ values: mask, height, width });
+    const region = rectangleInterior(maskWhere(tone, (value) => sign * (value - threshold) > 0));
     if (region && containsInk(tone.values, region)) return region;
   }
   return null;
@@ -62,27 +61,27 @@ function rectangleInterior(mask) {
   );
   if (!sizes.some(Boolean)) return null;
   const label = 1 + sizes.indexOf(Math.max(...sizes));
-  const component = Uint8Array.from(labels, (other) => other === label);
-  const filled = fillHoles({ values: component, height, width });
+  const component = maskWhere({ values: labels, height, width }, (other) => other === label);
+  const filled = fillHoles(component);
   if (rectangularity(filled) < MIN_RECTANGULARITY) return null;
   const inside = filled.values;
-  const fill = countTrue(mask.values.map((v, i) => v & inside[i])) / countTrue(inside);
-  if (MAX_FRAME_FILL < fill && fill < MIN_SHEET_FILL) return null;
-  const holes = inside.map((value, i) => value & (1 - component[i]));
-  const region = { values: fill >= MIN_SHEET_FILL ? inside : holes, height, width };
+  const filling = countTrue(valuesWhere(mask.values, inside)) / countTrue(inside);
+  if (MAX_FRAME_FILL < filling && filling < MIN_SHEET_FILL) return null;
+  const holes = inside.map((value, i) => value & (1 - component.values[i]));
+  const region = { values: filling >= MIN_SHEET_FILL ? inside : holes, height, width };
   return erode(erode(erode(region))); // Clear of the soft, blurred edge.
 }
 
 /** Whether more than a speck stands out in it: a 1 of a thick pen is a rectangle too. */
 function containsInk(tone, region) {
   if (!countTrue(region.values)) return false;
-  const paper = median(tone.filter((_, i) => region.values[i]));
+  const paper = median(valuesWhere(tone, region.values));
   const difference = tone.map((value, i) => Math.abs(value - paper) * region.values[i]);
   const most = largest(difference);
   const range = Math.fround(largest(tone) + largest(tone.map((value) => -value)));
   if (most < Math.fround(0.2 * range)) return false;
-  const mask = Uint8Array.from(difference, (value) => value > most / 2);
-  const { boxes } = findComponents({ ...region, values: mask }, true);
+  const mask = maskWhere({ ...region, values: difference }, (value) => value > most / 2);
+  const { boxes } = findComponents(mask, true);
   const longest = Math.max(0, ...boxes.map(longerSide));
   return longest >= 0.1 * longerSide(boundingBox(region));
 }

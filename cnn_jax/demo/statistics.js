@@ -13,35 +13,76 @@ export function roundHalfEven(value) {
 }
 
 /**
+ * Moves the value that sorting would put at an index there, and no larger ones before it (Hoare's
+ * quickselect).
+ */
+function select(values, index) {
+  let [low, high] = [0, values.length - 1];
+  while (low < high) {
+    const pivot = values[index];
+    let [i, j] = [low, high];
+    while (i <= j) {
+      while (values[i] < pivot) i++;
+      while (values[j] > pivot) j--;
+      if (i > j) break;
+      const value = values[i];
+      values[i++] = values[j];
+      values[j--] = value;
+    }
+    if (j < index) low = i;
+    if (i > index) high = j;
+  }
+}
+
+/** Returns the values at an index and after it, if `values` were sorted. Changes their order. */
+function pairAt(values, index) {
+  select(values, index);
+  if (index === values.length - 1) return [values[index], values[index]];
+  let next = values[index + 1];
+  for (let i = index + 2; i < values.length; i++) if (values[i] < next) next = values[i];
+  return [values[index], next];
+}
+
+/**
  * Returns the median.
- * @param {Float32Array | Uint8Array} values at least one; they are sorted in place
+ * @param {Float32Array | Uint8Array} values at least one; their order is changed
  * @returns {number}
  */
 export function median(values) {
-  values.sort();
-  const middle = values.length >> 1;
-  if (values.length % 2) return values[middle];
-  return Math.fround((values[middle - 1] + values[middle]) / 2);
+  const [low, high] = pairAt(values, (values.length - 1) >> 1);
+  return values.length % 2 ? low : Math.fround((low + high) / 2);
 }
 
 /**
  * Returns a percentile, interpolated linearly between the two nearest values.
- * @param {Float32Array} values at least one; they are sorted in place
+ * @param {Float32Array} values at least one; their order is changed
  * @param {number} percent 0..100
  * @returns {number} float32
  */
 export function percentile(values, percent) {
-  values.sort();
   const position = (values.length - 1) * (percent / 100);
   const index = Math.floor(position);
-  const low = values[index];
-  const high = values[Math.min(index + 1, values.length - 1)];
+  const [low, high] = pairAt(values, index);
   const rest = position - index;
   const step = Math.fround(high - low);
   // From the nearer end, as NumPy, so that the result is the same to the last bit.
   return rest < 0.5
     ? Math.fround(low + Math.fround(step * Math.fround(rest)))
     : Math.fround(high - Math.fround(step * Math.fround(1 - rest)));
+}
+
+/**
+ * Returns the values where a mask is true.
+ * @template {Float32Array | Uint8Array} V
+ * @param {V} values
+ * @param {ArrayLike<number>} mask
+ * @returns {V}
+ */
+export function valuesWhere(values, mask) {
+  const result = new values.constructor(countTrue(mask));
+  let count = 0;
+  for (let i = 0; i < values.length; i++) if (mask[i]) result[count++] = values[i];
+  return result;
 }
 
 /**
@@ -69,6 +110,17 @@ export function sumPairwise(values, start = 0, count = values.length) {
   let total = eight[0];
   for (let i = whole; i < count; i++) total = Math.fround(total + values[start + i]);
   return total;
+}
+
+/**
+ * Returns the sum.
+ * @param {ArrayLike<number>} values
+ * @returns {number}
+ */
+export function sumOf(values) {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i];
+  return sum;
 }
 
 /**
