@@ -1,6 +1,6 @@
 /** Connected components of masks, their boxes and holes. */
 
-import { maskWhere } from "./filters.js";
+import { invert, maskWhere } from "./filters.js";
 
 /**
  * @typedef {import("./filters.js").Plane} Plane
@@ -36,7 +36,7 @@ export function findComponents(mask, joinsCorners) {
   const { height, width } = mask;
   const boxes = [];
   // With a margin of 0, so that each pixel has all its neighbours.
-  const grid = pad({ ...mask, values: Int32Array.from(mask.values) }, 1);
+  const grid = pad({ ...mask, values: new Int32Array(mask.values) }, 1);
   for (let i = 0; i < grid.values.length; i++) grid.values[i] *= UNVISITED;
   for (let y = 1; y <= height; y++) {
     for (let x = 1; x <= width; x++) {
@@ -57,7 +57,7 @@ function fill({ values, width }, first, label, joinsCorners) {
   let [top, bottom, left, right] = [Infinity, 0, Infinity, 0];
   const stack = [first];
   values[first] = label;
-  while (stack.length) {
+  while (stack.length > 0) {
     const pixel = stack.pop();
     const x = pixel % width;
     const y = (pixel - x) / width;
@@ -144,10 +144,7 @@ export function pad({ values, height, width }, margin) {
  */
 export function fillHoles(mask) {
   const padded = pad(mask, 1);
-  const { labels, height, width } = findComponents(
-    maskWhere(padded, (value) => !value),
-    false,
-  );
+  const { labels, height, width } = findComponents(invert(padded), false);
   // The margin is outside, and its first pixel has label 1.
   const filled = maskWhere({ values: labels, height, width }, (label) => label !== 1);
   return cut(filled, { top: 1, bottom: height - 1, left: 1, right: width - 1 });

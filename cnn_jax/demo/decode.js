@@ -42,21 +42,30 @@ export function luma(red, green, blue) {
 
 /** Puts RGBA pixels on white or black, whichever contrasts with their opaque part. */
 function addBackground(rgba) {
+  const background = isOpaque(rgba) || isLight(rgba) ? 0 : 255;
+  const pixels = new Uint8Array((rgba.length / 4) * 3);
+  for (let i = 0, k = 0; i < rgba.length; i += 4) {
+    const alpha = rgba[i + 3];
+    for (let channel = i; channel < i + 3; channel++, k++) {
+      const level = rgba[channel] * alpha + background * (255 - alpha);
+      pixels[k] = alpha === 255 ? rgba[channel] : Math.floor(level / 255 + 0.5);
+    }
+  }
+  return pixels;
+}
+
+function isOpaque(rgba) {
+  for (let i = 3; i < rgba.length; i += 4) if (rgba[i] < 255) return false;
+  return true;
+}
+
+function isLight(rgba) {
   let [light, opaque] = [0, 0];
   for (let i = 0; i < rgba.length; i += 4) {
     light += luma(rgba[i], rgba[i + 1], rgba[i + 2]) * rgba[i + 3];
     opaque += rgba[i + 3];
   }
-  const background = light > 127.5 * opaque ? 0 : 255;
-  const pixels = new Uint8Array((rgba.length / 4) * 3);
-  for (let i = 0, k = 0; i < rgba.length; i += 4) {
-    const alpha = rgba[i + 3];
-    for (let channel = 0; channel < 3; channel++, k++) {
-      const level = rgba[i + channel] * alpha + background * (255 - alpha);
-      pixels[k] = Math.floor(level / 255 + 0.5);
-    }
-  }
-  return pixels;
+  return light > 127.5 * opaque;
 }
 
 function greatestCommonDivisor(a, b) {

@@ -42,7 +42,8 @@ function visibleColumns(squared) {
   for (let x = 0; x < squared.length; x++) {
     if (squared[x] === Infinity) continue;
     while (kept.length >= 2) {
-      const [a, b] = kept.slice(-2);
+      const a = kept[kept.length - 2];
+      const b = kept[kept.length - 1];
       if (!isHidden(a, b, x, squared[a], squared[b], squared[x])) break;
       kept.pop();
     }
@@ -83,12 +84,15 @@ export function nearestTrue(mask) {
  * @returns {Float64Array} [height * width], in pixels
  */
 export function distanceToTrue(mask) {
-  const { width } = mask;
+  const { height, width } = mask;
   const nearest = nearestTrue(mask);
-  return Float64Array.from(nearest, (other, i) =>
-    Math.sqrt(
-      ((other % width) - (i % width)) ** 2 +
-        (Math.floor(other / width) - Math.floor(i / width)) ** 2,
-    ),
-  );
+  const distance = new Float64Array(height * width);
+  for (let y = 0, i = 0; y < height; y++) {
+    for (let x = 0; x < width; x++, i++) {
+      const column = nearest[i] % width;
+      const row = (nearest[i] - column) / width;
+      distance[i] = Math.sqrt((column - x) ** 2 + (row - y) ** 2);
+    }
+  }
+  return distance;
 }

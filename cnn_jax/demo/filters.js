@@ -11,6 +11,29 @@
 const TRUNCATE = 4; // Standard deviations to which a Gaussian reaches.
 
 /**
+ * Returns where a plane is above a threshold.
+ * @param {Plane} plane
+ * @param {number} threshold
+ * @returns {Plane} a mask
+ */
+export function maskAbove({ values, height, width }, threshold) {
+  const mask = new Uint8Array(values.length);
+  for (let i = 0; i < mask.length; i++) mask[i] = values[i] > threshold ? 1 : 0;
+  return { values: mask, height, width };
+}
+
+/**
+ * Returns where a mask is false.
+ * @param {Plane} mask
+ * @returns {Plane} a mask
+ */
+export function invert({ values, height, width }) {
+  const mask = new Uint8Array(values.length);
+  for (let i = 0; i < mask.length; i++) mask[i] = 1 - values[i];
+  return { values: mask, height, width };
+}
+
+/**
  * Returns where a condition holds for a plane's values.
  * @param {Plane} plane
  * @param {(value: number) => boolean} isTrue
@@ -46,12 +69,14 @@ function correlate(values, outer, length, inner, kernel) {
   const radius = kernel.length >> 1;
   const sign = kernel[0] === kernel[2 * radius] ? 1 : -1;
   const result = new Float32Array(values.length);
-  const [before, after] = [-1, 1].map((side) =>
-    Int32Array.from({ length: length * radius }, (_, i) => {
-      const distance = radius - (i % radius);
-      return reflected(Math.floor(i / radius) + side * distance, length) * inner;
-    }),
-  );
+  const before = new Int32Array(length * radius); // Where the values of a line's pairs start.
+  const after = new Int32Array(length * radius);
+  for (let i = 0; i < before.length; i++) {
+    const distance = radius - (i % radius);
+    const position = Math.floor(i / radius);
+    before[i] = reflected(position - distance, length) * inner;
+    after[i] = reflected(position + distance, length) * inner;
+  }
   let target = 0;
   for (let start = 0; start < outer * length * inner; start += length * inner) {
     for (let position = 0; position < length; position++) {

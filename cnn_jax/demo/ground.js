@@ -2,7 +2,7 @@
 
 import { cut, findComponents, isClearOfBorder, maskOf } from "./components.js";
 import { distanceToTrue } from "./distance.js";
-import { gradientLength, maskWhere } from "./filters.js";
+import { gradientLength, invert, maskAbove } from "./filters.js";
 import { countTrue, largest, median, percentile, sumOf, valuesWhere } from "./statistics.js";
 
 /**
@@ -32,8 +32,8 @@ export function findEvenGround(picture) {
   const { height, width } = picture;
   const colour = commonestColour(picture);
   const difference = { values: differences(picture, colour), height, width };
-  const isGround = maskWhere(difference, (value) => value <= TOLERANCE);
-  const clear = countTrue(maskWhere(difference, (value) => value > CLEAR).values);
+  const isGround = invert(maskAbove(difference, TOLERANCE));
+  const clear = countTrue(maskAbove(difference, CLEAR).values);
   // Most of the rest is only a little darker or lighter: light that falls askew.
   if (clear < MIN_CLEAR * (height * width - countTrue(isGround.values))) return null;
   const [top, bottom] = insideOfLines(isGround.values, height, width, width, 1);
@@ -67,7 +67,7 @@ function isMostlyGround({ values, height, width }) {
 /** Whether what is no ground is softer than ink, or wider where it touches the border. */
 function hasShadow(difference) {
   const { values, height, width } = difference;
-  const mask = maskWhere(difference, (value) => value > CLEAR);
+  const mask = maskAbove(difference, CLEAR);
   if (!countTrue(mask.values) || Math.min(height, width) < 2) return false;
   const side = Math.max(height, width);
   const full = percentile(valuesWhere(values, mask.values), 75);
@@ -88,7 +88,7 @@ function hasWidePartAtBorder(mask, side) {
     .map((_, i) => i + 1)
     .filter((label) => !isClearOfBorder(components.boxes[label - 1], height, width));
   if (!labels.length) return false;
-  const ground = maskWhere(mask, (value) => !value);
+  const ground = invert(mask);
   if (!countTrue(ground.values)) return true;
   const radius = distanceToTrue(ground);
   return labels.some((label) => {
@@ -115,13 +115,18 @@ function commonestColour({ pixels, height, width }) {
     for (let x = 0; x < width; x += stride) sample.push(3 * (y * width + x));
   }
   const cell = fullestCell(pixels, sample);
-  const near = sample.filter((i) =>
-    cell.every((end, channel) => {
-      const level = pixels[i + channel] >> 4;
-      return level >= end - 1 && level <= end;
-    }),
-  );
-  return cell.map((_, channel) => median(Uint8Array.from(near, (i) => pixels[i + channel])));
+  const levels = cell.map(() => new Uint8Array(sample.length));
+  let count = 0;
+  for (const i of sample) {
+    const isNear = (channel) => {
+      const before = cell[channel] - (pixels[i + channel] >> 4);
+      return before === 0 || before === 1;
+    };
+    if (!isNear(0) || !isNear(1) || !isNear(2)) continue;
+    for (let channel = 0; channel < 3; channel++) levels[channel][count] = pixels[i + channel];
+    count++;
+  }
+  return levels.map((values) => median(values.subarray(0, count)));
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Separates ink from paper where the depth of each pixel is known: `preprocessing/threshold.py`. */
 
 import { findComponents, isClearOfBorder, longerSide } from "./components.js";
-import { dilate, maskWhere, squaredGradient } from "./filters.js";
+import { dilate, invert, maskAbove, maskWhere, squaredGradient } from "./filters.js";
 import { removeRules } from "./rules.js";
 import { countTrue, largest, median, percentile, valuesWhere } from "./statistics.js";
 
@@ -47,10 +47,10 @@ export function thresholdInk(whole, isDark) {
   const isLost = largest(cleaned.depth.values) < MIN_CONTRAST;
   const depth = isLost ? whole : cleaned.depth;
   const threshold = depth === whole ? edges : edgeDepth(depth);
-  const isInk = maskWhere(depth, (value) => value > threshold);
+  const isInk = maskAbove(depth, threshold);
   const { strokes, onlySpecks } = removeSpecks(isInk, !hasRules);
   const mask = withWeakInk(strokes, depth, threshold);
-  const isPaper = maskWhere(isInk, (value) => !value).values;
+  const isPaper = invert(isInk).values;
   const paper = median(valuesWhere(depth.values, isPaper));
   const full = percentile(valuesWhere(depth.values, mask.values), 75);
   const contrast = Math.fround(full - paper);
@@ -91,11 +91,11 @@ function countLost(before, after, full) {
 
 /** Adds the faint parts of strokes, connected to the others, where they stand out from paper. */
 function withWeakInk(mask, depth, threshold) {
-  const isFar = maskWhere(dilate(mask, 3), (value) => !value).values;
+  const isFar = invert(dilate(mask, 3)).values;
   const paper = valuesWhere(depth.values, isFar);
   const noise = paper.length ? percentile(paper, 95) : 0;
   const weak = Math.fround(Math.min(Math.max(WEAK * threshold, 3 * noise), threshold));
-  const faint = maskWhere(depth, (value) => value > weak);
+  const faint = maskAbove(depth, weak);
   const { labels, boxes } = findComponents(faint, true);
   const isConnected = new Uint8Array(boxes.length + 1); // By label.
   for (let i = 0; i < labels.length; i++) if (mask.values[i]) isConnected[labels[i]] = 1;

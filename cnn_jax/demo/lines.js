@@ -8,7 +8,7 @@
 import { boundingBox, cut } from "./components.js";
 import { findCuts, MIN_WIDTH } from "./cuts.js";
 import { nearestTrue } from "./distance.js";
-import { maskWhere } from "./filters.js";
+import { maskAbove, maskWhere } from "./filters.js";
 import { distanceOf, findLayout, heightOf, union, widthOf } from "./layout.js";
 import { crop } from "./picture.js";
 import { boxOnPicture, cropToRegion, searchAgain, searchPicture, segmentPart } from "./segment.js";
@@ -86,13 +86,13 @@ function layOut(rough) {
 }
 
 function layoutOf({ ink: { strength } }) {
-  return findLayout(maskWhere(strength, (value) => value > CONNECTED));
+  return findLayout(maskAbove(strength, CONNECTED));
 }
 
 /** Divides each line of a layout into candidates. */
 function divideLines(view, layout) {
   const { labels, height, width } = layout.components;
-  const mask = maskWhere({ values: labels, height, width }, (label) => label > 0);
+  const mask = maskAbove({ values: labels, height, width }, 0);
   const nearest = { ...mask, values: nearestTrue(mask).map((pixel) => labels[pixel]) };
   const divided = layout.lines.map((groups) => divideLine(view, layout, nearest, groups));
   const lines = divided.map(({ candidates }) => candidates).filter(({ length }) => length);

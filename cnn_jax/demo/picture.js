@@ -58,26 +58,27 @@ export function resizingWeights(length, from, to, size, filter) {
 }
 
 /** Resizes the middle axis of 8-bit levels [outer, length, inner]. */
-function resizeLevels(levels, outer, length, inner, weights) {
-  const result = new Uint8ClampedArray(outer * weights.length * inner);
-  const fixed = weights.map(({ first, weights: exact }) => ({
-    first,
-    whole: Int32Array.from(exact, (w) =>
-      Math.trunc(w * 2 ** PRECISION_BITS + (w < 0 ? -0.5 : 0.5)),
-    ),
-  }));
+function resizeLevels(levels, outer, length, inner, taps) {
+  const result = new Uint8ClampedArray(outer * taps.length * inner);
+  const fixed = taps.map(({ weights }) => Int32Array.from(weights, toFixedPoint));
   let target = 0;
   for (let o = 0; o < outer; o++) {
-    for (const { first, whole } of fixed) {
-      const start = (o * length + first) * inner;
-      for (let i = 0; i < inner; i++) {
+    for (let t = 0; t < taps.length; t++) {
+      const weights = fixed[t];
+      const start = (o * length + taps[t].first) * inner;
+      for (let i = start; i < start + inner; i++) {
         let sum = 1 << (PRECISION_BITS - 1);
-        for (let k = 0; k < whole.length; k++) sum += levels[start + k * inner + i] * whole[k];
+        for (let k = 0, at = i; k < weights.length; k++, at += inner)
+          sum += levels[at] * weights[k];
         result[target++] = sum >> PRECISION_BITS;
       }
     }
   }
   return result;
+}
+
+function toFixedPoint(weight) {
+  return Math.trunc(weight * 2 ** PRECISION_BITS + (weight < 0 ? -0.5 : 0.5));
 }
 
 /**

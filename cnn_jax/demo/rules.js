@@ -1,7 +1,7 @@
 /** Removes the printed lines of paper: `preprocessing/rules.py`. */
 
 import { cut, findComponents, maskOf } from "./components.js";
-import { dilateRows, maskWhere, openRows, transpose } from "./filters.js";
+import { dilateRows, maskAbove, openRows, transpose } from "./filters.js";
 import { countTrue, median, roundHalfEven } from "./statistics.js";
 
 /**
@@ -23,18 +23,19 @@ const MAX_TILT = 0.1; // Rise of a line by its run: 6 degrees.
 export function removeRules(depth, threshold) {
   const { height, width } = depth;
   const rules = new Uint8Array(height * width);
-  const mask = maskWhere(depth, (value) => value > threshold / 2);
+  const mask = maskAbove(depth, threshold / 2);
   const { boxes } = findComponents(mask, true);
   let rest = depth;
   for (const turn of [(plane) => plane, transpose]) {
-    const along = turn(rest);
     const turned = turn === transpose ? boxes.map(transposeBox) : boxes;
+    const [across, length] = turn === transpose ? [width, height] : [height, width];
     // Nothing is long and level on most pictures.
-    if (!turned.some((box) => reachesBorder(box, along.height, along.width))) continue;
+    if (!turned.some((box) => reachesBorder(box, across, length))) continue;
+    const along = turn(rest);
     const { found, widest } = findLevelRules(along, threshold / 2);
     if (!countTrue(found)) continue;
-    const across = openRows(along, widest + 2);
-    const cleaned = along.values.map((v, i) => (found[i] ? Math.min(across[i], v) : v));
+    const crossing = openRows(along, widest + 2);
+    const cleaned = along.values.map((v, i) => (found[i] ? Math.min(crossing[i], v) : v));
     rest = turn({ ...along, values: cleaned });
     const where = turn({ ...along, values: found }).values;
     for (let i = 0; i < rules.length; i++) rules[i] |= where[i];
@@ -56,16 +57,17 @@ function reachesBorder({ top, bottom, left, right }, height, width) {
 }
 
 /** Finds lines that are level but for a small tilt, and the width of the widest in pixels. */
-function findLevelRules({ values, height, width }, threshold) {
-  const ink = Uint8Array.from(values, (value) => value > threshold);
-  const straight = { values: findStraight({ values: ink, height, width }), height, width };
+function findLevelRules(depth, threshold) {
+  const { height, width } = depth;
+  const ink = maskAbove(depth, threshold);
+  const straight = { values: findStraight(ink), height, width };
   const components = findComponents(straight, true);
-  const found = new Uint8Array(values.length);
+  const found = new Uint8Array(height * width);
   let widest = 0;
   for (const [index, box] of components.boxes.entries()) {
     if (!reachesBorder(box, height, width)) continue;
     const line = maskOf(components, box, [index + 1]);
-    const drawn = cut({ values: ink, height, width }, box).values;
+    const drawn = cut(ink, box).values;
     const lineWidth = widthOfLines({ ...line, values: line.values.map((v, i) => v & drawn[i]) });
     if (lineWidth > MAX_RULE_WIDTH * Math.max(height, width)) continue;
     widest = Math.max(widest, lineWidth);

@@ -7,7 +7,7 @@ import {
   isClearOfBorder,
   longerSide,
 } from "./components.js";
-import { erode, gaussianBlur, maskWhere, squaredGradient } from "./filters.js";
+import { erode, gaussianBlur, maskAbove, maskWhere, squaredGradient } from "./filters.js";
 import { countTrue, largest, median, valuesWhere } from "./statistics.js";
 
 /**
@@ -33,8 +33,8 @@ export function findSheetOrFrame({ pixels, height, width }) {
   const sigma = Math.max(height, width) / 300;
   const tone = { values: gaussianBlur(grey, height, width, 1, sigma), height, width };
   const threshold = edgeTone(tone);
-  for (const sign of [1, -1]) {
-    const region = rectangleInterior(maskWhere(tone, (value) => sign * (value - threshold) > 0));
+  for (const mask of [maskAbove(tone, threshold), maskWhere(tone, (value) => value < threshold)]) {
+    const region = rectangleInterior(mask);
     if (region && containsInk(tone.values, region)) return region;
   }
   return null;
@@ -80,7 +80,7 @@ function containsInk(tone, region) {
   const most = largest(difference);
   const range = Math.fround(largest(tone) + largest(tone.map((value) => -value)));
   if (most < Math.fround(0.2 * range)) return false;
-  const mask = maskWhere({ ...region, values: difference }, (value) => value > most / 2);
+  const mask = maskAbove({ ...region, values: difference }, most / 2);
   const { boxes } = findComponents(mask, true);
   const longest = Math.max(0, ...boxes.map(longerSide));
   return longest >= 0.1 * longerSide(boundingBox(region));
