@@ -45,7 +45,7 @@ export function thresholdInk(whole, isDark) {
   const cleaned = withoutRules(whole, edges);
   const hasRules = cleaned.ruleDepth > 0;
   const isLost = largest(cleaned.depth.values) < MIN_CONTRAST;
-  const depth = isLost ? whole : cleaned.depth;
+  const depth = hasRules && !isLost ? cleaned.depth : whole;
   const threshold = depth === whole ? edges : edgeDepth(depth);
   const isInk = maskAbove(depth, threshold);
   const { strokes, onlySpecks } = removeSpecks(isInk, !hasRules);

@@ -42,7 +42,8 @@ export function searchPicture(picture) {
   let view = segmentPart(picture, [0, 0]);
   if (!view) return null;
   // Printed lines that cross the whole picture: all of it is paper.
-  for (let nested = 0; nested < (view.ink.hasRules ? 0 : MAX_NESTED); nested++) {
+  const maxNested = view.ink.hasRules ? 0 : MAX_NESTED;
+  for (let nested = 0; nested < maxNested; nested++) {
     const region = findSheetOrFrame(view.reduced);
     if (!region) break;
     const inside = cropToRegion(view.picture, region);
