@@ -6,7 +6,7 @@ import { distanceToTrue } from "./distance.js";
 import { gradientLength, maskWhere } from "./filters.js";
 import { MIN_STRENGTH } from "./ink.js";
 import { BOX, resizingWeights } from "./picture.js";
-import { countTrue, largest, median, roundHalfEven, sumOf, sumPairwise } from "./statistics.js";
+import { countTrue, largest, median, roundHalfEven, sumOf } from "./statistics.js";
 
 /**
  * @typedef {import("./components.js").Box} Box
@@ -127,12 +127,12 @@ function average({ values, height, width }, box, newHeight, newWidth) {
 
 /** Returns the row and column of the centre of mass. */
 function centreOfMass({ values, width }) {
-  let [down, across] = [0, 0];
+  let [mass, down, across] = [0, 0, 0];
   for (let i = 0; i < values.length; i++) {
+    mass += values[i];
     down += values[i] * Math.floor(i / width);
     across += values[i] * (i % width);
   }
-  const mass = sumPairwise(values);
   return [down / mass, across / mass];
 }
 

@@ -86,33 +86,6 @@ export function valuesWhere(values, mask) {
 }
 
 /**
- * Returns a float32 sum in NumPy's order: halves of halves, down to eight sums side by side.
- *
- * The centre of a symmetric drawing is half-way between two pixels. To which of them it is rounded
- * depends on the last bit.
- * @param {Float32Array} values
- * @param {number} [start]
- * @param {number} [count]
- * @returns {number} float32
- */
-export function sumPairwise(values, start = 0, count = values.length) {
-  if (count > 128) {
-    const half = (count >> 1) - ((count >> 1) % 8);
-    const left = sumPairwise(values, start, half);
-    return Math.fround(left + sumPairwise(values, start + half, count - half));
-  }
-  const eight = new Float32Array(8);
-  const whole = count - (count % 8);
-  for (let i = 0; i < whole; i++) eight[i % 8] += values[start + i];
-  for (let gap = 1; gap < 8; gap *= 2) {
-    for (let i = 0; i < 8; i += 2 * gap) eight[i] += eight[i + gap];
-  }
-  let total = eight[0];
-  for (let i = whole; i < count; i++) total = Math.fround(total + values[start + i]);
-  return total;
-}
-
-/**
  * Returns the sum.
  * @param {ArrayLike<number>} values
  * @returns {number}

@@ -24,6 +24,7 @@ from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.preprocessing import frame
 from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
+from cnn_jax.preprocessing.ink import Ink
 from cnn_jax.preprocessing.pages import Page
 from cnn_jax.preprocessing.photo import Photo, read_photo, read_photos, read_picture
 from tests.support.hostile import damaged_bytes, hostile
@@ -80,6 +81,16 @@ def test_drawing_fills_mnists_box_around_its_centre_of_mass(tmp_path: Path) -> N
     assert image_u8.max() == 255
     # Strokes of 10 become 2.5, or 10 / 82 * 20 = 2.4: the upright stroke, in every row.
     assert image_u8[upper + 2 : lower - 4].sum(1) / 255 == pytest.approx(2.5, abs=0.3)
+
+
+def test_straight_stroke_is_centred_between_the_same_pixels_whatever_its_edges() -> None:
+    # Its rows 0 to 19 have their centre at 9.5. 28 / 2 - 9.5 = 4.5 rounds to the even row 4.
+    for edge in np.linspace(0.05, 0.95, 19, dtype=np.float32):
+        strength = np.tile(np.array([edge, 1, 1, edge], np.float32), (20, 1))
+        conventions = conventions_of("mnist", SHAPE)
+        assert conventions
+        image_u8 = frame.frame_ink(Ink(strength, is_dark=True), SHAPE[:2], conventions)
+        assert np.flatnonzero(image_u8.any(axis=1)).tolist() == list(range(4, 24))
 
 
 @pytest.mark.parametrize("strokes", [0, 255])
