@@ -33,7 +33,7 @@ import { activationAt, convolutionAt, layersFromImage, logitAt, poolAt } from ".
 const isArray = (key) => ["kernel", "bias", "values", "image"].includes(key);
 const { model, image, result, ...given } = JSON.parse(readFileSync(0, "utf8"), (key, value) =>
   isArray(key) && Array.isArray(value) ? Float32Array.from(value) : value);
-const layers = model ? layersFromImage(model, image, result) : [];
+const layers = result ? layersFromImage(model, image, result) : [];
 """
 
 
@@ -62,35 +62,36 @@ def run_node(script: str, given: Mapping[str, Any]) -> Any:
     return json.loads(done.stdout)
 
 
-def javascript_inputs(
-    trained: TrainedModel, image_u8: npt.NDArray[np.uint8]
-) -> tuple[dict[str, Any], dict[str, npt.NDArray[np.float32]]]:
-    """Returns model, image and result as in network.js, and all feature maps of the image."""
-    batches = interpret.feature_maps(trained.model, trained.params, image_u8[None])
-    maps = {name: batch[0] for name, batch in batches.items()}
+def javascript_model(trained: TrainedModel) -> dict[str, Any]:
+    """Returns a model as in network.js."""
     flat = {
         layer: {name: np.asarray(array).ravel().tolist() for name, array in arrays.items()}
         for layer, arrays in trained.params.items()
     }
-    kinds = {"conv": "conv", "pool": "pool", "linear": "linear"}
-    model = {
+    convolutions = [
+        {
+            **flat[f"conv_{number}"],
+            "size": stage.kernel_size,
+            "filters": filters,
+            "strides": stage.strides,
+            "pool": stage.pool,
+        }
+        for number, (filters, stage) in enumerate(trained.model.convolutions, start=1)
+    ]
+    return {
         "imageShape": trained.image_shape,
         "classNames": trained.class_names,
-        "convolutions": [
-            {
-                **flat[f"conv_{number}"],
-                "size": stage.kernel_size,
-                "filters": filters,
-                "strides": stage.strides,
-                "pool": stage.pool,
-            }
-            for number, (filters, stage) in enumerate(trained.model.convolutions, start=1)
-        ],
+        "convolutions": convolutions,
         "pads": trained.model.stage.pads,
         "activation": trained.model.activation,
         "linear": flat["linear_1"],
     }
-    layers = [
+
+
+def javascript_layers(maps: Mapping[str, npt.NDArray[np.float32]]) -> list[dict[str, Any]]:
+    """Returns the layers of a forward pass as in network.js, from the output of each."""
+    kinds = {"conv": "conv", "pool": "pool", "linear": "linear"}
+    return [
         {
             "name": name,
             "kind": kinds.get(name.split("_")[0], "activation"),
@@ -99,15 +100,37 @@ def javascript_inputs(
         }
         for name, array in maps.items()
     ]
-    given = {"model": model, "image": image_u8.ravel().tolist(), "result": {"layers": layers}}
-    return given, maps
+
+
+def numpy_logits(trained: TrainedModel, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+    """Returns the logits [classes] of an image, by the exported forward pass."""
+    stages = [stage for _, stage in trained.model.convolutions]
+    logits, _ = numpy_forward.forward(
+        image_u8[None],
+        {
+            f"{layer}.{name}": np.asarray(array)
+            for layer, arrays in trained.params.items()
+            for name, array in arrays.items()
+        },
+        pads=trained.model.stage.pads,
+        strides=tuple(stage.strides for stage in stages),
+        activation=trained.model.activation,
+        pools=tuple(stage.pool for stage in stages),
+    )
+    return logits[0]
 
 
 @pytest.mark.parametrize("options", model_options(), ids=str)
 def test_numbers_behind_every_value_give_that_value(options: dict[str, Any]) -> None:
     trained = random_model(**options)
     image_u8 = random_images(trained, 1)[0]
-    given, maps = javascript_inputs(trained, image_u8)
+    batches = interpret.feature_maps(trained.model, trained.params, image_u8[None])
+    maps = {name: batch[0] for name, batch in batches.items()}
+    given = {
+        "model": javascript_model(trained),
+        "image": image_u8.ravel().tolist(),
+        "result": {"layers": javascript_layers(maps)},
+    }
     answers = run_node(
         """
         const valueOf = {
@@ -130,42 +153,26 @@ def test_numbers_behind_every_value_give_that_value(options: dict[str, Any]) -> 
     for values, (name, expected) in zip(answers, maps.items(), strict=True):
         actual = np.reshape(values, expected.shape)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5, err_msg=name)
-    params = {
-        f"{layer}.{name}": np.asarray(array)
-        for layer, arrays in trained.params.items()
-        for name, array in arrays.items()
-    }
-    stages = [stage for _, stage in trained.model.convolutions]
-    logits, _ = numpy_forward.forward(
-        image_u8[None],
-        params,
-        pads=trained.model.stage.pads,
-        strides=tuple(stage.strides for stage in stages),
-        activation=trained.model.activation,
-        pools=tuple(stage.pool for stage in stages),
-    )
-    np.testing.assert_allclose(answers[-1], logits[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(answers[-1], numpy_logits(trained, image_u8), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", model_options(), ids=str)
 def test_receptive_fields_are_those_of_the_table_of_layers(options: dict[str, Any]) -> None:
     trained = random_model(**options)
-    given, _ = javascript_inputs(trained, random_images(trained, 1)[0])
+    table = layers_of(trained.model, trained.image_shape)
+    shapes = [layer.output_shape[:2] for layer in table[:-1]] + [(1, 1)]  # A logit sees it all.
     answers = run_node(
         """
-        return layers.map(({ shape }, index) => {
-          const [height, width] = shape.length === 3 ? shape : [1, 1];
+        return given.shapes.map(([height, width], index) => {
           return Array.from({ length: height * width }, (_, i) => {
             const field = receptiveField(model, index, Math.floor(i / width), i % width);
             return [field.top, field.bottom, field.left, field.right];
           });
         });
         """,
-        given,
+        {"model": javascript_model(trained), "shapes": shapes},
     )
-    table = layers_of(trained.model, trained.image_shape)
-    for fields, layer in zip(answers, table, strict=True):
-        height, width = layer.output_shape[:2] if len(layer.output_shape) == 3 else (1, 1)
+    for fields, layer, (height, width) in zip(answers, table, shapes, strict=True):
         expected = [
             [rows.start, rows.stop, columns.start, columns.stop]
             for row in range(height)
@@ -242,40 +249,39 @@ def test_shown_parts_and_their_rest_add_up() -> None:
     assert (parts["numRest"], parts["rest"]) == (1, 0)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "texts"),
-    [
-        ([1.234, -0.5, 0.001], ["1.23", "\N{MINUS SIGN}0.50", "0"]),
-        ([0.0123, -0.00456], ["0.0123", "\N{MINUS SIGN}0.0046"]),
-        ([123.456, -0.004], ["123.46", "0"]),
-        ([0, 0], ["0", "0"]),
-    ],
-)
-def test_numbers_of_a_sum_have_the_same_decimals(numbers: list[float], texts: list[str]) -> None:
-    script = "return given.numbers.map(formatterFor(given.numbers));"
-    assert run_node(script, {"numbers": numbers}) == texts
+def test_numbers_of_a_sum_have_the_same_decimals() -> None:
+    texts = run_node(
+        "return given.sums.map((sum) => sum.map(formatterFor(sum)));",
+        {"sums": [[1.234, -0.5, 0.001], [0.0123, -0.00456], [123.456, -0.004], [0, 0]]},
+    )
+    # Three digits of the largest number, but at least two decimals.
+    assert texts == [
+        ["1.23", "\N{MINUS SIGN}0.50", "0"],
+        ["0.0123", "\N{MINUS SIGN}0.0046"],
+        ["123.46", "0"],
+        ["0", "0"],
+    ]
 
 
-@pytest.mark.parametrize(
-    ("key", "expected"),
-    [
-        ("ArrowUp", (1, 4, 1)),
-        ("ArrowDown", (2, 4, 1)),  # The last row.
-        ("ArrowLeft", (2, 3, 1)),
-        ("ArrowRight", (2, 0, 2)),  # The neighbouring map.
-        ("PageUp", (2, 4, 0)),
-        ("PageDown", (2, 4, 2)),
-        ("Home", (2, 4, 0)),
-        ("End", (2, 4, 3)),
-    ],
-)
-def test_keys_move_in_a_map_and_to_its_neighbours(key: str, expected: tuple[int, ...]) -> None:
+def test_keys_move_in_a_map_and_to_its_neighbours() -> None:
+    expected = {
+        "ArrowUp": [1, 4, 1],
+        "ArrowDown": [2, 4, 1],  # It is in the last row.
+        "ArrowLeft": [2, 3, 1],
+        "ArrowRight": [2, 0, 2],  # The neighbouring map.
+        "PageUp": [2, 4, 0],
+        "PageDown": [2, 4, 2],
+        "Home": [2, 4, 0],
+        "End": [2, 4, 3],
+    }
     # Four maps of 3x5; from the last value of the second one.
     script = """
-    const place = movePlace([3, 5, 4], { row: 2, column: 4, channel: 1 }, given.key);
-    return [place.row, place.column, place.channel];
+    return given.keys.map((key) => {
+      const place = movePlace([3, 5, 4], { row: 2, column: 4, channel: 1 }, key);
+      return [place.row, place.column, place.channel];
+    });
     """
-    assert tuple(run_node(script, {"key": key})) == expected
+    assert run_node(script, {"keys": list(expected)}) == list(expected.values())
 
 
 def test_steps_lead_from_the_image_to_the_bars() -> None:
