@@ -1,11 +1,12 @@
 // Numbers as text, so that numbers that are added up have the same decimals.
 
 const SIGNIFICANT = 3; // Digits of the largest number, at least.
-const [MIN_DECIMALS, MAX_DECIMALS] = [2, 9];
+const MIN_DECIMALS = 2;
+const MAX_DIGITS = 7; // Before or behind the point. Longer numbers get an exponent.
 
 /**
- * Returns a function that writes numbers with the same decimals: at least two, and at
- * least three digits of the largest number.
+ * Returns a function that writes numbers with the same decimals: at least two, and at least three
+ * digits of the largest number.
  *
  * @param {Iterable<number>} numbers
  * @returns {(number: number) => string}
@@ -14,20 +15,21 @@ export function formatterFor(numbers) {
   let largest = 0;
   for (const number of numbers) largest = Math.max(largest, Math.abs(number));
   const digitsBefore = largest > 0 && largest < Infinity ? Math.floor(Math.log10(largest)) + 1 : 1;
-  const decimals = Math.min(Math.max(SIGNIFICANT - digitsBefore, MIN_DECIMALS), MAX_DECIMALS);
+  const decimals = Math.max(SIGNIFICANT - digitsBefore, MIN_DECIMALS);
+  const isLong = Math.max(digitsBefore, decimals) > MAX_DIGITS;
   return (number) => {
-    const text = number.toFixed(decimals);
+    const text = isLong ? number.toExponential(SIGNIFICANT - 1) : number.toFixed(decimals);
     return Number(text) === 0 ? "0" : withMinus(text);
   };
 }
 
 /**
- * Replaces the hyphen of a number by a minus sign, which is as wide as a plus sign.
+ * Replaces the hyphens of a number by minus signs, which are as wide as a plus sign.
  *
  * @param {number | string} number
  */
 export function withMinus(number) {
-  return String(number).replace("-", "−");
+  return String(number).replaceAll("-", "−");
 }
 
 /**

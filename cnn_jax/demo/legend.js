@@ -25,8 +25,9 @@ export class Legend {
   /** Shows the limit and the colours of the scale. */
   update() {
     const { limit } = this.scale;
-    this.low.textContent = withMinus(-limit);
-    this.high.textContent = String(limit);
+    const text = limit < 1e6 ? String(limit) : limit.toExponential();
+    this.low.textContent = withMinus(`-${text}`);
+    this.high.textContent = text;
     this.picture.pixels.forEach((_, x, pixels) => {
       pixels[x] = this.scale.pixelOf(limit * ((2 * x) / (LEGEND_WIDTH - 1) - 1));
     });

@@ -85,9 +85,9 @@ function productTables(name, result, channel, format, windowColours, scales) {
     "div",
     { class: "unit-group", role: "group", "aria-label": name },
     ...(channels > 1 ? [createElement("p", {}, `${name}:`)] : []),
-    numberTable("window", window, size, formatterFor(window), windowColours),
+    numberTable("window", window, size, formatterFor(result.window), windowColours),
     createElement("span", {}, "×"),
-    numberTable("filter", kernel, size, formatterFor(kernel), coloursIn(scales.weight)),
+    numberTable("filter", kernel, size, formatterFor(result.kernel), coloursIn(scales.weight)),
     createElement("span", {}, "="),
     numberTable("products", products, size, format, coloursIn(scales.value)),
   );

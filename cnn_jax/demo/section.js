@@ -84,6 +84,8 @@ export class LinearSection {
     this.view.element.setAttribute("aria-describedby", "layers-hint");
     this.weights = new MapsView(input, scales.weight, "");
     this.weights.element.setAttribute("role", "img");
+    const scrolls = this.weights.element.matches(".maps-many");
+    if (!scrolls) this.weights.element.removeAttribute("tabindex"); // Nothing to do with keys.
     this.weightsTitle = createElement("p", { class: "weights-title" });
     this.legends = [new Legend("weight", scales.weight)];
     const title = `${input.values.length} values x ${model.classNames.length} classes`;

@@ -115,7 +115,9 @@ export function poolAt(model, layers, index, row, column, channel) {
     return { top, left, window, winner: -1, value: sumOfNumbers(window) / window.length };
   }
   const value = Math.max(...window);
-  return { top, left, window, winner: window.indexOf(value), value };
+  // Unlike `indexOf`, this also finds the NaN of a network that has diverged.
+  const winner = window.findIndex((each) => Object.is(each, value) || each === value);
+  return { top, left, window, winner, value };
 }
 
 /**

@@ -224,6 +224,12 @@ def test_pooling_shows_its_four_values(pool: str, winner: int, value: float) -> 
     assert (unit["winner"], unit["value"]) == (winner, value)
 
 
+def test_pooling_of_a_diverged_network_has_a_winner() -> None:
+    # Math.max is NaN where any number is; the last of the four is the first NaN.
+    script = "layers[2].values[3] = NaN; return poolAt(model, layers, 3, 0, 0, 0).winner;"
+    assert run_node(script, tiny_model()) == 3
+
+
 def test_logit_shows_products_and_bias() -> None:
     unit = run_node("return logitAt(model, layers, 1);", tiny_model())
     assert (unit["products"], unit["bias"], unit["value"]) == ([30], 0.5, 30.5)
@@ -252,7 +258,15 @@ def test_shown_parts_and_their_rest_add_up() -> None:
 def test_numbers_of_a_sum_have_the_same_decimals() -> None:
     texts = run_node(
         "return given.sums.map((sum) => sum.map(formatterFor(sum)));",
-        {"sums": [[1.234, -0.5, 0.001], [0.0123, -0.00456], [123.456, -0.004], [0, 0]]},
+        {
+            "sums": [
+                [1.234, -0.5, 0.001],
+                [0.0123, -0.00456],
+                [123.456, -0.004],
+                [0, 0],
+                [-2.5e12, 1],
+            ]
+        },
     )
     # Three digits of the largest number, but at least two decimals.
     assert texts == [
@@ -260,6 +274,7 @@ def test_numbers_of_a_sum_have_the_same_decimals() -> None:
         ["0.0123", "\N{MINUS SIGN}0.0046"],
         ["123.46", "0"],
         ["0", "0"],
+        ["\N{MINUS SIGN}2.50e+12", "1.00e+0"],
     ]
 
 
