@@ -1,8 +1,5 @@
 """The numbers that the page shows behind each value: unit.js, geometry.js and their neighbours."""
 
-import json
-import shutil
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,52 +11,10 @@ from cnn_jax.evaluation import interpret
 from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import numpy_forward
 from cnn_jax.model import layers_of
-from tests.support.command_line import ROOT
+from tests.demo.node import needs_node, run_node, tiny_model
 from tests.support.random_models import model_options, random_images, random_model
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("node"), reason="node is not installed: apt-get install nodejs"
-)
-
-# What the tests import, and `read`, which turns the lists of JSON into typed arrays.
-_PREAMBLE = """
-import { readFileSync } from "node:fs";
-import { formatterFor } from "./format.js";
-import { receptiveField, windowAt } from "./geometry.js";
-import { channelSums, largestParts } from "./ledger.js";
-import { movePlace } from "./maps.js";
-import { listSteps } from "./steps.js";
-import { activationAt, convolutionAt, layersFromImage, logitAt, poolAt } from "./unit.js";
-const isArray = (key) => ["kernel", "bias", "values", "image"].includes(key);
-const { model, image, result, ...given } = JSON.parse(readFileSync(0, "utf8"), (key, value) =>
-  isArray(key) && Array.isArray(value) ? Float32Array.from(value) : value);
-const layers = result ? layersFromImage(model, image, result) : [];
-"""
-
-
-def run_node(script: str, given: Mapping[str, Any]) -> Any:
-    """Runs the body of a function in Node.js, and returns what it returns.
-
-    Args:
-      script: JavaScript that knows the names of `_PREAMBLE`.
-      given: JSON, with `model`, `image` and `result` as in network.js, or without them.
-    """
-    # Relative imports need a file; code on the command line has none.
-    demo = (ROOT / "cnn_jax" / "demo").as_uri()
-    code = _PREAMBLE.replace('"./', f'"{demo}/') + (
-        "const answer = (() => {" + script + "})();\n"
-        "console.log(JSON.stringify(answer, (_, value) => ArrayBuffer.isView(value) ? "
-        "Array.from(value) : value));"
-    )
-    done = subprocess.run(
-        ["node", "--no-warnings", "--input-type=module", "--eval", code],
-        input=json.dumps(given),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return json.loads(done.stdout)
+pytestmark = needs_node
 
 
 def javascript_model(trained: TrainedModel) -> dict[str, Any]:
@@ -182,27 +137,6 @@ def test_receptive_fields_are_those_of_the_table_of_layers(options: dict[str, An
         assert fields == expected, layer.name
 
 
-def tiny_model(**changes: Any) -> dict[str, Any]:
-    """Returns a 2x2 image with 0.2 0.4 / 0.6 0.8, and a 3x3 filter with the weights 1 to 9."""
-    convolution = {"kernel": [*range(1, 10)], "bias": [-0.4], "size": 3, "filters": 1}
-    model = {
-        "imageShape": [2, 2, 1],
-        "classNames": ["no", "yes"],
-        "convolutions": [{**convolution, "strides": 1, "pool": "max", **changes}],
-        "pads": [1, 1],
-        "activation": "relu",
-        "linear": {"kernel": [1, 2], "bias": [0, 0.5]},
-    }
-    maps = [15, 11, 7, -5]  # Chosen at will: only the first one is the filter's.
-    layers = [
-        {"name": "conv_1", "kind": "conv", "shape": [2, 2, 1], "values": maps},
-        {"name": "relu_1", "kind": "activation", "shape": [2, 2, 1], "values": [15, 11, 7, 0]},
-        {"name": "pool_1", "kind": "pool", "shape": [1, 1, 1], "values": [15]},
-        {"name": "linear_1", "kind": "linear", "shape": [2], "values": [15, 30.5]},
-    ]
-    return {"model": model, "image": [51, 102, 153, 204], "result": {"layers": layers}}
-
-
 def test_convolution_shows_window_kernel_and_products() -> None:
     unit = run_node("return convolutionAt(model, layers, 1, 0, 0, 0);", tiny_model())
     assert (unit["top"], unit["left"]) == (-1, -1)
@@ -239,72 +173,3 @@ def test_window_of_a_stride_begins_in_the_padding() -> None:
     # Row 2 and column 0 at stride 3 begin at 2 * 3 - 1 and 0 * 3 - 1.
     window = run_node("return windowAt(model, 1, 2, 0);", tiny_model(strides=3))
     assert window == {"top": 5, "left": -1, "size": 3}
-
-
-def test_shown_parts_and_their_rest_add_up() -> None:
-    # Products [2, 2, 3]: three channels side by side.
-    products = [1, -9, 0.5, 2, 3, 0.25, -4, 1, 0, 1, 2, 0]
-    script = """
-    const sums = channelSums(Float64Array.from(given.products), 3);
-    return [sums, largestParts(sums, 2)];
-    """
-    sums, parts = run_node(script, {"products": products})
-    assert sums == [1 + 2 - 4 + 1, -9 + 3 + 1 + 2, 0.5 + 0.25]
-    # The sums are 0, -3 and 0.75.
-    assert parts["largest"] == [{"index": 1, "part": -3}, {"index": 2, "part": 0.75}]
-    assert (parts["numRest"], parts["rest"]) == (1, 0)
-
-
-def test_numbers_of_a_sum_have_the_same_decimals() -> None:
-    texts = run_node(
-        "return given.sums.map((sum) => sum.map(formatterFor(sum)));",
-        {
-            "sums": [
-                [1.234, -0.5, 0.001],
-                [0.0123, -0.00456],
-                [123.456, -0.004],
-                [0, 0],
-                [-2.5e12, 1],
-            ]
-        },
-    )
-    # Three digits of the largest number, but at least two decimals.
-    assert texts == [
-        ["1.23", "\N{MINUS SIGN}0.50", "0"],
-        ["0.0123", "\N{MINUS SIGN}0.0046"],
-        ["123.46", "0"],
-        ["0", "0"],
-        ["\N{MINUS SIGN}2.50e+12", "1.00e+0"],
-    ]
-
-
-def test_keys_move_in_a_map_and_to_its_neighbours() -> None:
-    expected = {
-        "ArrowUp": [1, 4, 1],
-        "ArrowDown": [2, 4, 1],  # It is in the last row.
-        "ArrowLeft": [2, 3, 1],
-        "ArrowRight": [2, 0, 2],  # The neighbouring map.
-        "PageUp": [2, 4, 0],
-        "PageDown": [2, 4, 2],
-        "Home": [2, 4, 0],
-        "End": [2, 4, 3],
-    }
-    # Four maps of 3x5; from the last value of the second one.
-    script = """
-    return given.keys.map((key) => {
-      const place = movePlace([3, 5, 4], { row: 2, column: 4, channel: 1 }, key);
-      return [place.row, place.column, place.channel];
-    });
-    """
-    assert run_node(script, {"keys": list(expected)}) == list(expected.values())
-
-
-def test_steps_lead_from_the_image_to_the_bars() -> None:
-    steps = run_node("return listSteps(model, layers);", tiny_model())
-    # The image; the filter that slides, and all maps; activation; pooling; the linear layer.
-    assert [step["index"] for step in steps] == [0, 1, 1, 2, 3, 4]
-    # The first row value by value, then the largest value of the second one, 7.
-    places = [(unit["row"], unit["column"]) for unit in steps[1]["units"]]
-    assert places == [(0, 0), (0, 1), (1, 0)]
-    # The logit of "yes" is the largest.
-    assert steps[-1]["units"][0]["channel"] == 1
