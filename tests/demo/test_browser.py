@@ -288,3 +288,24 @@ def test_no_window_scrolls_sideways(browser: Any, tmp_path: Path, scheme: str, w
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
     assert tab.errors == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
+def test_axe_finds_nothing(browser: Any, tmp_path: Path, scheme: str, width: int) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    trained = digit_model()
+    context = browser.new_context(
+        viewport={"width": width, "height": 740}, color_scheme=scheme, has_touch=True
+    )
+    tab = Tab(context.new_page())
+    pictures = random_pictures(trained, 4)
+    tab.open(build_page(content_of(trained, pictures=pictures)), tmp_path)
+    tab.draw(*SEVEN)
+    for chosen in (False, True):
+        if chosen:  # The numbers behind a value are shown.
+            tab.page.locator(".maps").first.focus()
+            tab.page.keyboard.press("ArrowUp")
+        found = axe.Axe().run(tab.page, options={}).response
+        assert [violation["id"] for violation in found["violations"]] == []
+        assert "color-contrast" in {rule["id"] for rule in found["passes"]}
+    context.close()
