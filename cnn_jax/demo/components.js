@@ -110,6 +110,22 @@ export function cut({ values, width }, { top, bottom, left, right }) {
 }
 
 /**
+ * Returns a plane of zeros but for a part of it.
+ * @param {Plane} part
+ * @param {Box} box of the part
+ * @param {{height: number, width: number}} size of the plane
+ * @returns {Plane}
+ */
+export function paste(part, { top, left }, { height, width }) {
+  const result = new part.values.constructor(height * width);
+  for (let y = 0; y < part.height; y++) {
+    const row = part.values.subarray(y * part.width, (y + 1) * part.width);
+    result.set(row, (top + y) * width + left);
+  }
+  return { values: result, height, width };
+}
+
+/**
  * Returns the pixels of some components within a box.
  * @param {Components} components
  * @param {Box} box
@@ -128,13 +144,8 @@ export function maskOf({ labels, height, width }, box, chosen) {
  * @returns {Plane}
  */
 export function pad({ values, height, width }, margin) {
-  const newWidth = width + 2 * margin;
-  const result = new values.constructor((height + 2 * margin) * newWidth);
-  for (let y = 0; y < height; y++) {
-    const row = values.subarray(y * width, (y + 1) * width);
-    result.set(row, (y + margin) * newWidth + margin);
-  }
-  return { values: result, height: height + 2 * margin, width: newWidth };
+  const size = { height: height + 2 * margin, width: width + 2 * margin };
+  return paste({ values, height, width }, { top: margin, left: margin }, size);
 }
 
 /**

@@ -5,7 +5,7 @@
  * candidates. Which one is right, only a model can tell (`numbers.js`).
  */
 
-import { boundingBox, cut } from "./components.js";
+import { boundingBox, cut, paste } from "./components.js";
 import { findCuts, MIN_WIDTH } from "./cuts.js";
 import { nearestTrue } from "./distance.js";
 import { maskAbove, maskWhere } from "./filters.js";
@@ -170,7 +170,7 @@ function cutIntoCandidates(view, position, height) {
       const most = largest(piece.values);
       if (most < 0.5) continue;
       for (let i = 0; i < piece.values.length; i++) piece.values[i] /= most;
-      const whole = paste(ink.strength, piece, box);
+      const whole = paste(piece, box, ink.strength);
       const numCuts = Number(a > 0) + Number(b < cuts.length - 1);
       const { left, right } = boundingBox(piece);
       const width = (right - left) / high;
@@ -191,16 +191,6 @@ function between({ values, height, width }, a, b) {
     return isRightOf(a, x, y) && !isRightOf(b, x, y) ? value : 0;
   });
   return { values: piece, height, width };
-}
-
-/** Returns a plane of zeros but for a piece in a box of it. */
-function paste({ height, width }, piece, box) {
-  const values = new Float32Array(height * width);
-  for (let y = 0; y < piece.height; y++) {
-    const row = piece.values.subarray(y * piece.width, (y + 1) * piece.width);
-    values.set(row, (box.top + y) * width + box.left);
-  }
-  return { values, height, width };
 }
 
 /** Returns the cost of a width, as a part of the height. */

@@ -2,10 +2,13 @@
 
 import {
   boundingBox,
+  cut,
   fillHoles,
   findComponents,
   isClearOfBorder,
   longerSide,
+  maskOf,
+  paste,
 } from "./components.js";
 import { erode, gaussianBlur, maskAbove, maskWhere, squaredGradient } from "./filters.js";
 import { countTrue, largest, median, valuesWhere } from "./statistics.js";
@@ -33,9 +36,12 @@ export function findSheetOrFrame({ pixels, height, width }) {
   const sigma = Math.max(height, width) / 300;
   const tone = { values: gaussianBlur(grey, height, width, 1, sigma), height, width };
   const threshold = edgeTone(tone);
+  const range = Math.fround(largest(tone.values) + largest(tone.values.map((value) => -value)));
   for (const mask of [maskAbove(tone, threshold), maskWhere(tone, (value) => value < threshold)]) {
-    const region = rectangleInterior(mask);
-    if (region && containsInk(tone.values, region)) return region;
+    const found = rectangleInterior(mask);
+    if (found && containsInk(cut(tone, found.box).values, found.region, Math.fround(0.2 * range))) {
+      return paste(found.region, found.box, tone);
+    }
   }
   return null;
 }
@@ -52,34 +58,37 @@ function edgeTone(tone) {
   return Math.fround(sum / total);
 }
 
-/** Returns the area of the largest component if it is a sheet, its holes if it is a frame. */
+/**
+ * Returns the area of the largest component if it is a sheet, its holes if it is a frame: a mask of
+ * its box.
+ */
 function rectangleInterior(mask) {
   const { height, width } = mask;
-  const { labels, boxes } = findComponents(mask, true);
-  const sizes = boxes.map((box) =>
+  const components = findComponents(mask, true);
+  const sizes = components.boxes.map((box) =>
     isClearOfBorder(box, height, width) ? (box.bottom - box.top) * (box.right - box.left) : 0,
   );
   if (!sizes.some(Boolean)) return null;
-  const label = 1 + sizes.indexOf(Math.max(...sizes));
-  const component = maskWhere({ values: labels, height, width }, (other) => other === label);
+  const index = sizes.indexOf(Math.max(...sizes));
+  const box = components.boxes[index];
+  const component = maskOf(components, box, [index + 1]);
   const filled = fillHoles(component);
   if (rectangularity(filled) < MIN_RECTANGULARITY) return null;
   const inside = filled.values;
-  const filling = countTrue(valuesWhere(mask.values, inside)) / countTrue(inside);
+  const filling = countTrue(valuesWhere(cut(mask, box).values, inside)) / countTrue(inside);
   if (MAX_FRAME_FILL < filling && filling < MIN_SHEET_FILL) return null;
   const holes = inside.map((value, i) => value & (1 - component.values[i]));
-  const region = { values: filling >= MIN_SHEET_FILL ? inside : holes, height, width };
-  return erode(erode(erode(region))); // Clear of the soft, blurred edge.
+  const region = { ...filled, values: filling >= MIN_SHEET_FILL ? inside : holes };
+  return { region: erode(erode(erode(region))), box }; // Clear of the soft, blurred edge.
 }
 
 /** Whether more than a speck stands out in it: a 1 of a thick pen is a rectangle too. */
-function containsInk(tone, region) {
+function containsInk(tone, region, minContrast) {
   if (!countTrue(region.values)) return false;
   const paper = median(valuesWhere(tone, region.values));
   const difference = tone.map((value, i) => Math.abs(value - paper) * region.values[i]);
   const most = largest(difference);
-  const range = Math.fround(largest(tone) + largest(tone.map((value) => -value)));
-  if (most < Math.fround(0.2 * range)) return false;
+  if (most < minContrast) return false;
   const mask = maskAbove({ ...region, values: difference }, most / 2);
   const { boxes } = findComponents(mask, true);
   const longest = Math.max(0, ...boxes.map(longerSide));

@@ -163,8 +163,8 @@ def frame_ink(ink: Ink, size: tuple[int, int], conventions: Conventions) -> npt.
         if (width - 1) / 2 - centre > _MIN_SKEW * size[1]:
             scaled = scaled[:, ::-1]
     if conventions.centre_by_mass:
-        # In float64, where the sums are exact: the centre of a straight stroke is half-way between two
-        # pixels, and the last bit of a float32 would choose one of them.
+        # In float64, where the sums are exact: the centre of a straight stroke is half-way between
+        # two pixels, and the last bit of a float32 would choose one of them.
         middle = ndimage.center_of_mass(scaled.astype(np.float64))
     else:
         middle = (height / 2, width / 2)

@@ -68,7 +68,7 @@ def stroke(
         draw.ellipse([x - width, y - width, x + width, y + width], fill=255)
     picture = picture.resize(size, Image.Resampling.BOX)
     picture = picture.filter(ImageFilter.GaussianBlur(softness))
-    return np.asarray(picture, np.float32) / 255
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def coloured(
@@ -93,7 +93,8 @@ def random_drawings() -> list[Image.Image]:
             corners = np.sort(generator.uniform(0, 1, 5))
             points = np.stack([generator.uniform(0, 0.6, 5), corners], axis=1) * height
             width, softness = generator.uniform(0.05, 0.14) * height, generator.uniform(0.3, 1.5)
-            ink = np.maximum(ink, stroke(size, points + [left, 0.2 * size[1]], width, softness))
+            points += (left, 0.2 * size[1])
+            ink = np.maximum(ink, stroke(size, points, width, softness))
             left += generator.uniform(0.6, 0.9) * height
         is_light = index % 2 == 1
         colour = generator.integers(160, 256, 3) if is_light else generator.integers(0, 120, 3)
