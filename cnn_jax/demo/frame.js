@@ -21,6 +21,7 @@ import { countTrue, largest, median, roundHalfEven, sumOf } from "./statistics.j
  * @property {boolean} centre_by_mass whether the centre of mass is in the middle of the image;
  *   otherwise the centre of the bounding box is
  * @property {number} min_stroke_width in pixels; thinner strokes are thickened
+ * @property {boolean} divide whether ink is divided into lines and digits; else it is all one thing
  */
 
 // Limits of images that are framed already.

@@ -67,6 +67,20 @@ export function findLines(picture) {
   return { lines: [cutIntoCandidates(fine, 0, 0)], isDoubtful };
 }
 
+/**
+ * Finds all ink of a picture, as one candidate: `find_ink` of `preprocessing/segment.py`.
+ * @param {Picture} picture
+ * @returns {{lines: Candidate[][], isDoubtful: boolean}} as `findLines` returns
+ */
+export function findInk(picture) {
+  const rough = searchPicture(picture);
+  const fine = rough && searchAgain(rough);
+  if (!fine) return { lines: [], isDoubtful: true };
+  const { width, height } = picture;
+  const candidate = { start: 0, stop: 1, ink: fine.ink, box: [0, 0, width, height], cost: 0 };
+  return { lines: [[candidate]], isDoubtful: rough.ink.isDoubtful || fine.ink.isDoubtful };
+}
+
 /** Returns all ink of a view as one candidate. */
 function candidateOf(view, start, stop, cost) {
   return { start, stop, ink: view.ink, box: boxOnPicture(view, view.ink.strength), cost };

@@ -5,7 +5,7 @@
 
 import { decode } from "./decode.js";
 import { asFramed, frameInk } from "./frame.js";
-import { findLines } from "./lines.js";
+import { findInk, findLines } from "./lines.js";
 import { enlargeTo } from "./picture.js";
 import { UnevenGround } from "./segment.js";
 import { roundHalfEven } from "./statistics.js";
@@ -55,7 +55,7 @@ export function prepare(pixels, width, height, conventions, imageShape = [28, 28
 
 function prepareOnEvenGround(picture, reduction, conventions, size) {
   const enlarged = enlargeTo(picture, conventions.box_size);
-  const found = findLines(enlarged);
+  const found = (conventions.divide ? findLines : findInk)(enlarged);
   if (!found.lines.length) return { error: "shows nothing: all its pixels have one colour" };
   const scale = (reduction * picture.width) / enlarged.width;
   let lines = found.lines.map((line) =>

@@ -102,7 +102,9 @@ def random_drawings() -> list[Image.Image]:
     return pictures
 
 
-def compare(pictures: Sequence[Image.Image], folder: Path, name: str = "mnist") -> list[Photo]:
+def compare(
+    pictures: Sequence[Image.Image], folder: Path, name: str = "mnist", *, divide: bool = True
+) -> list[Photo]:
     """Prepares pictures in Python and by the page, asserts the same, and returns Python's."""
     conventions = conventions_of(name, SHAPE)
     assert conventions
@@ -111,10 +113,10 @@ def compare(pictures: Sequence[Image.Image], folder: Path, name: str = "mnist") 
     for index, picture in enumerate(pictures):
         picture.save(folder / f"{index}.png")
         (folder / f"{index}.raw").write_bytes(picture.convert("RGBA").tobytes())
-        values = {field: getattr(conventions, field) for field in fields}
+        values = {field: getattr(conventions, field) for field in fields} | {"divide": divide}
         data.append({"file": f"{index}.raw", "size": picture.size, "conventions": values})
     pages = [Page(folder / f"{index}.png") for index in range(len(pictures))]
-    photos = read_photos(pages, SHAPE, conventions, divide=True)
+    photos = read_photos(pages, SHAPE, conventions, divide=divide)
     for index, result in enumerate(run_node(PREPARE, data, folder)):
         photo = photos[index]
         assert isinstance(photo, Photo)
@@ -138,9 +140,11 @@ def test_drawings_are_prepared_as_by_predict(tmp_path: Path) -> None:
     assert min(len(photo.lines[0]) for photo in photos) == 1
 
 
-@pytest.mark.parametrize("name", ["digits", "kmnist"])
-def test_other_conventions_hold(name: str, tmp_path: Path) -> None:
-    compare(random_drawings()[:4], tmp_path, name)
+@pytest.mark.parametrize(("name", "divide"), [("digits", True), ("kmnist", False)])
+def test_other_conventions_hold(name: str, divide: bool, tmp_path: Path) -> None:
+    photos = compare(random_drawings()[:4], tmp_path, name, divide=divide)
+    # The second drawing shows two digits, the third one three.
+    assert (len(photos[2].lines[0]) == 1) != divide
 
 
 def test_what_is_not_the_digit_is_left_out_as_by_predict(tmp_path: Path) -> None:
@@ -201,7 +205,7 @@ def test_drawings_that_cannot_be_prepared_are_errors(tmp_path: Path) -> None:
     data = []
     for index, picture in enumerate((empty, uneven)):
         (tmp_path / f"{index}.raw").write_bytes(picture.convert("RGBA").tobytes())
-        values = {"box_size": 20, "centre_by_mass": True, "min_stroke_width": 2.0}
+        values = {"box_size": 20, "centre_by_mass": True, "min_stroke_width": 2.0, "divide": True}
         data.append({"file": f"{index}.raw", "size": size, "conventions": values})
     assert run_node(PREPARE, data, tmp_path) == [
         {"error": "shows nothing: all its pixels have one colour"},
