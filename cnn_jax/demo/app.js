@@ -5,15 +5,15 @@ import { Board } from "./draw.js";
 import { describeError, describeNetworks, describePreparation } from "./facts.js";
 import { decodeFilm, showFilm } from "./film.js";
 import { cropToShape, decodePicture, drawImage, newCanvas } from "./images.js";
-import { showLayers } from "./layers.js";
+import { showLayers } from "./layers/layers.js";
 import { assembleModel, decodeCompressed, decodeModel, forward } from "./network.js";
-import { prepare } from "./prepare.js";
+import { prepare } from "./preparation/prepare.js";
 import { readLine } from "./reading.js";
 import { prepareByPython } from "./served.js";
 import { receiveFiles } from "./upload.js";
 
 /**
- * @typedef {import("./prepare.js").Prepared & {answers?: {label: string, probability: number}[]}}
+ * @typedef {import("./preparation/prepare.js").Prepared & {answers?: {label: string, probability: number}[]}}
  *   Prepared
  */
 

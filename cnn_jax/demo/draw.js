@@ -18,7 +18,7 @@ const STEP = 0.2; // Distance of the brush's dots, as a part of its radius.
  * @property {Blob} [file] The file of the picture.
  * @property {{image: Uint8Array, label: number, button: HTMLElement}} [example] The test image that
  *   the picture shows, its class, and the button that chose it.
- * @property {import("./prepare.js").Prepared} [prepared] What Python has made of the file.
+ * @property {import("./preparation/prepare.js").Prepared} [prepared] What Python has made of the file.
  */
 
 /** @type {Drawing} */

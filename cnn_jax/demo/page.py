@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 _SOURCES = Path(__file__).parent
 # Both stand at the start of a line; a long import goes over several lines.
-_IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";$', re.MULTILINE)
-_STYLE = re.compile(r'^ *<link rel="stylesheet" href="(\w+\.css)">\n', re.MULTILINE)
+_IMPORT = re.compile(r'^import (\{[^}]*\}) from "([./\w]+/(\w+)\.js)";$', re.MULTILINE)
+_STYLE = re.compile(r'^ *<link rel="stylesheet" href="([/\w]+\.css)">\n', re.MULTILINE)
 # Comments on lines of their own, and indentation, are a third of the sources.
 _COMMENT = re.compile(r"^ *(?://.*|/\*\*(?:[^*]|\*(?!/))*\*/)\n", re.MULTILINE)
 _INDENTATION = re.compile(r"^ +", re.MULTILINE)
@@ -29,7 +30,7 @@ def build_page(content: Mapping[str, Any], *, is_served: bool = False) -> bytes:
       An HTML file in UTF-8. Its content policy allows its own script and style, and nothing else.
     """
     page = _read("index.html")
-    script, style = join_modules("app"), "\n".join(map(_read, _STYLE.findall(page)))
+    script, style = join_modules("app.js"), "\n".join(map(_read, _STYLE.findall(page)))
     data = json.dumps({**content, "is_served": is_served}, allow_nan=False, separators=(",", ":"))
     data = data.replace("<", "\\u003c")  # A "</script>" in a name would end the element.
     policy = [
@@ -58,21 +59,24 @@ def join_modules(name: str) -> str:
 
     Each module becomes a function that is called at once and returns the module's exports; the
     constant `$network` holds those of `network.js`. A module stands behind those that it imports.
-    Comments and indentation are left out; so no text may go over several lines.
+    Comments and indentation are left out; so no text may go over several lines. No two files may
+    have the same name, in any folder.
 
     Args:
-      name: name of the module's file, without `.js`.
+      name: the module's file.
     """
     joined: dict[str, str] = {}
 
     def add(module: str) -> None:
-        source = _INDENTATION.sub("", _COMMENT.sub("", _read(f"{module}.js")))
-        for _, imported in _IMPORT.findall(source):
-            if imported not in joined:
-                add(imported)
+        source = _INDENTATION.sub("", _COMMENT.sub("", _read(module)))
+        for _, imported, _ in _IMPORT.findall(source):
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(module), imported))
+            if path not in joined:
+                add(path)
         names = ", ".join(exported for _, exported in _EXPORT.findall(source))
-        body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = $\2;", source))
-        joined[module] = f"const ${module} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();\n"
+        body = _EXPORT.sub(r"\1", _IMPORT.sub(r"const \1 = $\3;", source))
+        stem = posixpath.basename(module).removesuffix(".js")
+        joined[module] = f"const ${stem} = (() => {{\n{body}\nreturn {{ {names} }};\n}})();\n"
 
     add(name)
     return "".join(joined.values())

@@ -4,7 +4,7 @@ import { forward, meanProbabilities } from "./network.js";
 import { bestDivision } from "./numbers.js";
 
 /**
- * @typedef {import("./prepare.js").Candidate} Candidate
+ * @typedef {import("./preparation/prepare.js").Candidate} Candidate
  * @typedef {import("./network.js").Model} Model
  */
 

@@ -6,7 +6,7 @@ import { decodeBytes } from "./network.js";
  * Prepares a picture in any format that Pillow decodes, on any ground.
  *
  * @param {Blob} file
- * @returns {Promise<import("./prepare.js").Prepared & {answers?: {label: string, probability: number}[]}>}
+ * @returns {Promise<import("./preparation/prepare.js").Prepared & {answers?: {label: string, probability: number}[]}>}
  *   Also the answer of `--mode=predict` for each line.
  */
 export async function prepareByPython(file) {

@@ -17,12 +17,12 @@ needs_node = pytest.mark.skipif(
 # What the tests import, and their input. Its arrays are typed, as in the page.
 _PREAMBLE = """
 import { readFileSync } from "node:fs";
-import { formatterFor } from "./format.js";
-import { receptiveField, windowAt } from "./geometry.js";
-import { channelSums, largestParts } from "./ledger.js";
-import { movePlace } from "./maps.js";
-import { listSteps } from "./steps.js";
-import { activationAt, convolutionAt, layersFromImage, logitAt, poolAt } from "./unit.js";
+import { formatterFor } from "./layers/format.js";
+import { receptiveField, windowAt } from "./layers/geometry.js";
+import { channelSums, largestParts } from "./layers/ledger.js";
+import { movePlace } from "./layers/maps.js";
+import { listSteps } from "./layers/steps.js";
+import { activationAt, convolutionAt, layersFromImage, logitAt, poolAt } from "./layers/unit.js";
 const isArray = (key) => ["kernel", "bias", "values", "image"].includes(key);
 const { model, image, result, ...given } = JSON.parse(readFileSync(0, "utf8"), (key, value) =>
   isArray(key) && Array.isArray(value) ? Float32Array.from(value) : value);

@@ -93,7 +93,7 @@ def shown_percents(tab: Tab) -> list[float]:
 def test_logits_equal_those_of_jax(tab: Tab, trained: TrainedModel) -> None:
     images = random_images(trained, 100)
     code = f"""([data, images]) => {{
-      {join_modules("network")}
+      {join_modules("network.js")}
       const model = $network.decodeModel(data, 0);
       const results = images.map((text) => $network.forward(model, $network.decodeBytes(text)));
       return results.map(({{ logits, layers }}) => [

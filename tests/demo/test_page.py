@@ -18,6 +18,8 @@ from cnn_jax.nn.shapes import padding_amounts
 from tests.demo.pages import content_of, data_of, digit_model
 from tests.support.random_models import random_model
 
+SOURCES = sorted(Path(page.__file__).parent.rglob("*.js"))
+
 
 def test_the_page_holds_the_parameters_bit_for_bit() -> None:
     trained = random_model(stage_sizes=(1, 2), kernel_size=4, strides=2, pool="avg")
@@ -91,15 +93,15 @@ def test_names_cannot_end_the_data() -> None:
 
 def test_modules_are_joined_behind_what_they_import(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {
-        "top.js": 'import { twice } from "./low.js";\nimport {\n  a,\n  b,\n} from "./middle.js";\n'
+        "top.js": 'import { twice } from "./low.js";\nimport {\n  a,\n  b,\n} from "./inner/middle.js";\n'
         "\ntwice(a + b);\n",
-        "middle.js": 'import { twice } from "./low.js";\n\n// One.\nexport const a = 1;\n'
+        "inner/middle.js": 'import { twice } from "../low.js";\n\n// One.\nexport const a = 1;\n'
         "export const b = twice(1);\n",
         "low.js": "const hidden = 2; // Stays.\n/**\n * Returns 2 * x.\n *\n * @param x 1 */\n"
         "export function twice(x) {\n  // A product.\n  return hidden * x;\n}\n",
     }
     monkeypatch.setattr(page, "_read", sources.__getitem__)
-    assert join_modules("low").splitlines() == [
+    assert join_modules("low.js").splitlines() == [
         "const $low = (() => {",
         "const hidden = 2; // Stays.",
         "function twice(x) {",
@@ -109,7 +111,7 @@ def test_modules_are_joined_behind_what_they_import(monkeypatch: pytest.MonkeyPa
         "return { twice };",
         "})();",
     ]
-    joined = join_modules("top")
+    joined = join_modules("top.js")
     assert joined.count("const $low = ") == 1  # Two modules import it.
     assert joined.index("const $low = ") < joined.index("const $middle = ")
     assert "const { twice } = $low;\n\nconst a = 1;\nconst b = twice(1);" in joined
@@ -119,8 +121,12 @@ def test_modules_are_joined_behind_what_they_import(monkeypatch: pytest.MonkeyPa
     assert "export" not in joined
 
 
+def test_no_two_sources_have_the_same_name() -> None:
+    assert len({path.name for path in SOURCES}) == len(SOURCES) > 30
+
+
 def test_no_text_of_the_sources_goes_over_several_lines() -> None:
     # Its lines would lose their indentation.
-    for path in Path(page.__file__).parent.glob("*.js"):
+    for path in SOURCES:
         code = page._COMMENT.sub("", path.read_text("utf-8"))
         assert [line for line in code.splitlines() if line.count("`") % 2] == [], path.name

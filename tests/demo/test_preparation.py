@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("node"), reason="Node.js is not
 
 PREPARE = """
 import { readFileSync } from "node:fs";
-import { prepare } from "./demo/prepare.js";
+import { prepare } from "./demo/preparation/prepare.js";
 const results = JSON.parse(readFileSync("input.json")).map(({ file, size, conventions }) => {
   const pixels = new Uint8ClampedArray(readFileSync(file));
   const result = prepare(pixels, ...size, conventions, [28, 28, 1]);

@@ -4,7 +4,7 @@ import { createElement } from "./elements.js";
 import { formatterFor } from "./format.js";
 
 /**
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./maps.js").Place} Place
  */
 

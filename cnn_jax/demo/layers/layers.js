@@ -12,9 +12,9 @@ import { listSteps } from "./steps.js";
 import { convolutionAt, layersFromImage } from "./unit.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
- * @typedef {import("./network.js").Result} Result
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
+ * @typedef {import("../network.js").Result} Result
  * @typedef {import("./panel.js").Unit} Unit
  */
 

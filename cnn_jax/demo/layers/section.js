@@ -10,8 +10,8 @@ import { convolutionOf } from "./unit.js";
 import { describeLayer } from "./words.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./panel.js").Scales} Scales
  */
 

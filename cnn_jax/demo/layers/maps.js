@@ -4,7 +4,7 @@ import { createElement, placeMarker } from "./elements.js";
 import { createFilterPicture, drawFilter, drawMap, Picture } from "./tiles.js";
 
 /**
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./colours.js").ColourScale} ColourScale
  * @typedef {{row: number, column: number, channel: number}} Place A value of a layer. A logit has
  *   row and column 0, and its class as channel.
@@ -88,7 +88,7 @@ export class MapsView {
   }
 
   /**
-   * @param {import("./network.js").Convolution} convolution
+   * @param {import("../network.js").Convolution} convolution
    * @param {ColourScale} scale Of the weights.
    */
   drawFilters(convolution, scale) {

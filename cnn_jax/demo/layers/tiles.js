@@ -60,7 +60,7 @@ export function createFilterPicture(size, channels) {
  * Draws a filter. Between its tiles is a pixel of nothing.
  *
  * @param {Picture} picture From `createFilterPicture`.
- * @param {import("./network.js").Convolution} convolution
+ * @param {import("../network.js").Convolution} convolution
  * @param {number} filter
  * @param {ColourScale} scale
  */

@@ -6,8 +6,8 @@
 import { windowAt } from "./geometry.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
  */
 
 /**
@@ -15,7 +15,7 @@ import { windowAt } from "./geometry.js";
  *
  * @param {Model} model
  * @param {Uint8Array} image [height * width * channels], 0..255.
- * @param {import("./network.js").Result} result Of `forward` for this model and image.
+ * @param {import("../network.js").Result} result Of `forward` for this model and image.
  * @returns {Layer[]}
  */
 export function layersFromImage(model, image, result) {

@@ -6,8 +6,8 @@ import { channelSums, largestParts } from "./ledger.js";
 import { activationAt, convolutionAt, convolutionOf, logitAt, poolAt } from "./unit.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./maps.js").Place & {index: number}} Unit A value: its layer and its place.
  * @typedef {import("./colours.js").ColourScale} ColourScale
  * @typedef {{value: ColourScale, weight: ColourScale}} Scales Of a layer's values and weights.

@@ -8,8 +8,8 @@ import { describeLayer } from "./words.js";
 /** The image inside a margin, which stands for the padding. */
 export class InputView {
   /**
-   * @param {import("./network.js").Model} model
-   * @param {import("./network.js").Layer[]} layers The image first.
+   * @param {import("../network.js").Model} model
+   * @param {import("../network.js").Layer[]} layers The image first.
    */
   constructor(model, layers) {
     const [height, width] = model.imageShape;
@@ -26,7 +26,7 @@ export class InputView {
     this.element = createElement("figure", { class: "input" }, this.map, caption);
   }
 
-  /** @param {import("./network.js").Layer} image */
+  /** @param {import("../network.js").Layer} image */
   draw(image) {
     drawInput(this.picture, image, this.margin);
   }
@@ -54,8 +54,8 @@ export class InputView {
 /**
  * Returns the margin in which the receptive fields of all maps are seen, in pixels.
  *
- * @param {import("./network.js").Model} model
- * @param {import("./network.js").Layer[]} layers The image first.
+ * @param {import("../network.js").Model} model
+ * @param {import("../network.js").Layer[]} layers The image first.
  */
 function marginOf(model, layers) {
   const [height, width] = model.imageShape;

@@ -7,8 +7,8 @@ import { InputView } from "./input.js";
 import { explainUnit } from "./panel.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./panel.js").Unit} Unit
  */
 

@@ -4,8 +4,8 @@ import { convolutionOf, valueAt } from "./unit.js";
 import { describeLayer } from "./words.js";
 
 /**
- * @typedef {import("./network.js").Model} Model
- * @typedef {import("./network.js").Layer} Layer
+ * @typedef {import("../network.js").Model} Model
+ * @typedef {import("../network.js").Layer} Layer
  * @typedef {import("./panel.js").Unit} Unit
  * @typedef {{index: number, text: string, channel: number | null, units: (Unit | null)[]}} Step
  *   What is shown of the layers up to `index`: the whole layer, or one growing map of it; the

@@ -2,7 +2,7 @@
 //
 // Index 0 is the image, as in `layers_of` in model.py.
 
-/** @typedef {import("./network.js").Model} Model */
+/** @typedef {import("../network.js").Model} Model */
 
 const POOL_SIZE = 2; // Pooling windows are 2x2 and do not overlap.
 

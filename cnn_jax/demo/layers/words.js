@@ -21,8 +21,8 @@ const POOL_WORDS = {
 /**
  * Describes what a layer does.
  *
- * @param {import("./network.js").Model} model
- * @param {import("./network.js").Layer[]} layers The image first.
+ * @param {import("../network.js").Model} model
+ * @param {import("../network.js").Layer[]} layers The image first.
  * @param {number} index Of the layer.
  */
 export function describeLayer(model, layers, index) {
@@ -36,7 +36,7 @@ export function describeLayer(model, layers, index) {
     : describeConvolution(convolution.size, layers[index - 1]);
 }
 
-/** @param {import("./network.js").Layer} image */
+/** @param {import("../network.js").Layer} image */
 function describeImage({ shape: [height, width, channels] }) {
   const colours = channels === 1 ? "" : `, in ${channels} channels`;
   return (
@@ -47,7 +47,7 @@ function describeImage({ shape: [height, width, channels] }) {
 
 /**
  * @param {number} size Height and width of the kernel.
- * @param {import("./network.js").Layer} input
+ * @param {import("../network.js").Layer} input
  */
 function describeConvolution(size, { name, shape: [, , channels] }) {
   const table = `${size}x${size} weights`;
@@ -64,7 +64,7 @@ function describeConvolution(size, { name, shape: [, , channels] }) {
   );
 }
 
-/** @param {import("./network.js").Layer} input */
+/** @param {import("../network.js").Layer} input */
 function describeLinear({ name, shape: [height, width, channels] }) {
   return (
     `Fully connected: a class has one weight for every value of ${name} ` +
