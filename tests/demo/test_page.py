@@ -93,8 +93,8 @@ def test_names_cannot_end_the_data() -> None:
 
 def test_modules_are_joined_behind_what_they_import(monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {
-        "top.js": 'import { twice } from "./low.js";\nimport {\n  a,\n  b,\n} from "./inner/middle.js";\n'
-        "\ntwice(a + b);\n",
+        "top.js": 'import { twice } from "./low.js";\nimport {\n  a,\n  b,\n} from '
+        '"./inner/middle.js";\n\ntwice(a + b);\n',
         "inner/middle.js": 'import { twice } from "../low.js";\n\n// One.\nexport const a = 1;\n'
         "export const b = twice(1);\n",
         "low.js": "const hidden = 2; // Stays.\n/**\n * Returns 2 * x.\n *\n * @param x 1 */\n"
