@@ -42,6 +42,13 @@ def get_config() -> ConfigDict:
     config.dataset.name = "mnist"
     config.dataset.data_dir = ""  # Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
     config.dataset.manual_dir = ""  # Folder with the four original files; empty: download them.
+    # Of dataset.name=files: the file or folder, and that of the test part if it has one of its own.
+    config.dataset.path = ""
+    config.dataset.test_path = ""
+    config.dataset.channels = 0  # 1: grey, 3: colour, 0: as the files are.
+    config.dataset.image_size = (0,)  # Side, or height and width, in pixels; 0: as the files are.
+    config.dataset.transpose = False  # Whether rows and columns of the images are exchanged.
+    config.dataset.label_names = ""  # File with the name of a class a line; empty: there is none.
     config.dataset.train_split = "train"  # In TFDS's syntax, such as train[:50000].
     config.dataset.test_split = "test"
     # device: keep all examples in device memory; stream: read them as needed; auto: device if they

@@ -38,7 +38,11 @@ def run_metadata(config: ConfigDict, info: data.Info, progress: Progress) -> dic
     return {
         "config": config.to_dict(),
         **environment(),
-        "dataset": {"image_shape": info.image_shape, "class_names": info.class_names},
+        "dataset": {
+            "image_shape": info.image_shape,
+            "class_names": info.class_names,
+            "digest": info.digest,
+        },
         "progress": dataclasses.asdict(progress),
     }
 

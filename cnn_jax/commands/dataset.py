@@ -15,7 +15,7 @@ def load_test_set(trained: TrainedModel, console: Console) -> tuple[data.Info, d
 
     Args:
       trained: model whose config may have another data set than that of the training.
-      console: receives the warning, and shows the progress of a download.
+      console: receives the warning and a line on files, and shows the progress of a download.
 
     Returns:
       The description of the data set, and its test examples.
@@ -27,6 +27,8 @@ def load_test_set(trained: TrainedModel, console: Console) -> tuple[data.Info, d
     info = schema.describe_data(trained.config)
     _check_fits(trained, info)
     _warn_of_other_classes(trained, info, console)
+    if info.source:
+        console.line(f"Data: {info.source}")
     return info, data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
 
 

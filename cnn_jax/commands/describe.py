@@ -11,7 +11,7 @@ from cnn_jax.nn.layer_table import Layer
 
 
 def describe(config: ConfigDict) -> Iterator[str]:
-    """Yields a table of the layers as text.
+    """Yields a line about a data set of files, and a table of the layers, as text.
 
     Args:
       config: config of a run, not yet checked.
@@ -22,6 +22,8 @@ def describe(config: ConfigDict) -> Iterator[str]:
     """
     schema.check_fields(config)
     info = schema.describe_data(config)
+    if info.source:
+        yield f"Data: {info.source}\n"
     layers: list[Layer] = []
     try:
         layers.extend(schema.walk_layers(config, info))

@@ -65,8 +65,8 @@ def _describe(trained: TrainedModel) -> dict[str, Any]:
     """Builds the content of `model.json`: architecture, layout of the parameters, and origin."""
     config = trained.config.to_dict()
     architecture = config.pop("model")
-    for name in ("data_dir", "manual_dir"):
-        del config["dataset"][name]  # Folders of this machine mean nothing on another one.
+    for name in ("data_dir", "manual_dir", "path", "test_path", "label_names"):
+        del config["dataset"][name]  # Paths of this machine mean nothing on another one.
     return {
         "model": architecture,
         "image_shape": trained.image_shape,

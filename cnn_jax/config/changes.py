@@ -12,7 +12,11 @@ from cnn_jax.errors import UserError
 
 # Folders may differ between machines, and `feed` may differ with a device's memory; none of these
 # changes what a run computes.
-_DATA_PATHS = ("dataset.data_dir", "dataset.manual_dir")
+_DATA_PATHS = (
+    *("dataset.data_dir", "dataset.manual_dir"),
+    # The digest of the files is compared instead.
+    *("dataset.path", "dataset.test_path", "dataset.label_names"),
+)
 _WITHOUT_EFFECT = (*_DATA_PATHS, "dataset.feed")
 
 

@@ -11,6 +11,7 @@ MAX_FLOAT32 = 3.4e38  # Just below the largest float32.
 MAX_KERNEL_SIZE = 15  # Programs grow with its square: at 31, one takes minutes to compile.
 MAX_STAGE_SIZE = 100  # Programs grow with it: a larger number is a typing error.
 MAX_FILM_FRAMES = 1000  # Each is a file; a larger number is a typing error.
+MAX_IMAGE_SIZE = 4096  # Pixels a side: a larger number is a typing error.
 MAX_SEED = 2**32 - 1  # JAX takes seeds modulo 2**32: a larger one would repeat another run.
 
 
@@ -61,7 +62,14 @@ _POSITIVE = Field("a number > 0 (float32 range)", lambda v: _is_real(v) and v > 
 _NOT_NEGATIVE = Field("a number >= 0 (float32 range)", lambda v: _is_real(v) and v >= 0)
 _BELOW_1 = Field("a number >= 0 and < 1", lambda v: _is_real(v) and 0 <= v < 1)
 _PATH = Field("a path or an empty string", lambda v: isinstance(v, str) and "\0" not in v)
+_BOOLEAN = Field("True or False", lambda v: isinstance(v, bool))
 _NAME = Field("a non-empty string", lambda v: isinstance(v, str) and v != "")
+
+
+def _is_image_size(value: Any) -> bool:
+    if not isinstance(value, tuple) or not all(map(_is_int, value)):
+        return False
+    return value == (0,) or (len(value) in (1, 2) and all(0 < v <= MAX_IMAGE_SIZE for v in value))
 
 
 def _sweepable(field: Field) -> Field:
@@ -86,7 +94,7 @@ FIELDS: Mapping[str, Field] = {
     "weight_decay": _sweepable(_NOT_NEGATIVE),
     "label_smoothing": _BELOW_1,
     "schedule": _one_of("constant", "cosine", "one_cycle"),
-    "deterministic": Field("True or False", lambda v: isinstance(v, bool)),
+    "deterministic": _BOOLEAN,
     "log_every_steps": _integer(1),
     "evaluate_every_epochs": _integer(1),
     "checkpoint_every_epochs": _integer(1),
@@ -97,6 +105,14 @@ FIELDS: Mapping[str, Field] = {
     "dataset.name": _NAME,
     "dataset.data_dir": _PATH,
     "dataset.manual_dir": _PATH,
+    "dataset.path": _PATH,
+    "dataset.test_path": _PATH,
+    "dataset.channels": Field("0, 1 or 3", lambda v: _is_int(v) and v in (0, 1, 3)),
+    "dataset.image_size": Field(
+        f"0, or one or two integers from 1 to {MAX_IMAGE_SIZE}, as in 28 or 28,32", _is_image_size
+    ),
+    "dataset.transpose": _BOOLEAN,
+    "dataset.label_names": _PATH,
     "dataset.train_split": _NAME,
     "dataset.test_split": _NAME,
     "dataset.feed": _one_of("auto", "device", "stream"),
@@ -124,6 +140,12 @@ ADDED: Mapping[str, Any] = {
     "label_smoothing": 0.0,
     "evaluate_every_epochs": 1,
     "film_frames": 0,
+    "dataset.path": "",
+    "dataset.test_path": "",
+    "dataset.channels": 0,
+    "dataset.image_size": (0,),
+    "dataset.transpose": False,
+    "dataset.label_names": "",
     "model.stage_sizes": (1,),
     **{key: 0.0 for key in FIELDS if key.startswith("augment.")},
 }

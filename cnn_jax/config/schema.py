@@ -68,7 +68,7 @@ def check(config: ConfigDict) -> data.Info:
 
 
 def from_json(content: Any) -> ConfigDict:
-    """Returns the config that was saved as JSON, with the lists of its model as tuples again.
+    """Returns the config that was saved as JSON, with lists of its groups as tuples again.
 
     Args:
       content: parsed JSON, normally an object with all keys of `FIELDS`; those of `ADDED` may be
@@ -81,14 +81,17 @@ def from_json(content: Any) -> ConfigDict:
       UserError: if the content is not a config, has other keys, or has an invalid value.
     """
     try:
-        model = {k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()}
+        groups = {
+            group: {k: tuple(v) if isinstance(v, list) else v for k, v in content[group].items()}
+            for group in ("dataset", "model")
+        }
         # As in `configs/mnist.py`: one value may be replaced by several.
         swept = {
             name: FieldReference(content[name], field_type=object)
             for name in sweep.SWEEPABLE
             if name in content
         }
-        complete = {**content, **swept, "model": model}
+        complete = {**content, **swept, **groups}
         for key, value in ADDED.items():
             group, _, name = key.rpartition(".")
             if group:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import array_record, cache, digits, mnist, originals, prepared
+from cnn_jax.data import array_record, cache, digits, files, mnist, originals, prepared
+from cnn_jax.data.file_set import Settings
 from cnn_jax.data.splits import parse_split
 from cnn_jax.data.types import Dataset, Examples, Info, Part
 from cnn_jax.errors import UserError
@@ -23,7 +24,7 @@ def describe(
     data_dir: str = "",
     train_split: str = "train",
     test_split: str = "test",
-    **unused: object,
+    **others: Any,
 ) -> Info:
     """Returns the shapes and sizes of a data set, without a download and without reading images.
 
@@ -32,12 +33,14 @@ def describe(
       data_dir: TFDS's data folder; empty: TFDS's default.
       train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
       test_split: test examples, in the same syntax.
-      unused: other fields of `config.dataset`, ignored.
+      others: other fields of `config.dataset`; a data set of files needs its settings.
 
     Raises:
       UserError: if the data set is neither known nor prepared, or a split is invalid.
     """
     lengths: Mapping[str, Sequence[int]]
+    if name == files.NAME:
+        return _describe_files(Settings.of(others), train_split, test_split)
     if name == "digits":
         shape, class_names, lengths = digits.IMAGE_SHAPE, digits.CLASS_NAMES, digits.SHARD_LENGTHS
     elif name in originals.ORIGINALS:
@@ -66,21 +69,21 @@ def load(
     train_split: str = "train",
     test_split: str = "test",
     show_progress: bool = False,
-    **unused: object,
+    **others: Any,
 ) -> Dataset:
     """Loads a data set into memory.
 
     Args:
       name: `mnist`, `fashion_mnist` or `kmnist`, which are prepared if necessary; `digits`, which
-        is part of scikit-learn; or the name of an image classification data set that TFDS has
-        prepared as array_record in `data_dir`.
+        is part of scikit-learn; `files`, which are people's own; or the name of an image
+        classification data set that TFDS has prepared as array_record in `data_dir`.
       data_dir: TFDS's data folder; empty: TFDS's default.
       manual_dir: folder with the four original files; empty: download them. Only read if the data
         set is not prepared yet.
       train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
       test_split: test examples, in the same syntax.
       show_progress: whether slow steps draw a progress bar on standard error.
-      unused: other fields of `config.dataset`, ignored.
+      others: other fields of `config.dataset`; for `files`, those of `Settings`.
 
     Returns:
       The training examples and the test examples, at least one of each.
@@ -89,7 +92,10 @@ def load(
       UserError: if the data set is unknown, cannot be prepared, or is damaged, or a split is
         invalid.
     """
-    info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
+    splits = {"train_split": train_split, "test_split": test_split}
+    info = describe(name, data_dir=data_dir, **splits, **others)
+    if name == files.NAME:
+        return _load_files(info, Settings.of(others), show_progress)
     if name == "digits":
         return _load_parts(info, "digits", digits.fingerprint(), digits.read)
     if name in originals.ORIGINALS and not prepared.can_read():
@@ -102,6 +108,32 @@ def load(
     with prepared.translate_read_errors(folder):
         fingerprint = prepared.fingerprint(folder)
     return _load_parts(info, str(folder.resolve()), fingerprint, read)
+
+
+def _describe_files(settings: Settings, train_split: str, test_split: str) -> Info:
+    cache_path = _cache_path(str(settings), "description")
+    known = files.describe(files.open_files(settings), cache_path)
+    lengths = {split: [length] for split, length in known.lengths.items()}
+    return Info(
+        known.image_shape,
+        known.class_names,
+        parse_split("dataset.train_split", train_split, lengths),
+        parse_split("dataset.test_split", test_split, lengths),
+        known.source,
+        known.warnings,
+        known.digest,
+    )
+
+
+def _load_files(info: Info, settings: Settings, show_progress: bool) -> Dataset:
+    file_set = files.open_files(settings)
+
+    def read(split: str) -> Examples:
+        return files.read(file_set.parts[split], split, show_progress)
+
+    dataset = _load_parts(info, str(settings), file_set.fingerprint, read)
+    files.close()  # The arrays are in memory a second time now.
+    return dataset
 
 
 def prepare(name: str, data_dir: str, manual_dir: str, show_progress: bool) -> Path:
@@ -199,7 +231,7 @@ def needs_tfds(
     While TFDS is imported, it replaces Python's import function for all threads. No other thread
     may import anything during that time.
     """
-    if name == "digits":
+    if name in ("digits", files.NAME):
         return False
     if not (folder := prepared.find(_data_path(data_dir), name)):
         return True
@@ -282,7 +314,7 @@ def _load_parts(
 
 def _cache_path(identity: str, split: str) -> Path | None:
     """Returns the cache file of a split; None where the user has no cache folder."""
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
     cache = cache_folder()
     return cache and cache / "data" / f"{digest}-{split}"
 

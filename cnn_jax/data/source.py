@@ -6,9 +6,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cnn_jax.data import digits, prepared
+from cnn_jax.data import digits, files, prepared
 from cnn_jax.data.array_record import Records
 from cnn_jax.data.datasets import describe, prepare
+from cnn_jax.data.file_set import Settings
 from cnn_jax.data.types import Examples, Info, Part
 from cnn_jax.errors import UserError
 
@@ -116,7 +117,7 @@ def open_source(
     train_split: str = "train",
     test_split: str = "test",
     show_progress: bool = False,
-    **unused: object,
+    **others: Any,
 ) -> Source:
     """Opens a data set for random access, without reading its images.
 
@@ -131,15 +132,19 @@ def open_source(
       train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
       test_split: test examples, in the same syntax.
       show_progress: whether preparing the data set draws progress bars on standard error.
-      unused: other fields of `config.dataset`, ignored.
+      others: other fields of `config.dataset`; for `files`, those of `Settings`.
 
     Raises:
       UserError: if the data set is unknown, cannot be prepared or read, or a split is invalid.
     """
-    info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
+    splits = {"train_split": train_split, "test_split": test_split}
+    info = describe(name, data_dir=data_dir, **splits, **others)
     names = {part.split for part in info.train + info.test}
     if name == "digits":
         return Source(info, {split: _DigitsReader(split) for split in names})
+    if name == files.NAME:
+        settings = Settings.of(others)
+        return Source(info, {split: files.Reader(settings, split) for split in names})
     if not prepared.can_read():
         raise UserError(
             "dataset.feed=stream is not available here, nor are several processes: they need the "

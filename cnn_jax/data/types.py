@@ -44,12 +44,18 @@ class Info:
       class_names: name of each class, in the order of the labels.
       train: parts that are concatenated to the training examples.
       test: parts that are concatenated to the test examples.
+      source: of a data set of files: their formats and numbers of examples, for people.
+      warnings: of a data set of files: what may be wrong with them, for people.
+      digest: of a data set of files: SHA-256 of their contents.
     """
 
     image_shape: tuple[int, int, int]
     class_names: tuple[str, ...]
     train: tuple[Part, ...]
     test: tuple[Part, ...]
+    source: str = ""
+    warnings: tuple[str, ...] = ()
+    digest: str = ""
 
     @property
     def num_classes(self) -> int:

@@ -33,6 +33,11 @@ def find_start(
         _check_unused(config, workdir)
         return None
     changes = describe_changes(config, checkpoint.metadata["config"])
+    if (digest := checkpoint.metadata["dataset"].get("digest", "")) != info.digest:
+        changes.append(
+            f"the data had the SHA-256 {digest[:12] or 'of no files'} and have "
+            f"{info.digest[:12] or 'that of no files'}"
+        )
     if array := first_different_array(config, info, checkpoint):
         changes.append(f"the array {array}")
     if changes:

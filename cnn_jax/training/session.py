@@ -26,6 +26,7 @@ from cnn_jax.training import device_feed, resume
 from cnn_jax.training.chunking import ChunkTimer
 from cnn_jax.training.context import RunContext, Start
 from cnn_jax.training.stream_feed import StreamFeed, chunk_sizes
+from cnn_jax.wording import pluralize
 
 if TYPE_CHECKING:  # Orbax takes 0.3 s: not without a workdir.
     from cnn_jax.checkpoint.manager import Checkpoints
@@ -103,6 +104,10 @@ class Session:
         sizes = chunk_sizes(config, info, mesh) if streams else None
         if data.needs_tfds(**config.dataset):
             import tensorflow_datasets  # noqa: F401  # Before another thread imports anything.
+        if info.source:
+            self.console.line(f"Data: {info.source}")
+        for warning in info.warnings:
+            self.console.warn(warning)
         progress = self.console.err.isatty()
         examples: data.RandomAccess
         with ThreadPoolExecutor() as pool:
@@ -112,7 +117,17 @@ class Session:
             else:
                 with cluster.first_then_others():  # The others may see what the first one prepares.
                     examples = data.open_source(**config.dataset, show_progress=progress)
+        if info.source and isinstance(examples, data.Dataset):
+            self._warn_of_shared_images(examples)
         return compiled.result(), examples
+
+    def _warn_of_shared_images(self, examples: data.Dataset) -> None:
+        if count := data.count_shared(examples.train.image, examples.test.image):
+            self.console.warn(
+                f"{pluralize(count, 'test image')} of {len(examples.test.label):,} "
+                f"{'is' if count == 1 else 'are'} also in the training part: the test accuracy is "
+                "higher than that of new images"
+            )
 
     def _streams(self) -> bool:
         """Returns whether the examples are streamed; the same in all processes.

@@ -1,0 +1,1 @@
+"""The formats of people's own files: each module finds and opens one of them."""
