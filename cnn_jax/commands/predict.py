@@ -22,13 +22,14 @@ from cnn_jax.preprocessing.decode import PhotoError
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.image_files import describe_passed_over, find_pictures
 from cnn_jax.preprocessing.pages import Page, list_pages
-from cnn_jax.preprocessing.photo import Photo, read_photos
-from cnn_jax.preprocessing.processes import Photos, read_chunks
+from cnn_jax.preprocessing.photo import Photo, Photos, read_photos
+from cnn_jax.preprocessing.processes import read_chunks
 from cnn_jax.wording import pluralize
 
 if TYPE_CHECKING:
     from cnn_jax.commands.predicted_sheets import Sheets
 
+_CHUNK_SIZE = 50  # Pages that a process reads at a time: half a second.
 _MAX_PATH_WIDTH = 60  # Characters; a longer path shifts the rest of its own line only.
 _MAX_NAMED_FILES = 5  # Files that the final error names; the lines above it name all.
 
@@ -71,7 +72,8 @@ def predict(
     sheets = _make_sheets(trained) if show else None
     score = Score()
     bar = tqdm(total=len(pages), unit=" pictures", file=console.err, leave=False, disable=None)
-    for chunk, photos in read_chunks(_reader(trained, keep_original=show), pages):
+    read, advice = _reader(trained, keep_original=show), "Give --images fewer or smaller pictures."
+    for chunk, photos in read_chunks(read, pages, _CHUNK_SIZE, advice):
         predictions = _predict(trained, chunk, photos, truth)
         bar.clear()
         for prediction in predictions:

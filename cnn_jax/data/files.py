@@ -18,7 +18,6 @@ from cnn_jax.data.types import Examples
 from cnn_jax.io.files import read_checksummed, write_checksummed
 
 NAME = "files"  # Value of `dataset.name`.
-_CHUNK_SIZE = 1000  # Images read at once: few enough to show progress.
 
 _opened: FileSet | None = None
 
@@ -119,10 +118,13 @@ def read(part: FilePart, name: str, show_progress: bool) -> Examples:
       UserError: for an image that cannot be read.
     """
     image = np.empty((len(part.label), *part.split.image_shape), np.uint8)
-    starts = range(0, len(image), _CHUNK_SIZE)
-    for start in tqdm(starts, f"Reading {name}", disable=not show_progress, leave=False):
-        chunk = slice(start, start + _CHUNK_SIZE)
-        image[chunk] = part.split.read(part.rows[chunk])
+    options: dict[str, Any] = {"unit": " images", "disable": not show_progress, "leave": False}
+    with tqdm(desc=f"Reading {name}", total=len(image), **options) as bar:
+        start = 0
+        for chunk in part.split.read_chunks(part.rows):
+            image[start : start + len(chunk)] = chunk
+            start += len(chunk)
+            bar.update(len(chunk))
     return Examples(image, part.label)
 
 

@@ -1,6 +1,7 @@
 """Decodes picture files of any format to upright RGB pictures of bounded size."""
 
 import contextlib
+import io
 import math
 import stat
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ class PhotoError(ValueError):
     """
 
 
+_GREY_MODES = ("1", "L", "LA", "La", "F", "I", "I;16", "I;16L", "I;16B", "I;16N")  # Of Pillow.
 _MAX_SIDE = 1200  # Pixels. A digit that fills a tenth of them still has plenty.
 _MIN_SIDE = 8  # Pixels. A tiny picture is not tinier.
 _MIN_EDGES = 0.7  # Part of the edges between squares, from the first to the last, that are seen.
@@ -38,6 +40,32 @@ class Decoded:
 
     picture: Image.Image
     scale: float
+
+
+def read_as_is(source: Path | bytes) -> Image.Image:
+    """Decodes the first page of a picture at its own size, upright.
+
+    Args:
+      source: a file, or its content.
+
+    Returns:
+      A picture of mode L if it is grey, else RGB. Transparent pictures are put on white or black,
+      16-bit and 32-bit ones are stretched to 8 bits.
+
+    Raises:
+      PhotoError: as `read_pages` yields them.
+    """
+    with _translate_decoder_errors():
+        if isinstance(source, bytes):
+            opened: Image.Image = Image.open(io.BytesIO(source), formats=load_formats())
+        else:
+            opened = open_picture(source)
+        with opened as picture:
+            is_grey = picture.mode in _GREY_MODES
+            converted = _to_rgb(picture)
+            if is_grey:  # Of equal red, green and blue, luma is exactly their value.
+                converted = converted.convert("L")
+            return _turn_upright(converted)
 
 
 def open_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:
@@ -138,19 +166,28 @@ def _upright_rgb(picture: Image.Image) -> Image.Image:
     is restored: edges of such squares are no strokes.
     """
     picture.draft(None, (_MAX_SIDE, _MAX_SIDE))  # JPEG decodes straight to 1/2, 1/4 or 1/8.
-    if picture.mode.startswith(("I", "F")):
-        rgb = _stretch_to_8_bits(picture)
-    elif picture.has_transparency_data:
-        rgb = _add_background(picture.convert("RGBA"))
-    else:
-        rgb = picture.convert("RGB")
+    rgb = _to_rgb(picture)
     side = _side_of_squares(np.asarray(rgb))
     if min(rgb.size) // side >= _MIN_SIDE:
         rgb = rgb.resize((rgb.width // side, rgb.height // side), Image.Resampling.NEAREST)
     rgb.thumbnail((_MAX_SIDE, _MAX_SIDE), Image.Resampling.BOX, reducing_gap=1.0)
+    return _turn_upright(rgb)
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Converts a picture of any mode to RGB."""
+    if picture.mode.startswith(("I", "F")):
+        return _stretch_to_8_bits(picture)
+    if picture.has_transparency_data:
+        return _add_background(picture.convert("RGBA"))
+    return picture.convert("RGB")
+
+
+def _turn_upright(picture: Image.Image) -> Image.Image:
+    """Applies a picture's EXIF orientation."""
     with contextlib.suppress(Exception):  # Damaged metadata does not make the pixels useless.
-        rgb = ImageOps.exif_transpose(rgb)
-    return rgb
+        picture = ImageOps.exif_transpose(picture)
+    return picture
 
 
 def _side_of_squares(pixels_u8: npt.NDArray[np.uint8]) -> int:

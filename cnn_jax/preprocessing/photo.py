@@ -120,6 +120,9 @@ def read_photo(
     return photo
 
 
+Photos = list[Photo | PhotoError]
+
+
 def read_photos(
     pages: Sequence[Page],
     image_shape: tuple[int, int, int],
@@ -127,7 +130,7 @@ def read_photos(
     *,
     divide: bool = False,
     keep_original: bool = False,
-) -> list[Photo | PhotoError]:
+) -> Photos:
     """Reads pictures. The result for a file depends on that file alone.
 
     Args:
@@ -143,7 +146,7 @@ def read_photos(
     """
 
     load_formats()
-    photos: list[Photo | PhotoError] = []
+    photos: Photos = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # About odd metadata, and sizes below Pillow's limit.
         for path, group in itertools.groupby(pages, lambda page: page.path):

@@ -12,54 +12,54 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 from cnn_jax.errors import UserError
 from cnn_jax.io.signals import STOP_SIGNALS
-from cnn_jax.preprocessing.decode import PhotoError
-from cnn_jax.preprocessing.pages import Page
-from cnn_jax.preprocessing.photo import Photo
 
-_CHUNK_SIZE = 50  # Pages that a process reads at a time: half a second.
-_MIN_PAGES = 100  # Fewer are read sooner than processes start.
+_MIN_CHUNKS = 2  # Fewer are read sooner than processes start.
 _MAX_PROCESSES = 8  # Each takes 100 MB, and more for a picture of a hundred megapixels.
 
-Photos = list[Photo | PhotoError]
+Item = TypeVar("Item")
+Read = TypeVar("Read")
 
 
 def read_chunks(
-    read: Callable[[Sequence[Page]], Photos], pages: Sequence[Page]
-) -> Iterator[tuple[Sequence[Page], Photos]]:
-    """Yields pages, a chunk at a time, and their photos, in order.
+    read: Callable[[Sequence[Item]], Read], items: Sequence[Item], chunk_size: int, advice: str
+) -> Iterator[tuple[Sequence[Item], Read]]:
+    """Yields pictures, a chunk at a time, and what was read from them, in order.
 
     Args:
-      read: reads pages, such as a `functools.partial` of `read_photos`; must be picklable.
-      pages: to read.
+      read: reads pictures, such as a `functools.partial` of `read_photos`; must be picklable.
+      items: pages, paths or other names of the pictures.
+      chunk_size: pictures that a process reads at a time: they should take half a second.
+      advice: what to do where memory is short, for the message.
 
     Raises:
       UserError: when the system has killed one of the processes.
     """
-    chunks = [pages[start : start + _CHUNK_SIZE] for start in range(0, len(pages), _CHUNK_SIZE)]
+    chunks = [items[start : start + chunk_size] for start in range(0, len(items), chunk_size)]
     num_processes = min(os.cpu_count() or 1, _MAX_PROCESSES, len(chunks))
-    if len(pages) < _MIN_PAGES or num_processes == 1:
+    if len(items) < _MIN_CHUNKS * chunk_size or num_processes == 1:
         for chunk in chunks:
             yield chunk, read(chunk)
         return
     pool = ProcessPoolExecutor(
         num_processes, multiprocessing.get_context("spawn"), _leave_signals_to_parent
     )
-    reading: deque[tuple[Sequence[Page], Future[Photos]]] = deque()
+    reading: deque[tuple[Sequence[Item], Future[Read]]] = deque()
     try:
         for chunk in chunks:
             reading.append((chunk, pool.submit(read, chunk)))
-            if len(reading) > 2 * num_processes:  # Photos that are not yet used take memory.
-                done, photos = reading.popleft()
-                yield done, photos.result()
-        for done, photos in reading:
-            yield done, photos.result()
+            if len(reading) > 2 * num_processes:  # Results that are not yet used take memory.
+                done, result = reading.popleft()
+                yield done, result.result()
+        for done, result in reading:
+            yield done, result.result()
     except BrokenProcessPool as error:
         raise UserError(
             "cannot read the pictures: the system has killed a process that reads them, perhaps "
-            "for lack of memory. Give --images fewer or smaller pictures at a time."
+            f"for lack of memory. {advice}"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from cnn_jax.data.formats.split import (
     NUM_CHANNELS,
+    SPLITS,
     ArraySplit,
     Form,
     Found,
@@ -24,7 +25,6 @@ from cnn_jax.errors import UserError, translate_errors
 
 _IMAGES = "x|images?|imgs?|data"
 _LABELS = "y|labels?|targets?"
-_SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 _NAMES = "x_train and y_train, train_images and train_labels, or images and labels"
 _AGAIN = "Save the arrays again with numpy.savez or numpy.save."
 
@@ -45,8 +45,8 @@ def find_npy(folder: Path) -> Found | None:
 def _role(name: str) -> tuple[str, str] | None:
     """Returns the split of an array and `image` or `label`, by the array's name; None: neither."""
     words = [word for word in re.split(r"[_\W]+", name.lower()) if word]
-    splits = [_SPLITS[word] for word in words if word in _SPLITS]
-    rest = [word for word in words if word not in _SPLITS]
+    splits = [SPLITS[word] for word in words if word in SPLITS]
+    rest = [word for word in words if word not in SPLITS]
     if len(splits) > 1 or len(rest) != 1:
         return None
     for kind, pattern in (("image", _IMAGES), ("label", _LABELS)):

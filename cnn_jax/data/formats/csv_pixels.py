@@ -21,7 +21,7 @@ from cnn_jax.data.formats.split import (
 from cnn_jax.data.formats.text import read_lines
 from cnn_jax.wording import pluralize
 
-LABEL_NAMES = ("label", "labels", "class", "target", "y")
+LABEL_NAMES = ("label", "labels", "class", "classid", "class_id", "category", "target", "y")
 MIN_COLUMNS = 5  # A label and 2x2 pixels. Fewer columns are names of files and labels.
 _CHUNK_SIZE = 1000  # Lines parsed at once.
 _ADVICE = "Correct the line, or remove it."

@@ -1,11 +1,14 @@
 """Finds out which format the file or folder of a data set has, by names and first bytes."""
 
+import csv
+import itertools
 import os
 import zipfile
 from pathlib import Path
 
-from cnn_jax.data.formats import arrays, csv_pixels
+from cnn_jax.data.formats import arrays, csv_names, csv_pixels, pictures
 from cnn_jax.data.formats.split import Found
+from cnn_jax.data.formats.text import read_lines
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import local_folder
 
@@ -37,8 +40,8 @@ def detect(key: str, path: str) -> Found:
     if found is None:
         reason = "it is empty" if not status.st_size else "its format is not known"
         raise UserError(
-            f"cannot use {key}={path} ({reason}): it must be one of those in docs/data.md: NumPy "
-            f"arrays or a CSV of labels and pixels. Change {key}."
+            f"cannot use {key}={path} ({reason}): it must be one of those in docs/data.md: "
+            f"pictures in a folder for each class, a CSV file or NumPy arrays. Change {key}."
         )
     return found
 
@@ -52,13 +55,29 @@ def _detect_file(path: Path) -> Found | None:
         return arrays.find_npy(path.parent)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
-            if any(name.endswith(".npy") for name in archive.namelist()):
-                return arrays.find_npz(path)
-        return csv_pixels.find(path)
+            names = archive.namelist()
+        if any(name.endswith(".npy") for name in names):
+            return arrays.find_npz(path)
+        return _find_table(path)
     if start and path.name.lower().removesuffix(".gz").endswith((".csv", ".txt")):
-        return csv_pixels.find(path)
+        return _find_table(path)
     return None
 
 
+def _find_table(path: Path) -> Found:
+    """Returns the data set of a CSV file: of file names if its second line has one."""
+    lines = list(itertools.islice(read_lines(path), 2))
+    cells = next(csv.reader(lines[-1:]), [])
+    has_name = any(csv_names.is_file_name(path, cell) for cell in cells)
+    is_of_pixels = len(cells) >= csv_pixels.MIN_COLUMNS and not has_name
+    return csv_pixels.find(path) if is_of_pixels else csv_names.find(path)
+
+
 def _detect_folder(folder: Path) -> Found | None:
-    return arrays.find_npy(folder)
+    tables = sorted(folder.glob("*.csv"))
+    labels = folder / "labels.csv"
+    if found := arrays.find_npy(folder):
+        return found
+    if labels in tables or len(tables) == 1:
+        return _find_table(labels if labels in tables else tables[0])
+    return pictures.find_folders(folder)

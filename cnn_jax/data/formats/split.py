@@ -1,7 +1,7 @@
 """A split of a data set of files: labels, and random access to the images."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,6 +13,9 @@ from PIL import Image
 from cnn_jax.errors import UserError
 
 NUM_CHANNELS = (1, 3)  # Grey, RGB.
+# Names of splits in the names of files, folders and arrays.
+SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+_CHUNK_SIZE = 1000  # Images read at once: few enough to show progress.
 # A bit of DEFLATE's output takes at least a 1032nd of a bit (https://zlib.net/zlib_tech.html).
 _MAX_COMPRESSION = 1032
 
@@ -98,6 +101,9 @@ class Split(Protocol):
           UserError: for an image that cannot be read.
         """
 
+    def read_chunks(self, rows: npt.NDArray[np.integer[Any]]) -> Iterator[npt.NDArray[np.uint8]]:
+        """Yields the same images as `read`, some at a time, if possible from several processes."""
+
 
 @dataclasses.dataclass(frozen=True)
 class ArraySplit:
@@ -133,6 +139,10 @@ class ArraySplit:
 
     def read(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
         return self.form.apply(self.image[rows])
+
+    def read_chunks(self, rows: npt.NDArray[np.integer[Any]]) -> Iterator[npt.NDArray[np.uint8]]:
+        for start in range(0, len(rows), _CHUNK_SIZE):
+            yield self.read(rows[start : start + _CHUNK_SIZE])
 
 
 @dataclasses.dataclass(frozen=True)
