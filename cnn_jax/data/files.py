@@ -74,7 +74,8 @@ def describe(file_set: FileSet, cache_path: Path | None) -> Description:
     parts = file_set.parts
     labels = parts["train"].label, parts["test"].label
     warnings = check_classes(file_set.settings.path, file_set.class_names, *labels)
-    lengths = {name: len(part.label) for name, part in parts.items()}
+    names = dict.fromkeys(("train", "test", *parts))
+    lengths = {name: len(parts[name].label) for name in names}
     sizes = ", ".join(f"{count:,} {name}" for name, count in lengths.items())
     chosen = "" if file_set.has_test_part else " (a tenth, by a hash of each path or row)"
     description = Description(

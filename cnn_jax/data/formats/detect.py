@@ -6,11 +6,13 @@ import os
 import zipfile
 from pathlib import Path
 
-from cnn_jax.data.formats import arrays, csv_names, csv_pixels, pictures
+from cnn_jax.data.formats import arrays, cifar, csv_names, csv_pixels, idx_files, pictures, tables
 from cnn_jax.data.formats.split import Found
 from cnn_jax.data.formats.text import read_lines
 from cnn_jax.errors import UserError
 from cnn_jax.io.folders import local_folder
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
 
 def detect(key: str, path: str) -> Found:
@@ -39,9 +41,12 @@ def detect(key: str, path: str) -> Found:
         ) from error
     if found is None:
         reason = "it is empty" if not status.st_size else "its format is not known"
+        if local.name.lower().endswith(_ARCHIVES):
+            reason = "it is an archive, which must be unpacked first"
         raise UserError(
             f"cannot use {key}={path} ({reason}): it must be one of those in docs/data.md: "
-            f"pictures in a folder for each class, a CSV file or NumPy arrays. Change {key}."
+            "pictures in a folder for each class, or a CSV, NumPy, Parquet, Arrow, IDX or binary "
+            f"CIFAR file. Change {key}."
         )
     return found
 
@@ -59,6 +64,10 @@ def _detect_file(path: Path) -> Found | None:
         if any(name.endswith(".npy") for name in names):
             return arrays.find_npz(path)
         return _find_table(path)
+    if tables.is_table(start):
+        return tables.find_file(path)
+    if found := idx_files.find_file(path) or cifar.find(path):
+        return found
     if start and path.name.lower().removesuffix(".gz").endswith((".csv", ".txt")):
         return _find_table(path)
     return None
@@ -74,10 +83,11 @@ def _find_table(path: Path) -> Found:
 
 
 def _detect_folder(folder: Path) -> Found | None:
-    tables = sorted(folder.glob("*.csv"))
+    for find in (cifar.find, arrays.find_npy, idx_files.find_folder, tables.find_folder):
+        if found := find(folder):
+            return found
+    csv_files = sorted(folder.glob("*.csv"))
     labels = folder / "labels.csv"
-    if found := arrays.find_npy(folder):
-        return found
-    if labels in tables or len(tables) == 1:
-        return _find_table(labels if labels in tables else tables[0])
+    if labels in csv_files or len(csv_files) == 1:
+        return _find_table(labels if labels in csv_files else csv_files[0])
     return pictures.find_folders(folder)
