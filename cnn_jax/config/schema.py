@@ -158,6 +158,20 @@ def check_fields(config: ConfigDict) -> None:
     _check_num_models(config)
     _check_optimizer(config)
     _check_stage_sizes(config)
+    _check_files(values)
+
+
+def _check_files(values: Mapping[str, Any]) -> None:
+    """Refuses settings of files where other data would be used."""
+    if (name := values["dataset.name"]) == data.FILES:
+        return
+    for key, default in ADDED.items():
+        if key.startswith("dataset.") and values[key] != default:
+            raise UserError(
+                f"{key}={format_value(values[key])} is invalid: it must be "
+                f"{format_value(default) or 'empty'} with dataset.name={name}, which does not use "
+                f"it. Use dataset.name={data.FILES}."
+            )
 
 
 def _check_stage_sizes(config: ConfigDict) -> None:

@@ -1,21 +1,20 @@
 """Loads a data set by name: prepares it if necessary, decodes it once, and caches the arrays."""
 
 import functools
-import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnn_jax.data import array_record, cache, digits, files, mnist, originals, prepared
+from cnn_jax.data import array_record, digits, files, mnist, originals, prepared
 from cnn_jax.data.file_set import Settings
+from cnn_jax.data.parts import cache_path, load_parts
 from cnn_jax.data.splits import parse_split
-from cnn_jax.data.types import Dataset, Examples, Info, Part
+from cnn_jax.data.types import Dataset, Examples, Info
 from cnn_jax.errors import UserError
-from cnn_jax.io.folders import cache_folder, local_folder
-from cnn_jax.wording import pluralize
+from cnn_jax.io.folders import local_folder
 
 
 def describe(
@@ -97,7 +96,7 @@ def load(
     if name == files.NAME:
         return _load_files(info, Settings.of(others), show_progress)
     if name == "digits":
-        return _load_parts(info, "digits", digits.fingerprint(), digits.read)
+        return load_parts(info, "digits", digits.fingerprint(), digits.read)
     if name in originals.ORIGINALS and not prepared.can_read():
         return _load_originals(info, name, data_dir, manual_dir, show_progress)
     folder = prepare(name, data_dir, manual_dir, show_progress)
@@ -107,12 +106,12 @@ def load(
 
     with prepared.translate_read_errors(folder):
         fingerprint = prepared.fingerprint(folder)
-    return _load_parts(info, str(folder.resolve()), fingerprint, read)
+    return load_parts(info, str(folder.resolve()), fingerprint, read)
 
 
 def _describe_files(settings: Settings, train_split: str, test_split: str) -> Info:
-    cache_path = _cache_path(str(settings), "description")
-    known = files.describe(files.open_files(settings), cache_path)
+    path = cache_path(str(settings), "description")
+    known = files.describe(files.open_files(settings), path)
     lengths = {split: [length] for split, length in known.lengths.items()}
     return Info(
         known.image_shape,
@@ -131,7 +130,7 @@ def _load_files(info: Info, settings: Settings, show_progress: bool) -> Dataset:
     def read(split: str) -> Examples:
         return files.read(file_set.parts[split], split, show_progress)
 
-    dataset = _load_parts(info, str(settings), file_set.fingerprint, read)
+    dataset = load_parts(info, str(settings), file_set.fingerprint, read)
     files.close()  # The arrays are in memory a second time now.
     return dataset
 
@@ -185,7 +184,7 @@ def _load_originals(
         fingerprint = str(digests)
     else:
         fingerprint = prepared.fingerprint(manual_path) if manual_path else "downloaded"
-    return _load_parts(info, f"original files of {name}", fingerprint, read)
+    return load_parts(info, f"original files of {name}", fingerprint, read)
 
 
 def _manual_path(manual_dir: str) -> Path | None:
@@ -237,7 +236,7 @@ def needs_tfds(
         return True
     info = describe(name, data_dir=data_dir, train_split=train_split, test_split=test_split)
     splits = {part.split for part in info.train + info.test}
-    paths = [_cache_path(str(folder.resolve()), split) for split in splits]
+    paths = [cache_path(str(folder.resolve()), split) for split in splits]
     return not all(path and path.exists() for path in paths)
 
 
@@ -277,52 +276,3 @@ def _find(name: str, data_path: Path) -> Path:
         "array_record. Prepare it with TFDS (most builders need TensorFlow for that; "
         "docs/extending.md shows one that does not), or change dataset.name or dataset.data_dir."
     )
-
-
-def _load_parts(
-    info: Info, identity: str, fingerprint: str, read: Callable[[str], Examples]
-) -> Dataset:
-    """Loads the splits of a data set, each from the cache if possible, and cuts the parts out.
-
-    Args:
-      info: parts that make up the training examples and the test examples.
-      identity: name or folder of the data set, from which the names of its cache files derive.
-      fingerprint: text that changes whenever the data may have changed.
-      read: function that decodes all examples of a split.
-
-    Raises:
-      UserError: if a split has fewer examples than the data set declares.
-    """
-    splits: dict[str, Examples] = {}
-    for split in sorted({part.split for part in info.train + info.test}):
-        path = _cache_path(identity, split)
-        examples = cache.load(path, fingerprint) if path else None
-        if examples is None:
-            examples = read(split)
-            if path:
-                cache.save(path, fingerprint, examples)
-        splits[split] = examples
-    for part in info.train + info.test:
-        if (num_examples := len(splits[part.split].label)) < part.stop:
-            raise UserError(
-                f"cannot read {identity} (its split {part.split} has "
-                f"{pluralize(num_examples, 'example')}): it must have {part.stop:,}. "
-                f"{prepared.advice(Path(identity))}"
-            )
-    return Dataset(_concatenate(splits, info.train), _concatenate(splits, info.test))
-
-
-def _cache_path(identity: str, split: str) -> Path | None:
-    """Returns the cache file of a split; None where the user has no cache folder."""
-    digest = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()[:16]
-    cache = cache_folder()
-    return cache and cache / "data" / f"{digest}-{split}"
-
-
-def _concatenate(splits: Mapping[str, Examples], parts: Sequence[Part]) -> Examples:
-    """Returns the examples of some parts; a view if there is only one part."""
-    images = [splits[part.split].image[part.start : part.stop] for part in parts]
-    labels = [splits[part.split].label[part.start : part.stop] for part in parts]
-    if len(parts) == 1:
-        return Examples(images[0], labels[0])
-    return Examples(np.concatenate(images), np.concatenate(labels))

@@ -1,5 +1,6 @@
 """Finds and opens the files of a data set, and divides their examples into parts."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -15,10 +16,11 @@ import numpy.typing as npt
 from cnn_jax.data.formats.classes import number_classes, read_label_names
 from cnn_jax.data.formats.detect import detect
 from cnn_jax.data.formats.split import Form, Split
-from cnn_jax.errors import UserError, translate_errors
+from cnn_jax.errors import UserError, short_reason, translate_errors
 
 _ANY_NAME = ("utf-8", "surrogateescape")  # Encodes file names that are not in UTF-8, too.
 _TEST_SHARE = 10  # One example in so many is for the test where there is no test part.
+_BUFFER_SIZE = 2**16  # Bytes; most pictures have fewer, and are read at once.
 _VERSION = 1  # Increase it when the reading of any format changes.
 
 
@@ -84,15 +86,15 @@ class FileSet:
         if settings.test_path:
             self._found.append(detect("dataset.test_path", settings.test_path))
         self.formats = " and ".join(dict.fromkeys(found.format for found in self._found))
-        digest = hashlib.sha256(f"{_VERSION} {version('pillow')} {settings}".encode())
+        digest = hashlib.sha256(f"{_VERSION} {version('pillow')} {Path.cwd()} {settings}".encode())
         paths = [path for found in self._found for path in found.files]
         if settings.label_names:
             paths.append(Path(os.path.expanduser(settings.label_names)))
-        for path in paths:
-            with _translate_read_errors(path):
-                status = path.stat()
-            line = f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}\n"
-            digest.update(line.encode(*_ANY_NAME))
+        with _translate_read_errors():
+            for path in paths:
+                status = os.stat(path)  # noqa: PTH116 - Faster, for 100,000 files.
+                line = f"{path}|{status.st_size}|{status.st_mtime_ns}\n"
+                digest.update(line.encode(*_ANY_NAME))
         self.fingerprint = digest.hexdigest()
 
     @functools.cached_property
@@ -101,12 +103,11 @@ class FileSet:
         form, names = _form(self.settings), self.class_names
         digest = hashlib.sha256(f"{form} {names}".encode(*_ANY_NAME))
         for found in self._found:
-            folder = os.path.commonpath([path.parent for path in found.files])
-            for path in found.files:
-                name = os.path.relpath(path, folder) if len(found.files) > 1 else ""
-                with _translate_read_errors(path), path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").hexdigest()
-                digest.update(f"{name}|{content}\n".encode(*_ANY_NAME))
+            paths = [os.fspath(path) for path in found.files]
+            folder = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+            for path in paths:
+                name = path[len(folder) :] if len(paths) > 1 else ""
+                digest.update(f"{name}|{_sha256_of(path)}\n".encode(*_ANY_NAME))
         return digest.hexdigest()
 
     @property
@@ -151,8 +152,21 @@ class FileSet:
         return number_classes(self._splits, read_label_names(self.settings.label_names))
 
 
-def _translate_read_errors(path: Path) -> Any:
-    return translate_errors(f"cannot read {path}", "it must be readable. Change that.")
+def _translate_read_errors() -> contextlib.AbstractContextManager[None]:
+    return translate_errors(
+        "cannot read a file of the data set",
+        "all must be readable. Change that.",
+        reason=lambda error: f"{short_reason(error)}: {getattr(error, 'filename', '')}",
+    )
+
+
+def _sha256_of(path: str) -> str:
+    with _translate_read_errors(), open(path, "rb") as file:  # noqa: PTH123
+        start = file.read(_BUFFER_SIZE)
+        if len(start) < _BUFFER_SIZE:
+            return hashlib.sha256(start).hexdigest()
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _form(settings: Settings) -> Form:

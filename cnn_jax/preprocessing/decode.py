@@ -61,11 +61,12 @@ def read_as_is(source: Path | bytes) -> Image.Image:
         else:
             opened = open_picture(source)
         with opened as picture:
-            is_grey = picture.mode in _GREY_MODES
-            converted = _to_rgb(picture)
-            if is_grey:  # Of equal red, green and blue, luma is exactly their value.
-                converted = converted.convert("L")
-            return _turn_upright(converted)
+            picture.load()
+            if picture.mode in ("L", "RGB") and not picture.has_transparency_data:
+                return _turn_upright(picture)
+            rgb = _to_rgb(picture)
+            # Of equal red, green and blue, luma is exactly their value.
+            return _turn_upright(rgb.convert("L") if picture.mode in _GREY_MODES else rgb)
 
 
 def open_picture(path: Path, formats: tuple[str, ...] | None = None) -> Image.Image:

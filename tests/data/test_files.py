@@ -127,6 +127,20 @@ def test_invalid_settings_are_refused(key: str, value: Any, words: str) -> None:
     assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("dataset.path", "a.csv", "dataset.path=a.csv is invalid: it must be empty with"),
+        ("dataset.image_size", (32,), "dataset.image_size=32 is invalid: it must be 0 with"),
+    ],
+)
+def test_settings_of_files_need_their_name(key: str, value: Any, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        schema.check(small_config(**{key: value}))
+    assert words in str(error.value)
+    assert "Use dataset.name=files." in str(error.value)
+
+
 # --- Caches and streams
 
 
