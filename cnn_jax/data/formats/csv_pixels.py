@@ -23,7 +23,8 @@ from cnn_jax.wording import pluralize
 
 LABEL_NAMES = ("label", "labels", "class", "classid", "class_id", "category", "target", "y")
 MIN_COLUMNS = 5  # A label and 2x2 pixels. Fewer columns are names of files and labels.
-_CHUNK_SIZE = 1000  # Lines parsed at once.
+_CHUNK_SIZE = 1000  # Lines parsed at once,
+_MAX_CHUNK = 2**25  # or characters.
 _ADVICE = "Correct the line, or remove it."
 
 
@@ -49,7 +50,7 @@ def _open(path: Path, form: Form) -> Mapping[str, Split]:
         tables.append(table[:, 1:-1].astype(np.uint8))
         edges.append(table[:, [0, -1]])
         line_number += len(chunk)
-        check_memory(path, 2 * len(chunk) * math.prod(shape))  # Which grows with each chunk.
+        check_memory(path, line_number * math.prod(shape))  # For the joined tables.
     if not tables:
         raise read_error(path, "it has no rows", "have a row for each image", "Add rows.")
     edge = np.concatenate(edges)
@@ -87,15 +88,19 @@ def _image_shape(path: Path, num_pixels: int) -> tuple[int, int, int]:
 
 def _chunks(lines: Iterator[str]) -> Iterator[list[str]]:
     """Yields lines by the thousand, without the empty ones at the end of the file."""
-    empty = 0
-    while chunk := list(itertools.islice(lines, _CHUNK_SIZE)):
-        chunk = [""] * empty + chunk
-        empty = 0
-        while chunk and not chunk[-1].strip():
-            chunk.pop()
+    chunk: list[str] = []
+    size = empty = 0
+    for line in lines:
+        if not line.strip():
             empty += 1
-        if chunk:
+            continue
+        chunk += [""] * empty + [line]
+        size, empty = size + len(line), 0
+        if len(chunk) >= _CHUNK_SIZE or size > _MAX_CHUNK:
             yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
 
 
 def _parse(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from cnn_jax.data.formats.split import check_packed_size, read_error
+from cnn_jax.data.formats.split import check_memory, check_packed_size, read_error
 
 _MAX_LINE = 2**24  # Characters: 1,000 x 1,000 pixels with colours need 12 million.
 _MUST = "be a whole CSV file"
@@ -29,9 +29,11 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     try:
         with _open_text(path) as file:
-            number = 0
+            number = size = 0
             while line := file.readline(_MAX_LINE):
-                number += 1
+                number, size = number + 1, size + len(line)
+                if number % 1000 == 0:
+                    check_memory(path, size)  # A small packed file may have lines without end.
                 if len(line) == _MAX_LINE:
                     reason = f"line {number} has {_MAX_LINE:,} characters or more"
                     raise read_error(path, reason, _MUST, "Name a CSV file.")

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -161,3 +162,16 @@ def test_damaged_files_are_refused_in_one_line(tmp_path: Path, content: st.DataO
     path = tmp_path / "a.csv.gz"
     path.write_bytes(content.draw(damaged_bytes(gzip.compress("\n".join(rows()).encode()))))
     check_one_line(path)
+
+
+def test_text_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5,000 lines of 35 characters, where memory for 100,000 bytes is free.
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(gzip.compress("\n".join(["1" + PIXELS] * 5000).encode()))
+    memory = type("Memory", (), {"available": 100_000})
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    message = error_of(path)
+    assert f"cannot use {path} (it needs " in message
+    assert "it must fit in the free memory, 100,000 bytes." in message
+    path.write_bytes(gzip.compress(b"0," * 2**24))
+    assert "(line 1 has 16,777,216 characters or more)" in error_of(path)
