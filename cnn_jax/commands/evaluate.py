@@ -91,7 +91,7 @@ def _build_report(
     """
     per_class = zip(trained.class_names, *scores.per_class, strict=True)
     return {
-        "dataset": trained.config.dataset.to_dict(),
+        "dataset": json.loads(trained.config.dataset.to_json()),  # Its tuples as lists.
         "checkpoint_step": trained.step,
         "num_examples": len(scores.label),
         "test_loss": total["loss"],

@@ -86,13 +86,15 @@ class FileSet:
         if settings.test_path:
             self._found.append(detect("dataset.test_path", settings.test_path))
         self.formats = " and ".join(dict.fromkeys(found.format for found in self._found))
-        digest = hashlib.sha256(f"{_VERSION} {version('pillow')} {Path.cwd()} {settings}".encode())
+        folders = [Path(path).absolute() for path in (settings.path, settings.test_path)]
+        facts = f"{_VERSION} {version('pillow')} {folders} {settings}"
+        digest = hashlib.sha256(facts.encode(*_ANY_NAME))
         paths = [path for found in self._found for path in found.files]
         if settings.label_names:
             paths.append(Path(os.path.expanduser(settings.label_names)))
         with _translate_read_errors():
             for path in paths:
-                status = os.stat(path)  # noqa: PTH116 - Faster, for 100,000 files.
+                status = os.stat(path)  # noqa: PTH116 - As below.
                 line = f"{path}|{status.st_size}|{status.st_mtime_ns}\n"
                 digest.update(line.encode(*_ANY_NAME))
         self.fingerprint = digest.hexdigest()
@@ -103,10 +105,13 @@ class FileSet:
         form, names = _form(self.settings), self.class_names
         digest = hashlib.sha256(f"{form} {names}".encode(*_ANY_NAME))
         for found in self._found:
-            paths = [os.fspath(path) for path in found.files]
-            folder = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120
+            # Not of pathlib, which is slower: there may be 100,000 files.
+            paths = [os.path.abspath(path) for path in found.files]  # noqa: PTH100
+            folders = {os.path.dirname(path) for path in paths}  # noqa: PTH120
+            is_on_one_drive = len({os.path.splitdrive(folder)[0] for folder in folders}) == 1
+            common = os.path.commonpath(folders) if is_on_one_drive else ""
             for path in paths:
-                name = path[len(folder) :] if len(paths) > 1 else ""
+                name = path[len(common) :] if len(paths) > 1 else ""
                 digest.update(f"{name}|{_sha256_of(path)}\n".encode(*_ANY_NAME))
         return digest.hexdigest()
 

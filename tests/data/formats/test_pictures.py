@@ -222,3 +222,12 @@ def test_columns_that_name_no_files_are_refused(tmp_path: Path) -> None:
     path = write_names(tmp_path, ["a,b", "c,1"])
     words = "(its first line is 'a,b'): it must have the columns file and label, beside the"
     assert words in error_of(path)
+
+
+def test_absolute_names_beside_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [line.replace('"x, y', f'"{tmp_path}/x, y') for line in lines_of(ALL.label)]
+    write_names(tmp_path, lines)
+    monkeypatch.chdir(tmp_path)
+    check(load(Path("labels.csv"), test_path="labels.csv").train, ALL)
