@@ -38,22 +38,7 @@ def get_config() -> ConfigDict:
     # end, the steps spaced by their logarithm; 0: none. With --workdir.
     config.film_frames = 0
 
-    config.dataset = ConfigDict()
-    config.dataset.name = "mnist"
-    config.dataset.data_dir = ""  # Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
-    config.dataset.manual_dir = ""  # Folder with the four original files; empty: download them.
-    # Of dataset.name=files: the file or folder, and that of the test part if it has one of its own.
-    config.dataset.path = ""
-    config.dataset.test_path = ""
-    config.dataset.channels = 0  # 1: grey, 3: colour, 0: as the files are.
-    config.dataset.image_size = (0,)  # Side, or height and width, in pixels; 0: as the files are.
-    config.dataset.transpose = False  # Whether rows and columns of the images are exchanged.
-    config.dataset.label_names = ""  # File with the name of a class a line; empty: there is none.
-    config.dataset.train_split = "train"  # In TFDS's syntax, such as train[:50000].
-    config.dataset.test_split = "test"
-    # device: keep all examples in device memory; stream: read them as needed; auto: device if they
-    # fit.
-    config.dataset.feed = "auto"
+    config.dataset = _dataset()
 
     config.model = ConfigDict()
     config.model.features = (8, 16)  # Filters per stage: convolution, activation, pooling.
@@ -79,3 +64,24 @@ def get_config() -> ConfigDict:
     # Share of the 1s that get a flag, a base line or both, and of the 7s that are crossed.
     config.augment.strokes = 0.0
     return config.lock()
+
+
+def _dataset() -> ConfigDict:
+    """Returns which examples there are, and how they are read."""
+    dataset = ConfigDict()
+    dataset.name = "mnist"
+    dataset.data_dir = ""  # Empty: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.
+    dataset.manual_dir = ""  # Folder with the four original files; empty: download them.
+    # Of dataset.name=files: the file or folder, and that of the test part if it has one of its own.
+    dataset.path = ""
+    dataset.test_path = ""
+    dataset.channels = 0  # 1: grey, 3: colour, 0: as the files are.
+    dataset.image_size = (0,)  # Side, or height and width, in pixels; 0: as the files are.
+    dataset.transpose = False  # Whether rows and columns of the images are exchanged.
+    dataset.label_names = ""  # File with the name of a class a line; empty: there is none.
+    dataset.train_split = "train"  # In TFDS's syntax, such as train[:50000].
+    dataset.test_split = "test"
+    # device: keep all examples in device memory; stream: read them as needed; auto: device if they
+    # fit.
+    dataset.feed = "auto"
+    return dataset

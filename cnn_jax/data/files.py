@@ -24,7 +24,7 @@ _opened: FileSet | None = None
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What is known of a data set without its images.
+    """Facts about a data set, without its images.
 
     Attributes:
       source: formats and numbers of examples, for people.

@@ -1,4 +1,4 @@
-"""What leads people through the layers: sums, numbers as text, keys, steps."""
+"""The way through the layers: sums, numbers as text, keys, steps."""
 
 from tests.demo.node import needs_node, run_node, tiny_model
 
