@@ -90,7 +90,7 @@ def test_grey_pictures_of_all_kinds(tmp_path: Path) -> None:
     deep = Image.fromarray(np.array([[1000, 1100], [1200, 1510]], np.uint16))
     np.testing.assert_array_equal(decoded(tmp_path, deep)[..., 0], [[0, 50], [100, 255]])
     # Half transparent grey 100, light or dark on black or white: 127.5 is the middle.
-    clear = Image.fromarray(np.full((2, 2, 2), (100, 0), np.uint8), "LA")
+    clear = Image.fromarray(np.full((2, 2, 2), (100, 0), np.uint8))
     assert (decoded(tmp_path, clear) == 255).all()
 
 
