@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cnn_jax.checkpoint import tree
 from cnn_jax.demo.film import build_film
 from cnn_jax.evaluation.ensemble import Ensemble
+from cnn_jax.model import ConvNet
 from cnn_jax.preprocessing.frame import conventions_of
 from cnn_jax.preprocessing.silhouette import find_silhouette
 
@@ -57,7 +58,6 @@ def build_content(
       UserError: when the images have neither one channel nor three, or the film is damaged.
     """
     first = ensemble.models[0]
-    stages = [stage for _, stage in first.model.convolutions]
     return {
         "dataset": ensemble.config.dataset.name,
         "image_shape": list(ensemble.image_shape),
@@ -73,13 +73,7 @@ def build_content(
             for model in ensemble.models
         ],
         "shapes": {name: list(array.shape) for name, array in tree.flatten(first.params).items()},
-        "stage": {
-            "kernel_size": first.model.kernel_size,
-            "strides": [stage.strides for stage in stages],
-            "pads": list(first.model.stage.pads),
-            "activation": first.model.activation,
-            "pools": [stage.pool for stage in stages],
-        },
+        "stage": _describe_stages(first.model),
         "conventions": _describe_conventions(ensemble, divide),
         "low_probability": low_probability,
         "pictures": [
@@ -92,6 +86,18 @@ def build_content(
         ],
         "pictures_note": pictures_note,
         "film": build_film(first),
+    }
+
+
+def _describe_stages(model: ConvNet) -> dict[str, Any]:
+    """Returns the settings of the convolutions."""
+    stages = [stage for _, stage in model.convolutions]
+    return {
+        "kernel_size": model.kernel_size,
+        "strides": [stage.strides for stage in stages],
+        "pads": list(model.stage.pads),
+        "activation": model.activation,
+        "pools": [stage.pool for stage in stages],
     }
 
 
