@@ -13,6 +13,7 @@ import numpy.typing as npt
 from cnn_jax.data.formats.split import (
     NUM_CHANNELS,
     SPLITS,
+    UNKNOWN,
     ArraySplit,
     Form,
     Found,
@@ -29,17 +30,23 @@ _NAMES = "x_train and y_train, train_images and train_labels, or images and labe
 _AGAIN = "Save the arrays again with numpy.savez or numpy.save."
 
 
-def find_npz(path: Path) -> Found:
+def find_npz(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of an `.npz` file."""
-    return Found("NumPy .npz", [path], lambda form: _open(path, _read_npz(path), form))
+
+    def open_splits(form: Form) -> Mapping[str, Split]:
+        return _open(path, _read_npz(path), form, needs_labels)
+
+    return Found("NumPy .npz", [path], open_splits)
 
 
-def find_npy(folder: Path) -> Found | None:
+def find_npy(folder: Path, needs_labels: bool = True) -> Found | None:
     """Returns the data set of the `.npy` files in a folder, or None where none is of images."""
     files = sorted(path for path in folder.glob("*.npy") if _role(path.stem))
-    if not files:
-        return None
-    return Found("NumPy .npy", files, lambda form: _open(folder, _read_npy(files), form))
+
+    def open_splits(form: Form) -> Mapping[str, Split]:
+        return _open(folder, _read_npy(files), form, needs_labels)
+
+    return Found("NumPy .npy", files, open_splits) if files else None
 
 
 def _role(name: str) -> tuple[str, str] | None:
@@ -131,7 +138,9 @@ def _read_exactly(file: BinaryIO, size: int) -> bytes:
     return content
 
 
-def _open(path: Path, arrays: Mapping[str, npt.NDArray[Any]], form: Form) -> dict[str, Split]:
+def _open(
+    path: Path, arrays: Mapping[str, npt.NDArray[Any]], form: Form, needs_labels: bool
+) -> dict[str, Split]:
     """Returns the splits of arrays by their names."""
     names: dict[str, dict[str, str]] = {}
     for name in arrays:
@@ -146,10 +155,14 @@ def _open(path: Path, arrays: Mapping[str, npt.NDArray[Any]], form: Form) -> dic
         raise read_error(path, reason, f"have the arrays {_NAMES}", advice)
     splits: dict[str, Split] = {}
     for split, kinds in names.items():
-        if missing := {"image", "label"} - kinds.keys():
+        needed = {"image", "label"} if needs_labels else {"image"}
+        if missing := needed - kinds.keys():
             reason = f"the split {split} has no {missing.pop()}s, but {', '.join(kinds.values())}"
             raise read_error(path, reason, f"have the arrays {_NAMES}", advice)
         image = _to_images(path, kinds["image"], arrays[kinds["image"]])
+        if "label" not in kinds:
+            splits[split] = ArraySplit(path, image, np.full(len(image), UNKNOWN), form)
+            continue
         label, class_names = to_labels(f"{path}, array {kinds['label']}", arrays[kinds["label"]])
         if len(image) != len(label):
             reason = f"{kinds['image']} has {len(image):,} rows, {kinds['label']} {len(label):,}"

@@ -1,4 +1,4 @@
-"""CSV files of file names and labels, beside the pictures."""
+"""CSV files of file names and labels, or of file names alone, beside the pictures."""
 
 import csv
 import os
@@ -10,7 +10,7 @@ import numpy as np
 from cnn_jax.data.formats.arrays import label_error, to_labels
 from cnn_jax.data.formats.csv_pixels import LABEL_NAMES, is_number
 from cnn_jax.data.formats.pictures import PictureSplit
-from cnn_jax.data.formats.split import Form, Found, Split, read_error
+from cnn_jax.data.formats.split import UNKNOWN, Form, Found, Split, read_error
 from cnn_jax.data.formats.text import read_lines
 from cnn_jax.preprocessing.formats import load_formats
 from cnn_jax.wording import pluralize
@@ -19,52 +19,59 @@ _FILE_NAMES = ("file", "files", "filename", "file_name", "path", "image", "image
 _ADVICE = "Correct the line, or remove it."
 
 
-def find(path: Path) -> Found:
+def find(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of a CSV file of file names and labels.
 
     A header, if there is one, names the two columns. Without it there are two columns, of which one
-    has names of files.
+    has names of files; or one column, where no labels are needed.
     """
     rows = [next(csv.reader([line]), []) for line in read_lines(path)]
     while rows and not any(rows[-1]):
         rows.pop()
-    first_line, file_column, label_column = _columns(path, rows)
+    first_line, file_column, label_column = _columns(path, rows, needs_labels)
     names, labels = [], []
     for number, row in enumerate(rows[first_line - 1 :], first_line):
         if len(row) != len(rows[0]):
             reason = f"it has {pluralize(len(row), 'column')}" if any(row) else "it has nothing"
             must = f"have {len(rows[0])}, as line 1"
             raise read_error(f"{path}, line {number}", reason, must, _ADVICE)
-        name, label = row[file_column].strip(), row[label_column].strip()
+        name = row[file_column].strip()
         if not os.path.isfile(path.parent / name):
             must = f"be in the folder of that file, {path.parent}"
             reason = f"there is no file {name!r}"
             raise read_error(f"{path}, line {number}", reason, must, _ADVICE)
+        names.append(name)
+        if label_column is None:
+            continue
+        label = row[label_column].strip()
         if not label:
             raise read_error(f"{path}, line {number}", "its label is empty", "have one", _ADVICE)
         if is_number(label) and not float(label).is_integer():
             raise label_error(f"{path}, line {number}", label)
-        names.append(name)
         labels.append(label)
     if not names:
         raise read_error(path, "it has no rows", "have a row for each picture", "Add rows.")
     load_formats()
     files = [path, *(path.parent / name for name in names)]
-    return Found(
-        "CSV of file names and labels", files, lambda form: _open(path, names, labels, form)
-    )
+    format_name = "CSV of file names and labels" if needs_labels else "CSV of file names"
+    return Found(format_name, files, lambda form: _open(path, names, labels, form))
 
 
 def _open(
     path: Path, names: Sequence[str], labels: Sequence[str], form: Form
 ) -> Mapping[str, Split]:
+    if not labels:
+        label = np.full(len(names), UNKNOWN)
+        return {"train": PictureSplit(path.parent, names, label, form)}
     is_numeric = all(map(is_number, labels))
     array = np.array([float(label) for label in labels] if is_numeric else labels)
     label, class_names = to_labels(f"{path}, column of labels", array)
     return {"train": PictureSplit(path.parent, names, label, form, class_names)}
 
 
-def _columns(path: Path, rows: Sequence[Sequence[str]]) -> tuple[int, int, int]:
+def _columns(
+    path: Path, rows: Sequence[Sequence[str]], needs_labels: bool
+) -> tuple[int, int, int | None]:
     """Returns the number of the first line with an example, and the columns of file and label."""
     first = rows[0] if rows else []
     files = [column for column, cell in enumerate(first) if is_file_name(path, cell)]
@@ -76,6 +83,8 @@ def _columns(path: Path, rows: Sequence[Sequence[str]]) -> tuple[int, int, int]:
     label_columns = [names.index(name) for name in LABEL_NAMES if name in names]
     if file_columns and label_columns:
         return 2, file_columns[0], label_columns[0]
+    if not needs_labels and (files or file_columns):
+        return (1, files[0], None) if files else (2, file_columns[0], None)
     second = rows[1] if len(rows) > 1 else []
     files = [column for column, cell in enumerate(second) if is_file_name(path, cell)]
     if files and len(first) == 2:

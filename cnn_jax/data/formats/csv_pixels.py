@@ -1,4 +1,4 @@
-"""CSV files of labels and pixels: a line for each image."""
+"""CSV files of labels and pixels, or of pixels alone: a line for each image."""
 
 import itertools
 import math
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cnn_jax.data.formats.arrays import label_error
 from cnn_jax.data.formats.split import (
     NUM_CHANNELS,
+    UNKNOWN,
     ArraySplit,
     Form,
     Found,
@@ -22,26 +23,30 @@ from cnn_jax.data.formats.text import read_lines
 from cnn_jax.wording import pluralize
 
 LABEL_NAMES = ("label", "labels", "class", "classid", "class_id", "category", "target", "y")
-MIN_COLUMNS = 5  # A label and 2x2 pixels. Fewer columns are names of files and labels.
+_ID_NAMES = ("id", "imageid", "image_id")
+MIN_COLUMNS = 4  # 2x2 pixels. Fewer columns are names of files and labels.
 _CHUNK_SIZE = 1000  # Lines parsed at once,
 _MAX_CHUNK = 2**25  # or characters.
 _ADVICE = "Correct the line, or remove it."
 
 
-def find(path: Path) -> Found:
+def find(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of a CSV file of labels and pixels."""
-    return Found("CSV of labels and pixels", [path], lambda form: _open(path, form))
+    name = "CSV of labels and pixels" if needs_labels else "CSV of pixels"
+    return Found(name, [path], lambda form: _open(path, form, needs_labels))
 
 
-def _open(path: Path, form: Form) -> Mapping[str, Split]:
+def _open(path: Path, form: Form, needs_labels: bool) -> Mapping[str, Split]:
     lines = read_lines(path)
     first = next(lines, "")
     header = [cell.strip().strip('"').lower() for cell in first.split(",")]
     has_header = not all(map(is_number, header))
-    shape = _image_shape(path, len(header) - 1)
+    names = header if has_header else []
+    has_pixels_alone = not needs_labels and _has_pixels_alone(names, len(header))
+    shape = _image_shape(path, len(header) - 1 + has_pixels_alone)
     lines = lines if has_header else itertools.chain([first], lines)
     tables: list[npt.NDArray[np.uint8]] = []
-    edges: list[npt.NDArray[np.float64]] = []  # First and last column: one has the labels.
+    edges: list[npt.NDArray[np.float64]] = []  # First and last column: one may have the labels.
     line_number = first_line = 1 + has_header
     for chunk in _chunks(lines):
         table = _parse(path, chunk, len(header), line_number)
@@ -54,14 +59,20 @@ def _open(path: Path, form: Form) -> Mapping[str, Split]:
     if not tables:
         raise read_error(path, "it has no rows", "have a row for each image", "Add rows.")
     edge = np.concatenate(edges)
-    is_last = _label_is_last(path, header if has_header else [], edge)
-    label, pixel = (edge[:, 1], edge[:, :1]) if is_last else (edge[:, 0], edge[:, 1:])
-    _check_labels(path, label, first_line)
+    column = None if has_pixels_alone else int(_label_is_last(path, names, edge))
+    pixel = np.delete(edge, [] if column is None else column, axis=1)
     _check_pixels(path, pixel, first_line)
-    columns = [np.concatenate(tables), pixel.astype(np.uint8)]
-    image = np.concatenate(columns[::-1] if is_last else columns, axis=1).reshape(-1, *shape)
-    split = ArraySplit(path, image, label.astype(np.int64), form, (), "line", first_line)
-    return {"train": split}
+    left, right = np.split(pixel.astype(np.uint8), [int(column != 0)], axis=1)
+    image = np.concatenate([left, np.concatenate(tables), right], axis=1).reshape(-1, *shape)
+    label, ids = np.full(len(image), UNKNOWN), None
+    if column is not None:
+        label = _to_labels(path, edge[:, column], first_line)
+    if column == 0 and names and names[0] in _ID_NAMES:
+        if needs_labels:
+            advice = "Name the first or the last column label."
+            raise read_error(path, "its first column is an id", "have labels", advice)
+        label, ids = np.full(len(image), UNKNOWN), label
+    return {"train": ArraySplit(path, image, label, form, (), "line", first_line, ids)}
 
 
 def is_number(cell: str) -> bool:
@@ -73,11 +84,23 @@ def is_number(cell: str) -> bool:
     return True
 
 
-def _image_shape(path: Path, num_pixels: int) -> tuple[int, int, int]:
+def _has_pixels_alone(names: Sequence[str], num_columns: int) -> bool:
+    """Returns whether there is neither a column of labels nor one of ids, by names and number."""
+    is_named = any(name in (*LABEL_NAMES, *_ID_NAMES) for name in names)
+    return not is_named and _square_shape(num_columns) is not None
+
+
+def _square_shape(num_pixels: int) -> tuple[int, int, int] | None:
     for channels in NUM_CHANNELS:
         side = math.isqrt(num_pixels // channels)
         if side * side * channels == num_pixels:
             return side, side, channels
+    return None
+
+
+def _image_shape(path: Path, num_pixels: int) -> tuple[int, int, int]:
+    if shape := _square_shape(num_pixels):
+        return shape
     raise read_error(
         path,
         f"its first line has {num_pixels + 1:,} columns",
@@ -139,10 +162,13 @@ def _check_pixels(path: Path, table: npt.NDArray[np.float64], first_line: int) -
         )
 
 
-def _check_labels(path: Path, label: npt.NDArray[np.float64], first_line: int) -> None:
+def _to_labels(
+    path: Path, label: npt.NDArray[np.float64], first_line: int
+) -> npt.NDArray[np.int64]:
     if len(wrong := np.flatnonzero(~(np.floor(label) == label) | (np.abs(label) > 2**53))):
         row = int(wrong[0])
         raise label_error(f"{path}, line {first_line + row}", f"{label[row]:g}")
+    return label.astype(np.int64)
 
 
 def _label_is_last(path: Path, header: Sequence[str], edge: npt.NDArray[np.float64]) -> bool:
@@ -159,6 +185,8 @@ def _label_is_last(path: Path, header: Sequence[str], edge: npt.NDArray[np.float
         named = [index for index, name in enumerate(header) if name in LABEL_NAMES]
         if named in ([0], [len(header) - 1]):
             return named != [0]
+        if not named and header[0] in _ID_NAMES:
+            return False
         if named:
             columns = ", ".join(str(index + 1) for index in named)
             must = "have one column of labels, the first or the last"

@@ -32,7 +32,7 @@ def detect(key: str, path: str) -> Found:
     local = local_folder(key, path)
     try:
         status = local.stat()
-        found = _detect_folder(local) if os.path.isdir(local) else _detect_file(local)
+        found = _detect_folder(local) if os.path.isdir(local) else find_file(local)
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
@@ -51,41 +51,62 @@ def detect(key: str, path: str) -> Found:
     return found
 
 
-def _detect_file(path: Path) -> Found | None:
+def find_file(path: Path, needs_labels: bool = True) -> Found | None:
+    """Finds the data set in a file; None: its format is not known, or it is a picture.
+
+    Args:
+      path: the file.
+      needs_labels: whether a file without labels is an error.
+
+    Raises:
+      UserError: for a file of a known format that is damaged or invalid.
+      OSError: where it cannot be read.
+      zipfile.BadZipFile: for a damaged zip archive.
+    """
     if not os.path.isfile(path):  # Opening a FIFO would wait for its writer.
         return None
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x93NUMPY"):
-        return arrays.find_npy(path.parent)
+        return arrays.find_npy(path.parent, needs_labels)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
         if any(name.endswith(".npy") for name in names):
-            return arrays.find_npz(path)
-        return _find_table(path)
+            return arrays.find_npz(path, needs_labels)
+        return _find_table(path, needs_labels)
     if tables.is_table(start):
-        return tables.find_file(path)
-    if found := idx_files.find_file(path) or cifar.find(path):
+        return tables.find_file(path, needs_labels)
+    if found := idx_files.find_file(path, needs_labels) or cifar.find(path):
         return found
     if start and path.name.lower().removesuffix(".gz").endswith((".csv", ".txt")):
-        return _find_table(path)
+        return _find_table(path, needs_labels)
     return None
 
 
-def _find_table(path: Path) -> Found:
+def _find_table(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of a CSV file: of file names if its second line has one."""
     lines = list(itertools.islice(read_lines(path), 2))
     cells = next(csv.reader(lines[-1:]), [])
     has_name = any(csv_names.is_file_name(path, cell) for cell in cells)
     is_of_pixels = len(cells) >= csv_pixels.MIN_COLUMNS and not has_name
-    return csv_pixels.find(path) if is_of_pixels else csv_names.find(path)
+    find = csv_pixels.find if is_of_pixels else csv_names.find
+    return find(path, needs_labels)
+
+
+def find_arrays(folder: Path, needs_labels: bool = True) -> Found | None:
+    """Finds the data set in the files of a folder that are neither pictures nor tables of text."""
+    if found := cifar.find(folder):
+        return found
+    for find in (arrays.find_npy, idx_files.find_folder, tables.find_folder):
+        if found := find(folder, needs_labels):
+            return found
+    return None
 
 
 def _detect_folder(folder: Path) -> Found | None:
-    for find in (cifar.find, arrays.find_npy, idx_files.find_folder, tables.find_folder):
-        if found := find(folder):
-            return found
+    if found := find_arrays(folder):
+        return found
     csv_files = sorted(folder.glob("*.csv"))
     labels = folder / "labels.csv"
     if labels in csv_files or len(csv_files) == 1:

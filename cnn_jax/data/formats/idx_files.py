@@ -15,6 +15,7 @@ from cnn_jax.data.formats.arrays import to_labels
 from cnn_jax.data.formats.split import (
     NUM_CHANNELS,
     SPLITS,
+    UNKNOWN,
     ArraySplit,
     Form,
     Found,
@@ -43,7 +44,7 @@ class _Header(NamedTuple):
         return self.dtype == np.uint8 and len(self.shape) >= 3
 
 
-def find_file(path: Path) -> Found | None:
+def find_file(path: Path, needs_labels: bool = True) -> Found | None:
     """Returns the data set of a file of images, whose labels lie beside it; None: it is no IDX."""
     header = _read_header(path)
     if header is None:
@@ -53,10 +54,10 @@ def find_file(path: Path) -> Found | None:
         must = "be a file of images, [N, height, width] of unsigned bytes"
         advice = "Name the file of the images."
         raise read_error(path, f"it has {shape} values of {header.dtype}", must, advice)
-    return _found({"train": path}, _headers(path.parent) | {path: header})
+    return _found({"train": path}, _headers(path.parent) | {path: header}, needs_labels)
 
 
-def find_folder(folder: Path) -> Found | None:
+def find_folder(folder: Path, needs_labels: bool = True) -> Found | None:
     """Returns the data set of a folder of IDX files, or None where it has none of images."""
     headers = _headers(folder)
     images: dict[str, Path] = {}
@@ -69,19 +70,19 @@ def find_folder(folder: Path) -> Found | None:
         images[split] = path
     if not images:
         return None
-    return _found(images if "train" in images else {"train": min(images.values())}, headers)
+    parts = images if "train" in images else {"train": min(images.values())}
+    return _found(parts, headers, needs_labels)
 
 
-def _found(images: Mapping[str, Path], headers: Mapping[Path, _Header]) -> Found:
-    labels = {split: _find_labels(path, headers) for split, path in images.items()}
+def _found(
+    images: Mapping[str, Path], headers: Mapping[Path, _Header], needs_labels: bool
+) -> Found:
+    labels = {split: _find_labels(path, headers, needs_labels) for split, path in images.items()}
 
     def open_splits(form: Form) -> Mapping[str, Split]:
-        return {
-            split: _open(path, labels[split], headers[path], headers[labels[split]], form)
-            for split, path in images.items()
-        }
+        return {split: _open(path, labels[split], headers, form) for split, path in images.items()}
 
-    return Found("IDX", [*images.values(), *labels.values()], open_splits)
+    return Found("IDX", [*images.values(), *filter(None, labels.values())], open_splits)
 
 
 def _split_of(path: Path) -> str:
@@ -91,7 +92,7 @@ def _split_of(path: Path) -> str:
     )
 
 
-def _find_labels(images: Path, headers: Mapping[Path, _Header]) -> Path:
+def _find_labels(images: Path, headers: Mapping[Path, _Header], needs_labels: bool) -> Path | None:
     """Returns the file of as many labels as there are images, by its name if there are several."""
     count = headers[images].shape[0]
     candidates = [
@@ -101,6 +102,8 @@ def _find_labels(images: Path, headers: Mapping[Path, _Header]) -> Path:
     ]
     named = [path for path in candidates if _stem(path) == _stem(images)]
     chosen = named if len(named) == 1 else candidates
+    if not chosen and not needs_labels:
+        return None
     if len(chosen) != 1:
         have = ", ".join(path.name for path in chosen[:3]) or "none"
         reason = f"files of {count:,} labels beside it: {have}"
@@ -167,13 +170,17 @@ def _read(path: Path, header: _Header) -> npt.NDArray[Any]:
     return np.frombuffer(values, header.dtype).reshape(header.shape)
 
 
-def _open(images: Path, labels: Path, image: _Header, label: _Header, form: Form) -> Split:
+def _open(images: Path, labels: Path | None, headers: Mapping[Path, _Header], form: Form) -> Split:
+    image = headers[images]
     shape = image.shape if len(image.shape) == 4 else (*image.shape, 1)
     if shape[3] not in NUM_CHANNELS or 0 in shape:
         given = "x".join(map(str, image.shape))
         must = "be [N, height, width] or [N, height, width, 1 or 3], without an empty axis"
         raise read_error(images, f"its shape is {given}", must, "Name another file.")
-    image_u8, numbers = _read(images, image).reshape(shape), _read(labels, label)
+    image_u8 = _read(images, image).reshape(shape)
+    if labels is None:
+        return ArraySplit(images, image_u8, np.full(len(image_u8), UNKNOWN), form)
+    numbers = _read(labels, headers[labels])
     if numbers.ndim == 2:  # QMNIST's; the other columns tell the writer.
         numbers = numbers[:, :1]
     return ArraySplit(images, image_u8, to_labels(str(labels), numbers)[0], form)

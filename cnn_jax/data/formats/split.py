@@ -13,6 +13,7 @@ from PIL import Image
 from cnn_jax.errors import UserError
 
 NUM_CHANNELS = (1, 3)  # Grey, RGB.
+UNKNOWN = -1  # Label of an image in a file without labels.
 # Names of splits in the names of files, folders and arrays.
 SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
 _CHUNK_SIZE = 1000  # Images read at once: few enough to show progress.
@@ -74,7 +75,8 @@ class Split(Protocol):
     """The labels of a split, and random access to its images.
 
     Attributes:
-      label: int64 [N]: indices into `class_names`, or where that is empty, the numbers in the file.
+      label: int64 [N]: indices into `class_names`, or where that is empty, the numbers in the file;
+        all `UNKNOWN` in a file without labels.
       class_names: names of the classes; empty where the file has numbers alone.
     """
 
@@ -89,7 +91,7 @@ class Split(Protocol):
         """(height, width, channels) of the images that `read` returns."""
 
     def key(self, row: int) -> str:
-        """Returns the path of an example in its folder, or its row, from 0."""
+        """Returns the path of an example in its folder, or its id or row, from 0."""
 
     def where(self, row: int) -> str:
         """Returns the file and the row of an example, for a message."""
@@ -117,6 +119,7 @@ class ArraySplit:
       class_names: see `Split`.
       row_name: name of a row in messages.
       first_row: number of the first row, there.
+      ids: int64 [N], number of each row in the file; None: they count from 0.
     """
 
     path: Path
@@ -126,13 +129,14 @@ class ArraySplit:
     class_names: tuple[str, ...] = ()
     row_name: str = "row"
     first_row: int = 0
+    ids: npt.NDArray[np.int64] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
         return self.form.shape(self.image.shape[1:])
 
     def key(self, row: int) -> str:
-        return str(row)
+        return str(row if self.ids is None else self.ids[row])
 
     def where(self, row: int) -> str:
         return f"{self.path}, {self.row_name} {row + self.first_row}"

@@ -15,7 +15,15 @@ import numpy.typing as npt
 from cnn_jax.data.formats.arrays import to_labels
 from cnn_jax.data.formats.csv_pixels import LABEL_NAMES
 from cnn_jax.data.formats.pictures import PictureSplit
-from cnn_jax.data.formats.split import SPLITS, Form, Found, Split, check_memory, read_error
+from cnn_jax.data.formats.split import (
+    SPLITS,
+    UNKNOWN,
+    Form,
+    Found,
+    Split,
+    check_memory,
+    read_error,
+)
 from cnn_jax.errors import UserError
 from cnn_jax.preprocessing.formats import load_formats
 
@@ -26,12 +34,12 @@ _CONTINUATION = b"\xff\xff\xff\xff"  # The first bytes of an Arrow stream.
 _AGAIN = "Get the file again from where you have it."
 
 
-def find_file(path: Path) -> Found:
+def find_file(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of a Parquet or Arrow file."""
-    return _found({"train": [path]})
+    return _found({"train": [path]}, needs_labels)
 
 
-def find_folder(folder: Path) -> Found | None:
+def find_folder(folder: Path, needs_labels: bool = True) -> Found | None:
     """Returns the data set of the Parquet or Arrow files in a folder and its subfolders.
 
     Their names, or the names of their folders, say to which part they belong, as in
@@ -48,7 +56,9 @@ def find_folder(folder: Path) -> Found | None:
         words = re.split(r"[^a-z0-9]+", f"{path.parent.name} {path.stem}".lower())
         split = next((SPLITS[word] for word in reversed(words) if word in SPLITS), "train")
         parts.setdefault(split, []).append(path)
-    return _found(parts if "train" in parts else {"train": min(parts.values())}) if parts else None
+    if not parts:
+        return None
+    return _found(parts if "train" in parts else {"train": min(parts.values())}, needs_labels)
 
 
 def is_table(start: bytes) -> bool:
@@ -56,12 +66,12 @@ def is_table(start: bytes) -> bool:
     return start.startswith((b"PAR1", b"ARROW1", _CONTINUATION))
 
 
-def _found(parts: Mapping[str, Sequence[Path]]) -> Found:
+def _found(parts: Mapping[str, Sequence[Path]], needs_labels: bool) -> Found:
     files = [path for paths in parts.values() for path in paths]
     kind = "Parquet" if files[0].suffix.lower() == ".parquet" else "Arrow"
 
     def open_splits(form: Form) -> Mapping[str, Split]:
-        return {name: _open(paths, form) for name, paths in parts.items()}
+        return {name: _open(paths, form, needs_labels) for name, paths in parts.items()}
 
     return Found(f"{kind} of pictures", files, open_splits)
 
@@ -97,7 +107,7 @@ class _TableSplit(PictureSplit):
         return f"{self.paths[index]}, row {row - self.starts[index]}", content
 
 
-def _open(paths: Sequence[Path], form: Form) -> Split:
+def _open(paths: Sequence[Path], form: Form, needs_labels: bool) -> Split:
     import pyarrow as pa  # Takes a fifth of a second.
 
     load_formats()
@@ -107,10 +117,13 @@ def _open(paths: Sequence[Path], form: Form) -> Split:
         table = _read(path)
         where = f"{path}, columns {', '.join(table.column_names)}"
         image_name = _choose(where, table.column_names, _IMAGE_NAMES, "pictures")
-        label_name = _choose(where, table.column_names, _FINE_LABELS, "labels")
         images.append(_to_contents(path, table[image_name]))
-        labels.append(_to_array(path, label_name, table[label_name]))
-        names = names or _class_names(table.schema.metadata, label_name)
+        if needs_labels or _find(table.column_names, _FINE_LABELS):
+            label_name = _choose(where, table.column_names, _FINE_LABELS, "labels")
+            labels.append(_to_array(path, label_name, table[label_name]))
+            names = names or _class_names(table.schema.metadata, label_name)
+        else:
+            labels.append(np.full(len(table), UNKNOWN))
         starts.append(starts[-1] + len(table))
     if not starts[-1]:
         raise read_error(paths[0], "it has no rows", "have a row for each picture", "Add rows.")
@@ -158,12 +171,16 @@ def _read(path: Path) -> Any:
 
 def _choose(where: str, columns: Sequence[str], names: Sequence[str], what: str) -> str:
     """Returns the first of the names that is one of the columns."""
-    by_lower_case = {column.lower(): column for column in columns}
-    chosen = next((by_lower_case[name] for name in names if name in by_lower_case), None)
+    chosen = _find(columns, names)
     if chosen is None:
         must = f"have a column of {what}: {', '.join(names)}"
         raise read_error(where, f"none is of {what}", must, "Rename the column.")
     return chosen
+
+
+def _find(columns: Sequence[str], names: Sequence[str]) -> str | None:
+    by_lower_case = {column.lower(): column for column in columns}
+    return next((by_lower_case[name] for name in names if name in by_lower_case), None)
 
 
 def _to_contents(path: Path, column: Any) -> Any:
