@@ -9,7 +9,8 @@ Modes that require a --config:
 Modes that require the --workdir of a training run:
     evaluate         reports the accuracy on the test set, overall and for each class
     predict          classifies your own pictures: --images=FILE,FOLDER,'*.jpg' [--labels=FILE.csv];
-                     configs/handwriting.py trains a model for them
+                     configs/handwriting.py trains a model for them; or the images of a file, as in
+                     --images=test.csv [--output=FILE.csv [--format=kaggle]]
     inspect          draws filters, feature maps, receptive fields and saliency maps
     export           writes the model for other programs
     demo             writes a page that shows the network at work: draw on it, in a browser;
@@ -88,15 +89,20 @@ def _use_trained_model(mode: str, workdir: str, config: ConfigDict | None) -> No
 
         evaluate(workdir, *selection)
     elif mode == "predict":
-        from cnn_jax.commands.predict import predict
+        from cnn_jax.commands.predict import Options, predict
 
         predict(
             workdir,
             flags.IMAGES.value,
             *selection,
-            labels=flags.LABELS.value,
-            as_json=flags.JSON.value,
-            show=flags.SHOW.value,
+            options=Options(
+                flags.LABELS.value,
+                flags.PREPARE.value,
+                flags.JSON.value,
+                flags.SHOW.value,
+                flags.OUTPUT.value,
+                flags.FORMAT.value,
+            ),
         )
     elif mode == "inspect":
         from cnn_jax.commands.inspect import inspect

@@ -107,7 +107,7 @@ def read(model: Ensemble, cases: list[Case]) -> list[Reading]:
     readings = []
     for start in range(0, len(cases), 100):
         chunk = cases[start : start + 100]
-        predictions = predict_pages(model, [Page(case.path) for case in chunk], {})
+        predictions = predict_pages(model, [Page(case.path) for case in chunk])
         for case in chunk:
             lines = [p for p in predictions if p.page.path == case.path]
             is_sure = all(line.photo is not None and not line.unsure for line in lines)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict, config_flags
 
-from cnn_jax.config import fields, flags, schema
+from cnn_jax.config import fields, flag_errors, schema
 from cnn_jax.config.config_file import ConfigParser
 from cnn_jax.data import Examples, cache
 from cnn_jax.data.idx import read_idx
@@ -78,11 +78,11 @@ def parse(*arguments: str) -> ConfigDict:
     config = config_flags.DEFINE_config_file("config", flag_values=values)
     values["config"].parser = ConfigParser()
     with mock.patch.object(sys, "argv", argv):
-        flags.check_config_arguments(argv)
+        flag_errors.check_config_arguments(argv)
         try:
             values(argv)
         except Exception as error:
-            raise flags.translate_flag_error(error) from error
+            raise flag_errors.translate_flag_error(error) from error
     schema.check(config.value)
     return config.value
 

@@ -125,7 +125,7 @@ def _prepare(ensemble: Ensemble, picture: bytes) -> Mapping[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
         path.write_bytes(picture)
-        predictions = predict_pages(ensemble, [Page(path)], {})
+        predictions = predict_pages(ensemble, [Page(path)])
     photo = predictions[0].photo
     if photo is None:
         return {"error": predictions[0].error}

@@ -101,17 +101,17 @@ class Prediction:
     def json(self) -> str:
         """Returns one line for programs: a JSON object with `path`, and either `error` or the rest.
 
-        A file of several pages also has `page`, a page of several lines `line`, both from 1, and a
-        picture of known class `truth`. The rest: `label`, the predicted class or number;
-        `probability` of all of it; for a single class `next`, the two classes after it, and
-        `probabilities`, of all classes; for digits `digits`, the `label`, `probability` and `box`
-        of each, its left, upper, right and lower end in pixels of the upright picture;
-        `polarity`, `dark on light`, `light on dark` or null; `unsure`, whether the probability is
-        low or perhaps nothing is written.
+        A file of several pages also has `page`, a page of several lines `line`, both from 1, a file
+        of images `row`, from 0, or `id`, and a picture of known class `truth`. The rest: `label`,
+        the predicted class or number; `probability` of all of it; for a single class `next`, the
+        two classes after it, and `probabilities`, of all classes; for digits `digits`, the `label`,
+        `probability` and `box` of each, its left, upper, right and lower end in pixels of the
+        upright picture; `polarity`, `dark on light`, `light on dark` or null; `unsure`, whether the
+        probability is low or perhaps nothing is written.
         """
         start: dict[str, Any] = {"path": str(self.page.path)}
         if self.page.number is not None:
-            start["page"] = self.page.number
+            start[self.page.unit] = self.page.number
         if self.line is not None:
             start["line"] = self.line
         if self.truth is not None:

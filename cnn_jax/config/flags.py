@@ -2,15 +2,14 @@
 
 import csv
 import os
-import re
 import sys
 from collections.abc import Sequence
 
 from absl import flags, logging
 from ml_collections import config_flags
 
-from cnn_jax.config.config_file import ConfigParser, translate_config_error
-from cnn_jax.config.fields import FIELDS, invalid_value_error, unknown_key_error
+from cnn_jax.config.config_file import ConfigParser
+from cnn_jax.config.flag_errors import check_config_arguments, translate_flag_error
 from cnn_jax.errors import UserError
 
 TRAINED_MODEL_MODES = ("evaluate", "predict", "inspect", "export", "demo")
@@ -60,6 +59,22 @@ LABELS = flags.DEFINE_string(
     "CSV file with the columns file,label: the true classes of your own pictures. Without this "
     "flag, a folder all of whose subfolders are named like classes gives them.",
 )
+PREPARE = flags.DEFINE_enum(
+    "prepare",
+    "auto",
+    ["auto", "ink", "plain"],
+    "How pictures are prepared: ink finds what is drawn on them, plain takes all as it is. auto is "
+    "plain for files of images, and for pictures like the training set's own; else ink.",
+)
+OUTPUT = flags.DEFINE_string(
+    "output", None, "CSV file to write the predictions to, instead of printing them."
+)
+FORMAT = flags.DEFINE_enum(
+    "format",
+    "csv",
+    ["csv", "kaggle"],
+    "Form of --output: csv has the columns id,label; kaggle ImageId,Label, counted from 1.",
+)
 JSON = flags.DEFINE_boolean("json", False, "Print one JSON object per line.")
 SHOW = flags.DEFINE_boolean(
     "show", False, "Draw the input of the model beside each of the original pictures."
@@ -99,6 +114,9 @@ _MODES_OF = {
     "model": TRAINED_MODEL_MODES,
     "images": ("predict", "inspect"),
     "labels": ("predict",),
+    "prepare": ("predict",),
+    "output": ("predict",),
+    "format": ("predict",),
     "json": ("predict",),
     "show": ("predict",),
     "serve": ("demo",),
@@ -204,6 +222,18 @@ def _check_together() -> None:
             f"--port={PORT.value} has no effect without --serve: there must be a server that "
             "listens on it. Add --serve, or omit --port."
         )
+    if OUTPUT.value == "":
+        raise UserError("--output= is invalid: it must be a file. Name one, or omit the flag.")
+    if flags.FLAGS["format"].present and OUTPUT.value is None:
+        raise UserError(
+            f"--format={FORMAT.value} has no effect without --output: it is the form of that file. "
+            "Add --output=FILE.csv, or omit --format."
+        )
+    if JSON.value and OUTPUT.value is not None:
+        raise UserError(
+            f"--json has no effect with --output={OUTPUT.value}: the predictions are not printed. "
+            "Omit one of the two."
+        )
     if not IMAGES.value and (mode == "predict" or flags.FLAGS["images"].present):
         raise UserError(
             "--images is missing: it must name files, folders or patterns. Use "
@@ -223,62 +253,3 @@ def _check_has_config() -> None:
         raise UserError(
             "--config is missing: it must be a config file. Use --config=configs/mnist.py."
         )
-
-
-def check_config_arguments(arguments: Sequence[str]) -> None:
-    """Checks `--config` and the keys in `--config.KEY=VALUE`, before the flags are parsed.
-
-    Of two configs absl would use the last one. For an unknown key, `config_flags` would raise an
-    AttributeError whose message contains neither the complete key nor the value.
-
-    Args:
-      arguments: the command line.
-
-    Raises:
-      UserError: for a second config, for the first unknown key, or if there is no config to
-        override.
-    """
-    if "--" in arguments:  # After it there are only names.
-        arguments = arguments[: arguments.index("--")]
-    configs = [i for i, a in enumerate(arguments) if re.match(r"--?config(=|$)", a)]
-    if len(configs) > 1:
-        given = (" ".join(arguments[i : i + 1 + ("=" not in arguments[i])]) for i in configs)
-        raise UserError(
-            f"{' and '.join(given)} are given: there must be one config. Remove all but one."
-        )
-    for argument in arguments:
-        match = re.fullmatch(r"--?(?:no)?config\.([^=]+)(?:=(.*))?", argument, re.DOTALL)
-        if match and match[1] not in FIELDS:
-            raise unknown_key_error(match[1], match[2] or "")
-        if match and not configs:
-            raise UserError(
-                f"{argument} is invalid without --config: there must be a config to override. Add "
-                "--config=configs/mnist.py, or remove it."
-            )
-
-
-def translate_flag_error(error: Exception) -> UserError:
-    """Translates an exception that was raised while the flags were parsed.
-
-    Args:
-      error: an error of absl, or any exception of a config file, which absl runs while it parses.
-
-    Returns:
-      The error to raise: for an override, with the field's requirement; for a config file, with
-      the line that failed.
-    """
-    message = str(error)
-    if match := re.match(r"flag --config\.([\w.]+)=(.*?): ", message, re.DOTALL):
-        key, value = match.groups()
-        if key in FIELDS:
-            return invalid_value_error(key, value)
-    if isinstance(error, flags.CantOpenFlagFileError):
-        cause = error.__context__
-        assert isinstance(cause, OSError)
-        return UserError(
-            f"cannot read --flagfile={cause.filename} ({cause.strerror}): it must be a text file "
-            "with one flag per line. Name another one."
-        )
-    if isinstance(error, flags.Error):
-        return UserError(f"{message.rstrip('.')}. Run python main.py --help for all flags.")
-    return translate_config_error(error)

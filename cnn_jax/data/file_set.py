@@ -149,7 +149,8 @@ class FileSet:
         form = _form(self.settings)
         splits = dict(self._found[0].open(form))
         if self.settings.test_path:
-            splits["test"] = _choose_test(self.settings.test_path, self._found[1].open(form))
+            given = f"dataset.test_path={self.settings.test_path}"
+            splits["test"] = choose_test(given, self._found[1].open(form))
         return splits
 
     @functools.cached_property
@@ -179,14 +180,22 @@ def _form(settings: Settings) -> Form:
     return Form(settings.channels, (height, width) if height else None, settings.transpose)
 
 
-def _choose_test(path: str, splits: Mapping[str, Split]) -> Split:
-    """Returns the split of the files in `test_path` that has the test examples."""
+def choose_test(given: str, splits: Mapping[str, Split]) -> Split:
+    """Returns the split that has the test examples: `test`, or the only one.
+
+    Args:
+      given: the key or flag that names the files, and its value.
+      splits: by their names.
+
+    Raises:
+      UserError: if there are several, and none is `test`.
+    """
     if "test" in splits:
         return splits["test"]
     if len(splits) > 1:
         raise UserError(
-            f"dataset.test_path={path} is invalid (it has {', '.join(splits)}): it must have test "
-            "examples. Change dataset.test_path."
+            f"{given} is invalid (it has {', '.join(splits)}): it must have test examples. Name "
+            "another file or folder."
         )
     return next(iter(splits.values()))
 

@@ -23,20 +23,22 @@ _REDUCED_OR_MASK = 0b101  # Its bits for a smaller copy, and for a mask, of anot
 
 @dataclass(frozen=True)
 class Page:
-    """One page of a picture file.
+    """One page of a picture file, or one image of another file.
 
     Attributes:
       path: of the file.
       number: of the page, from 1; None for the picture of a file with one page.
+      unit: what the number counts: `page`; of other files `row`, from 0, or `id`.
     """
 
     path: Path
     number: int | None = None
+    unit: str = "page"
 
     @property
     def label(self) -> str:
         """Returns the text that follows the file's name: ` page 2`, or nothing for one page."""
-        return "" if self.number is None else f" page {self.number}"
+        return "" if self.number is None else f" {self.unit} {self.number}"
 
 
 def list_pages(paths: Sequence[Path], warn: Callable[[str], None]) -> list[Page]:

@@ -120,6 +120,21 @@ def read_photo(
     return photo
 
 
+def plain_photo(
+    image_u8: npt.NDArray[np.uint8], size: tuple[int, int], original: Image.Image | None
+) -> Photo:
+    """Returns the photo of a picture that is not searched for ink.
+
+    Args:
+      image_u8: uint8 [H, W, C], all of the picture, as the model takes it.
+      size: (width, height) of the picture in pixels.
+      original: the picture, for figures, or None.
+    """
+    scale = max(1.0, max(size) / _DISPLAY_SIDE)
+    shown = original and shrink_to(original.convert("RGB"), _DISPLAY_SIDE)
+    return Photo(shown, [[Crop(image_u8, (0, 0, *size))]], None, scale)
+
+
 Photos = list[Photo | PhotoError]
 
 

@@ -23,6 +23,9 @@ from cnn_jax.preprocessing.image_files import find_pictures
 from cnn_jax.reporting.result import Result
 from tests.support.small import run, small_config
 
+JSON = predict.Options(as_json=True)
+PLAIN_TEXT = predict.Options()
+
 
 @pytest.fixture
 def workdir(straight_run: tuple[Path, Result], tmp_path: Path) -> Path:
@@ -41,10 +44,15 @@ def pictures(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def predict_lines(workdir: Path, *images: Path | str, **options: Any) -> list[str]:
+def predict_lines(
+    workdir: Path,
+    *images: Path | str,
+    options: predict.Options = PLAIN_TEXT,
+    **selection: Any,
+) -> list[str]:
     out = io.StringIO()
-    console = Console(out, io.StringIO())
-    predict.predict(str(workdir), [str(i) for i in images], console=console, **options)
+    names, console = [str(image) for image in images], Console(out, io.StringIO())
+    predict.predict(str(workdir), names, options=options, console=console, **selection)
     return out.getvalue().splitlines()
 
 
@@ -99,7 +107,7 @@ def test_line_has_path_label_probability_and_runners_up(
 ) -> None:
     folder = pictures[0].parent
     lines = predict_lines(workdir, folder)
-    objects = [json.loads(line) for line in predict_lines(workdir, folder, as_json=True)]
+    objects = [json.loads(line) for line in predict_lines(workdir, folder, options=JSON)]
     for path, line, content in zip(pictures, lines, objects, strict=True):
         ranking = sorted(content["probabilities"].items(), key=lambda item: -item[1])
         assert sum(content["probabilities"].values()) == pytest.approx(1)
@@ -132,7 +140,7 @@ def test_damaged_file_is_named_and_the_other_files_are_read(
     out = io.StringIO()
     console = Console(out, io.StringIO())
     with pytest.raises(UserError):
-        predict.predict(str(workdir), [str(pictures[1])], as_json=True, console=console)
+        predict.predict(str(workdir), [str(pictures[1])], options=JSON, console=console)
     assert json.loads(out.getvalue()).keys() == {"path", "error"}
 
 
@@ -150,7 +158,7 @@ def test_prediction_with_a_low_probability_is_called_unsure(
     )
     (line,) = predict_lines(workdir, pictures[0])
     assert line.endswith("unsure: perhaps no digit") is unsure
-    (line,) = predict_lines(workdir, pictures[0], as_json=True)
+    (line,) = predict_lines(workdir, pictures[0], options=JSON)
     assert json.loads(line)["unsure"] is unsure
 
 
@@ -162,7 +170,7 @@ def test_network_inputs_are_drawn_beside_the_originals(
     monkeypatch.setattr(galleries, "MAX_PICTURES", 2)
     pictures.append(pictures[0].with_name("two\nlines and \udcff.png"))
     shutil.copy(pictures[0], pictures[-1])
-    lines = predict_lines(workdir, *pictures, show=True)
+    lines = predict_lines(workdir, *pictures, options=predict.Options(show=True))
     assert len(lines) == 5
     assert lines[4] == f"What the model saw: {workdir}/pictures/predicted_*.png"
     assert "two\\nlines and \\udcff.png  " in lines[3]
@@ -201,8 +209,8 @@ def seeds_workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-def probabilities(workdir: Path, picture: Path, **options: Any) -> dict[str, float]:
-    (line,) = predict_lines(workdir, picture, as_json=True, **options)
+def probabilities(workdir: Path, picture: Path, **selection: Any) -> dict[str, float]:
+    (line,) = predict_lines(workdir, picture, options=JSON, **selection)
     content: dict[str, float] = json.loads(line)["probabilities"]
     return content
 

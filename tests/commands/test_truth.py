@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_jax.commands.predict import predict
+from cnn_jax.commands.predict import Options, predict
 from cnn_jax.commands.truth import Score, find_truth
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import trained
@@ -170,7 +170,7 @@ def test_each_line_is_right_or_wrong_and_the_end_gives_the_accuracy(always_seven
     draw("set/3/a.png", "set/7/b.png", "set/c.png")
     Path("set/notes.txt").touch()
     out, err = io.StringIO(), io.StringIO()
-    predict(always_seven, ["set"], show=True, console=Console(out, err))
+    predict(always_seven, ["set"], options=Options(show=True), console=Console(out, err))
     *lines, sheets, accuracy = out.getvalue().splitlines()
     assert [line.split("dark on light")[1] for line in lines] == ["; wrong: it is 3", "; right", ""]
     assert accuracy.startswith("Accuracy: 50.00 % (1 of 2 pictures), 95 % confidence interval ")
@@ -182,7 +182,9 @@ def test_each_line_is_right_or_wrong_and_the_end_gives_the_accuracy(always_seven
         "warning: passed over 1 file that is not known as a picture: set/notes.txt\n"
     )
     # A later call without known classes removes the matrix, which is of other pictures.
-    predict(always_seven, ["set/c.png"], show=True, console=Console(io.StringIO(), err))
+    predict(
+        always_seven, ["set/c.png"], options=Options(show=True), console=Console(io.StringIO(), err)
+    )
     (sheet,) = Path(always_seven, "pictures").iterdir()
     assert sheet.name == "predicted_001.png"
 
@@ -192,10 +194,9 @@ def test_json_has_the_truth_and_the_accuracy_on_standard_error(always_seven: str
     Path("set/labels.csv").write_text("b.png,2\n")
     Path("set/empty.png").touch()
     out, err = io.StringIO(), io.StringIO()
+    options = Options(labels="set/labels.csv", as_json=True)
     with pytest.raises(UserError, match=r"^cannot read 1 of 3 pictures"):
-        predict(
-            always_seven, ["set"], labels="set/labels.csv", as_json=True, console=Console(out, err)
-        )
+        predict(always_seven, ["set"], options=options, console=Console(out, err))
     objects = {content["path"]: content for content in map(json.loads, out.getvalue().splitlines())}
     assert objects["set/b.png"]["truth"] == "2"
     assert "truth" not in objects["set/7/a.png"]  # With labels the folders say nothing.
@@ -215,7 +216,9 @@ def test_pages_have_their_number_and_the_truth_of_their_file(always_seven: str) 
     assert starts == ["set/7/p.tif page 1", "set/7/p.tif page 2", "set/1/b.png", "set/7/a.png"]
     assert "Accuracy: 75.00 % (3 of 4 pictures)" in out.getvalue()
     out = io.StringIO()
-    predict(always_seven, ["set"], as_json=True, console=Console(out, io.StringIO()))
+    predict(
+        always_seven, ["set"], options=Options(as_json=True), console=Console(out, io.StringIO())
+    )
     objects = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [content.get("page") for content in objects] == [None, None, 1, 2]
     assert [content["truth"] for content in objects] == ["1", "7", "7", "7"]

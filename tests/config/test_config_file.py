@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_jax.config import flags
+from cnn_jax.config import flag_errors, flags
 from cnn_jax.config.config_file import ConfigParser
 from cnn_jax.errors import UserError
 from configs import digits
@@ -124,7 +124,7 @@ def test_config_that_returns_nothing_is_reported_in_one_line(tmp_path: Path) -> 
 )
 def test_two_configs_are_refused(arguments: tuple[str, ...], given: str) -> None:
     with pytest.raises(UserError, match=f"^{given} are given: there must be one config"):
-        flags.check_config_arguments(["main.py", *arguments])
+        flag_errors.check_config_arguments(["main.py", *arguments])
 
 
 def test_flag_file_may_hold_the_config_and_its_overrides(tmp_path: Path) -> None:

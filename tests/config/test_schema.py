@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from ml_collections import ConfigDict
 
-from cnn_jax.config import changes, fields, flags, schema
+from cnn_jax.config import changes, fields, flag_errors, schema
 from cnn_jax.errors import UserError
 
 CONFIG_NAMES = (
@@ -151,7 +151,7 @@ def test_misspelt_name_is_answered_with_the_most_similar(key: str, value: str, h
 )
 def test_unknown_key_is_answered_with_the_most_similar(key: str, similar: str) -> None:
     with pytest.raises(UserError, match=f"config key {key}=3 is unknown.*mean {similar}\\?"):
-        flags.check_config_arguments(["main.py", f"--config.{key}=3"])
+        flag_errors.check_config_arguments(["main.py", f"--config.{key}=3"])
     config = config_with()
     with config.unlocked():
         config.update_from_flattened_dict({key: 3})
@@ -163,11 +163,11 @@ def test_unknown_key_unlike_any_other_is_reported_without_a_guess() -> None:
     with pytest.raises(
         UserError, match=r"qqq=1 is unknown: the key must be one of seed, .*Remove it"
     ):
-        flags.check_config_arguments(["--config.qqq=1"])
+        flag_errors.check_config_arguments(["--config.qqq=1"])
 
 
 def test_known_overrides_are_accepted() -> None:
-    flags.check_config_arguments(["--config=configs/mnist.py", "--config.seed=2"])
+    flag_errors.check_config_arguments(["--config=configs/mnist.py", "--config.seed=2"])
 
 
 def test_missing_key_is_reported() -> None:

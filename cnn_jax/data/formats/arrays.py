@@ -49,6 +49,17 @@ def find_npy(folder: Path, needs_labels: bool = True) -> Found | None:
     return Found("NumPy .npy", files, open_splits) if files else None
 
 
+def find_images(path: Path) -> Found:
+    """Returns the data set of one `.npy` file of any name: images without labels."""
+
+    def open_splits(form: Form) -> Mapping[str, Split]:
+        (array,) = _read_npy([path]).values()
+        image = _to_images(path, path.stem, array)
+        return {"test": ArraySplit(path, image, np.full(len(image), UNKNOWN), form)}
+
+    return Found("NumPy .npy", [path], open_splits)
+
+
 def _role(name: str) -> tuple[str, str] | None:
     """Returns the split of an array and `image` or `label`, by the array's name; None: neither."""
     words = [word for word in re.split(r"[_\W]+", name.lower()) if word]

@@ -25,7 +25,7 @@ def find(path: Path, needs_labels: bool = True) -> Found:
     A header, if there is one, names the two columns. Without it there are two columns, of which one
     has names of files; or one column, where no labels are needed.
     """
-    rows = [next(csv.reader([line]), []) for line in read_lines(path)]
+    rows = [next(csv.reader([line]), []) for line in read_lines(path, needs_labels)]
     while rows and not any(rows[-1]):
         rows.pop()
     first_line, file_column, label_column = _columns(path, rows, needs_labels)

@@ -37,7 +37,7 @@ def find(path: Path, needs_labels: bool = True) -> Found:
 
 
 def _open(path: Path, form: Form, needs_labels: bool) -> Mapping[str, Split]:
-    lines = read_lines(path)
+    lines = read_lines(path, needs_labels)
     first = next(lines, "")
     header = [cell.strip().strip('"').lower() for cell in first.split(",")]
     has_header = not all(map(is_number, header))

@@ -68,7 +68,7 @@ def find_file(path: Path, needs_labels: bool = True) -> Found | None:
     with path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x93NUMPY"):
-        return arrays.find_npy(path.parent, needs_labels)
+        return arrays.find_npy(path.parent) if needs_labels else arrays.find_images(path)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
@@ -86,7 +86,7 @@ def find_file(path: Path, needs_labels: bool = True) -> Found | None:
 
 def _find_table(path: Path, needs_labels: bool = True) -> Found:
     """Returns the data set of a CSV file: of file names if its second line has one."""
-    lines = list(itertools.islice(read_lines(path), 2))
+    lines = list(itertools.islice(read_lines(path, needs_labels), 2))
     cells = next(csv.reader(lines[-1:]), [])
     has_name = any(csv_names.is_file_name(path, cell) for cell in cells)
     is_of_pixels = len(cells) >= csv_pixels.MIN_COLUMNS and not has_name

@@ -107,6 +107,11 @@ class Split(Protocol):
         """Yields the same images as `read`, some at a time, if possible from several processes."""
 
 
+def is_labelled(split: Split) -> bool:
+    """Returns whether the file of a split has labels."""
+    return bool((split.label != UNKNOWN).any())
+
+
 @dataclasses.dataclass(frozen=True)
 class ArraySplit:
     """A split whose images are an array.

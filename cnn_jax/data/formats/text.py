@@ -16,19 +16,19 @@ _MUST = "be a whole CSV file"
 _AGAIN = "Get the file again from where you have it."
 
 
-def read_lines(path: Path) -> Iterator[str]:
+def read_lines(path: Path, needs_labels: bool = True) -> Iterator[str]:
     """Yields the lines of a CSV file, without their ends.
 
     Args:
-      path: the file, in UTF-8: plain, gzipped, or the only CSV file or the `train.csv` of a zip
-        archive.
+      path: the file, in UTF-8: plain, gzipped, or the only CSV file of a zip archive.
+      needs_labels: whether the `train.csv` of an archive with several is read, or its `test.csv`.
 
     Raises:
       UserError: for a damaged file, another encoding, a line that is too long, an archive with
         other contents.
     """
     try:
-        with _open_text(path) as file:
+        with _open_text(path, "train.csv" if needs_labels else "test.csv") as file:
             number = size = 0
             while line := file.readline(_MAX_LINE):
                 number, size = number + 1, size + len(line)
@@ -51,7 +51,7 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _open_text(path: Path) -> Iterator[IO[str]]:
+def _open_text(path: Path, preferred: str) -> Iterator[IO[str]]:
     with path.open("rb") as file, contextlib.ExitStack() as stack:
         magic = file.read(2)
         file.seek(0)
@@ -61,11 +61,11 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
         elif magic == b"PK":
             archive = stack.enter_context(zipfile.ZipFile(file))
             # It gives no more bytes than the member declares, and checks their CRC.
-            unpacked = stack.enter_context(archive.open(_choose_member(path, archive)))
+            unpacked = stack.enter_context(archive.open(_choose_member(path, archive, preferred)))
         yield stack.enter_context(io.TextIOWrapper(unpacked, "utf-8-sig", newline=None))
 
 
-def _choose_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
+def _choose_member(path: Path, archive: zipfile.ZipFile, preferred: str) -> zipfile.ZipInfo:
     """Returns the CSV file in an archive, after checking the names and sizes of all its files."""
     members = [member for member in archive.infolist() if not member.is_dir()]
     for member in members:
@@ -75,14 +75,14 @@ def _choose_member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
             raise read_error(path, reason, "be an archive without such names", _AGAIN)
         check_packed_size(path, member.file_size, member.compress_size)
     tables = [member for member in members if member.filename.lower().endswith(".csv")]
-    chosen = [member for member in tables if Path(member.filename).name.lower() == "train.csv"]
+    chosen = [member for member in tables if Path(member.filename).name.lower() == preferred]
     chosen = tables if len(tables) == 1 else chosen
     if len(chosen) != 1:
         held = ", ".join(member.filename for member in members[:3]) or "nothing"
         raise read_error(
             path,
             f"it holds {held}{', ...' if len(members) > 3 else ''}",
-            "hold one CSV file, or one called train.csv",
+            f"hold one CSV file, or one called {preferred}",
             "Unpack it, and name the file or folder that you want.",
         )
     return chosen[0]
