@@ -14,7 +14,7 @@ from cnn_jax.commands.prediction import Prediction, are_digits
 from cnn_jax.commands.truth import find_truth
 from cnn_jax.data import files
 from cnn_jax.data.file_set import Settings, choose_test
-from cnn_jax.data.formats.detect import find_arrays, find_file
+from cnn_jax.data.formats.detect import find_file, find_folder
 from cnn_jax.data.formats.pictures import PictureSplit
 from cnn_jax.data.formats.split import Form, Found, is_labelled, read_error
 from cnn_jax.errors import UserError
@@ -163,7 +163,7 @@ def _find_data(path: Path) -> Found | None:
     """Finds the images in a file that is no picture, or a folder without any; or None."""
     try:
         if os.path.isdir(path):
-            return find_arrays(path, needs_labels=False)
+            return find_folder(path, needs_labels=False)
         if path.suffix.lower() in picture_suffixes():
             return None
         return find_file(path, needs_labels=False)

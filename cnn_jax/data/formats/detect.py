@@ -32,7 +32,7 @@ def detect(key: str, path: str) -> Found:
     local = local_folder(key, path)
     try:
         status = local.stat()
-        found = _detect_folder(local) if os.path.isdir(local) else find_file(local)
+        found = find_folder(local) if os.path.isdir(local) else find_file(local)
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
@@ -94,21 +94,25 @@ def _find_table(path: Path, needs_labels: bool = True) -> Found:
     return find(path, needs_labels)
 
 
-def find_arrays(folder: Path, needs_labels: bool = True) -> Found | None:
-    """Finds the data set in the files of a folder that are neither pictures nor tables of text."""
+def find_folder(folder: Path, needs_labels: bool = True) -> Found | None:
+    """Finds the data set in the files of a folder; see `find_file`."""
     if found := cifar.find(folder):
         return found
     for find in (arrays.find_npy, idx_files.find_folder, tables.find_folder):
         if found := find(folder, needs_labels):
             return found
-    return None
-
-
-def _detect_folder(folder: Path) -> Found | None:
-    if found := find_arrays(folder):
-        return found
-    csv_files = sorted(folder.glob("*.csv"))
-    labels = folder / "labels.csv"
-    if labels in csv_files or len(csv_files) == 1:
-        return _find_table(labels if labels in csv_files else csv_files[0])
+    if table := _table_in(folder, needs_labels):
+        return _find_table(table, needs_labels)
     return pictures.find_folders(folder)
+
+
+def _table_in(folder: Path, needs_labels: bool) -> Path | None:
+    """Returns the CSV file of a folder whose name says so, or which is the only one.
+
+    Beside folders of several classes a file with another name may say anything.
+    """
+    files = sorted(folder.glob("*.csv"))
+    names = ("labels.csv", "train.csv") if needs_labels else ("test.csv",)
+    if named := [folder / name for name in names if folder / name in files]:
+        return named[0]
+    return files[0] if len(files) == 1 and not pictures.has_classes(folder) else None

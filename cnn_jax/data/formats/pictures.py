@@ -141,6 +141,12 @@ def find_folders(folder: Path) -> Found | None:
     return Found("folders of pictures", files, open_splits)
 
 
+def has_classes(folder: Path) -> bool:
+    """Returns whether a folder has pictures of several classes, in a folder each."""
+    load_formats()
+    return sum(map(bool, _list_classes(folder).values())) > 1
+
+
 def _open(folder: Path, pictures: Mapping[str, Sequence[str]], form: Form) -> PictureSplit:
     for name, listed in pictures.items():
         if not listed:

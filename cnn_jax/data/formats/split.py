@@ -15,7 +15,9 @@ from cnn_jax.errors import UserError
 NUM_CHANNELS = (1, 3)  # Grey, RGB.
 UNKNOWN = -1  # Label of an image in a file without labels.
 # Names of splits in the names of files, folders and arrays.
-SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("val", "valid", "validation"), "val"
+)
 _CHUNK_SIZE = 1000  # Images read at once: few enough to show progress.
 # A bit of DEFLATE's output takes at least a 1032nd of a bit (https://zlib.net/zlib_tech.html).
 _MAX_COMPRESSION = 1032
