@@ -47,7 +47,9 @@ class Answers:
                 "writable folder. Change --output."
             )
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Number of lines."""
         return len(self._rows)
 
     def add(self, prediction: Prediction) -> None:
@@ -64,7 +66,7 @@ class Answers:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(HEADERS[self._format])
         labels = (label for _, _, label in self._rows)
-        numbers = range(1, len(self) + 1)
+        numbers = range(1, len(self._rows) + 1)
         ids = numbers if self._format == "kaggle" else self._names()
         writer.writerows(zip(ids, labels, strict=True))
         with translate_errors(

@@ -1,11 +1,11 @@
 """Finds the images that `--images` names: pictures, or a file of images that are prepared."""
 
+import dataclasses
 import functools
 import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -61,7 +61,7 @@ class Inputs(Protocol):
         """Yields some of the images at a time: name, image and known class of each."""
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Pictures:
     """Picture files; see `Inputs`.
 
@@ -119,18 +119,14 @@ def find_inputs(
     Raises:
       UserError: when nothing is named, a file is damaged, or flags exclude each other.
     """
-    pictures = find_pictures(images)
-    paths = pictures.pictures
-    form = _form_of(trained)
-    for path in paths:
-        if not (found := _find_data(path)):
-            continue
-        if len(paths) > 1:
-            raise UserError(
-                f"--images names {path} and other files: a file of images must be the only one. "
-                "Name it alone."
-            )
-        split = choose_test(f"--images={path}", found.open(form))
+    paths, passed_over = find_pictures(images)
+    height, width, channels = trained.image_shape
+    form = Form(channels, (height, width))
+    if of_images := _find_file_of_images(paths):
+        path, found = of_images
+        # What is transposed in the training set's files is so here.
+        as_trained = dataclasses.replace(form, transpose=trained.config.dataset.transpose)
+        split = choose_test(f"--images={path}", found.open(as_trained))
         if not (isinstance(split, PictureSplit) and split.root.is_dir()):
             _check_flags(path, labels, prepare)
             return Rows(path, found.format, split, trained.class_names, keep_original)
@@ -141,9 +137,9 @@ def find_inputs(
     if prepare == "plain":
         read_plain = functools.partial(_read_plain, form=form, keep_original=keep_original)
         pages = [Page(path) for path in paths]
-        return Pictures(pages, truth, read_plain, _PLAIN_CHUNK, remark, pictures.passed_over)
+        return Pictures(pages, truth, read_plain, _PLAIN_CHUNK, remark, passed_over)
     pages, read_ink = list_pages(paths, warn), ink_reader(trained, keep_original=keep_original)
-    return Pictures(pages, truth, read_ink, _INK_CHUNK, remark, pictures.passed_over)
+    return Pictures(pages, truth, read_ink, _INK_CHUNK, remark, passed_over)
 
 
 def ink_reader(
@@ -159,8 +155,20 @@ def ink_reader(
     )
 
 
-def _find_data(path: Path) -> Found | None:
-    """Finds the images in a file that is no picture, or a folder without any; or None."""
+def _find_file_of_images(paths: Sequence[Path]) -> tuple[Path, Found] | None:
+    """Finds the one file, or folder, that is of images and no picture; None: there is none."""
+    for path in paths:
+        if found := _detect(path):
+            if len(paths) == 1:
+                return path, found
+            raise UserError(
+                f"--images names {path} and other files: a file of images must be the only one. "
+                "Name it alone."
+            )
+    return None
+
+
+def _detect(path: Path) -> Found | None:
     try:
         if os.path.isdir(path):
             return find_folder(path, needs_labels=False)
@@ -185,12 +193,6 @@ def _check_flags(path: Path, labels: str | None, prepare: Prepare) -> None:
             f"--prepare=ink has no effect with --images={path}: its images are prepared. Omit it, "
             "or name pictures."
         )
-
-
-def _form_of(trained: Ensemble) -> Form:
-    """Returns the form of the training images, to which files of images are brought."""
-    height, width, channels = trained.image_shape
-    return Form(channels, (height, width), trained.config.dataset.transpose)
 
 
 def _choose(prepare: Prepare, paths: Sequence[Path], trained: Ensemble) -> tuple[Prepare, str]:

@@ -1,7 +1,7 @@
 """`--mode=predict`: classifies people's own pictures with a trained model."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from cnn_jax.commands.answers import Answers
-from cnn_jax.commands.inputs import Prepare, find_inputs, ink_reader
+from cnn_jax.commands.inputs import Inputs, Prepare, find_inputs, ink_reader
 from cnn_jax.commands.prediction import Part, Prediction
 from cnn_jax.commands.truth import Score
 from cnn_jax.errors import UserError
@@ -76,22 +76,18 @@ def predict(
       console: receives the lines, warnings and the progress bar; default: the standard streams.
 
     Raises:
-      UserError: for a missing model or picture, or invalid labels; after all lines, for files that
-        could not be read.
+      UserError: for a missing model, invalid labels; after all lines, for pictures not read.
     """
     console = console or Console()
     remarks = Console(console.err) if options.as_json else console
-    answers = None
-    if options.output:
-        named = [*images, options.labels] if options.labels else images
-        answers = Answers(options.output, options.output_format, named)
+    answers = _open_answers(images, options)
     trained = load_ensemble(workdir, step, model_index, config, console.warn)
     inputs = find_inputs(
         images, options.labels, options.prepare, trained, options.show, console.warn
     )
     if inputs.remark:
         remarks.line(inputs.remark)
-    width = min(_MAX_PATH_WIDTH, inputs.name_width())
+    emit = answers.add if answers else _printer(console, inputs, options)
     failed: list[Prediction] = []
     sheets = _make_sheets(trained) if options.show else None
     score = Score()
@@ -100,10 +96,7 @@ def predict(
         predictions = _predict(trained, pages, photos, truth)
         bar.clear()
         for prediction in predictions:
-            if answers is not None:
-                answers.add(prediction)
-            else:
-                console.line(prediction.json() if options.as_json else prediction.text(width))
+            emit(prediction)
             score.add(prediction.truth, prediction.label)
         bar.update(len(pages))
         failed += [p for p in predictions if not p.photo]
@@ -115,14 +108,27 @@ def predict(
         sheets.remove_earlier()
         if sheets.drawn and not options.as_json:
             console.line(f"What the model saw: {sheets.folder}/predicted_*.png")
-    if answers is not None:
+    if answers:
         answers.write()
-        console.line(f"Answers: {answers.path}, {pluralize(len(answers), 'row')}")
+        console.line(f"Answers: {answers.path}, {pluralize(answers.count, 'row')}")
     if inputs.has_truth():
         remarks.line(score.text())
     _warn_passed_over(inputs.passed_over, options.labels, console)
     if failed:
         raise _unreadable_error(failed, len(inputs))
+
+
+def _open_answers(images: Sequence[str], options: Options) -> Answers | None:
+    """Returns the file of answers, if there is to be one; checked before the work begins."""
+    if options.output is None:
+        return None
+    named = [*images, options.labels] if options.labels else images
+    return Answers(options.output, options.output_format, named)
+
+
+def _printer(console: Console, inputs: Inputs, options: Options) -> Callable[[Prediction], None]:
+    width = min(_MAX_PATH_WIDTH, inputs.name_width())
+    return lambda p: console.line(p.json() if options.as_json else p.text(width))
 
 
 def predict_pages(trained: Ensemble, pages: Sequence[Page]) -> list[Prediction]:
