@@ -98,8 +98,7 @@ def run(
         path = local_folder("--workdir", workdir)
         checkpoint = session.find_start(path)
         if checkpoint and checkpoint.step == config.num_epochs * num_batches:
-            result = _evaluate_finished(session, checkpoint, profile)
-            if result:
+            if result := _evaluate_finished(session, checkpoint, profile):
                 return result
         return _train(session, session.open_checkpoints(path, checkpoint), checkpoint, profile)
 

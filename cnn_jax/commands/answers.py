@@ -10,6 +10,7 @@ from cnn_jax.commands.prediction import Prediction
 from cnn_jax.errors import UserError, translate_errors
 from cnn_jax.io.files import write_atomically
 from cnn_jax.preprocessing.pages import Page
+from cnn_jax.wording import pluralize
 
 HEADERS = {"csv": ("id", "label"), "kaggle": ("ImageId", "Label")}  # By `--format`.
 
@@ -47,17 +48,12 @@ class Answers:
                 "writable folder. Change --output."
             )
 
-    @property
-    def count(self) -> int:
-        """Number of lines."""
-        return len(self._rows)
-
     def add(self, prediction: Prediction) -> None:
         """Adds a line, whose label is empty where the picture could not be read."""
         self._rows.append((prediction.page, prediction.line, prediction.label or ""))
 
-    def write(self) -> None:
-        """Writes the file.
+    def write(self) -> str:
+        """Writes the file, and returns a line about it.
 
         Raises:
           UserError: when that fails.
@@ -74,6 +70,7 @@ class Answers:
             "it must be a file in a writable folder on a disk with free space. Change --output.",
         ):
             write_atomically(self.path, text.getvalue().encode("utf-8", "surrogateescape"))
+        return f"Answers: {self.path}, {pluralize(len(self._rows), 'row')}"
 
     def _names(self) -> Iterator[str]:
         """Yields names of files, with folders where two files have one name, or ids or rows."""

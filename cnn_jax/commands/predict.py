@@ -104,13 +104,11 @@ def predict(
             sheets.draw(predictions)
     bar.close()
     if sheets:
-        sheets.draw_confusion(score.confusion(trained.class_names), trained)
-        sheets.remove_earlier()
+        sheets.finish(score.confusion(trained.class_names), trained)
         if sheets.drawn and not options.as_json:
             console.line(f"What the model saw: {sheets.folder}/predicted_*.png")
     if answers:
-        answers.write()
-        console.line(f"Answers: {answers.path}, {pluralize(answers.count, 'row')}")
+        console.line(answers.write())
     if inputs.has_truth():
         remarks.line(score.text())
     _warn_passed_over(inputs.passed_over, options.labels, console)

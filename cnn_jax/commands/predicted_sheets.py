@@ -36,8 +36,8 @@ class Sheets:
             _draw_sheet(drawable[first : first + galleries.MAX_PICTURES], path)
             self.drawn.append(path)
 
-    def draw_confusion(self, confusion: npt.NDArray[np.int64], trained: Ensemble) -> None:
-        """Draws the confusion matrix of the pictures of known class, if there are any.
+    def finish(self, confusion: npt.NDArray[np.int64], trained: Ensemble) -> None:
+        """Draws the confusion matrix, if any class is known, and removes what is of earlier calls.
 
         Args:
           confusion: int64 [K, K], number of pictures by true and by predicted class.
@@ -50,9 +50,6 @@ class Sheets:
             path = self.folder / "predicted_confusion.png"
             figure.save(drawn, path)
             self.drawn.append(path)
-
-    def remove_earlier(self) -> None:
-        """Removes what an earlier call has drawn."""
         figure.remove(set(self.folder.glob("predicted_*.png")) - set(self.drawn))
 
 
