@@ -58,7 +58,10 @@ def _draw_sheet(predictions: Sequence[Prediction], path: Path) -> None:
         [
             galleries.PredictedPicture(
                 p.photo.original,
-                [[end / p.photo.scale for end in part.crop.box] for part in p.parts],
+                # Without ink the box is all of the picture.
+                [[end / p.photo.scale for end in part.crop.box] for part in p.parts]
+                if p.photo.polarity
+                else [],
                 np.concatenate([part.crop.image_u8 for part in p.parts], axis=1),
                 p.name.removeprefix(printable(f"{p.page.path.parent}/")),
                 p.label or "",
