@@ -6,6 +6,7 @@ import io
 import os
 import signal
 import sys
+import unicodedata
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TextIO
@@ -106,13 +107,20 @@ def format_table(
     Returns:
       The lines of the table, joined by line breaks, without trailing spaces.
     """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in (header, *rows)
-    ]
-    lines.insert(1, "-" * max(map(len, lines)))
+    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in (header, *rows):
+        padding = [" " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)]
+        cells = [
+            cell + spaces if column in left else spaces + cell
+            for column, (cell, spaces) in enumerate(zip(row, padding, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "-" * max(map(_width, lines)))
     return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Returns the number of columns that a terminal needs for a text."""
+    wide = sum(unicodedata.east_asian_width(character) in "FW" for character in text)
+    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)

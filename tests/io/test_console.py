@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from cnn_jax.errors import UserError
-from cnn_jax.io.console import Console, printable
+from cnn_jax.io.console import Console, format_table, printable
 
 
 def test_lines_and_warnings_go_to_separate_streams() -> None:
@@ -37,6 +37,17 @@ def test_closed_pipe_of_windows_is_a_broken_pipe(monkeypatch: pytest.MonkeyPatch
 
 def test_printable_text_is_one_line_without_terminal_control_sequences() -> None:
     assert printable("a\nb\x1b[2J 数 $x$") == "a\\nb\\x1b[2J 数 $x$"
+
+
+def test_tables_are_aligned_in_any_script() -> None:
+    # イヌ takes four columns; the dot below q is a character of no width.
+    table = format_table(("class", "images"), [("イヌ", "5"), ("q\u0323q", "12")])
+    assert table.splitlines() == [
+        "class  images",
+        "-------------",
+        "イヌ        5",
+        "q\u0323q         12",
+    ]
 
 
 def test_lines_for_a_closed_standard_output_are_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
