@@ -1,6 +1,7 @@
 """Parts common to all figures: style, images, and writing to disk."""
 
 import io
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ _STYLE: Mapping[str, Any] = {
     "figure.titlesize": 11,
     "text.parse_math": False,  # Names of files and classes may contain dollar signs.
 }
+# Letters of a title per 100 pixels: 11 points are 15.3 pixels, and a letter is 0.6 of that wide.
+# Less a margin of 5 %, since letters are drawn at whole pixels.
+LETTERS = 10.4
 styled = mpl.rc_context(_STYLE)  # type: ignore[arg-type]  # A decorator for functions that draw.
 
 
@@ -30,10 +34,11 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     Args:
       width: in units of 100 pixels.
       height: in units of 100 pixels.
-      title: one or two lines above everything else.
+      title: one or two lines above everything else; wrapped where they are too long.
     """
     figure = Figure((width, height), dpi=100, layout="constrained")
-    figure.suptitle(title)
+    lines = itertools.chain(*(names.wrap(line, LETTERS * width) for line in title.split("\n")))
+    figure.suptitle("\n".join(lines))
     return figure
 
 

@@ -20,11 +20,6 @@ _ELLIPSIS = 1.7  # Width of an ellipsis in these letters.
 _NUM_BEFORE = 2  # Characters shown before those in which names differ.
 
 
-def drawable(name: str) -> str:
-    """Returns a name in which characters that cannot be drawn are escaped, as in `\\u6570`."""
-    return "".join(_drawable_characters(name))
-
-
 def shorten(names: Sequence[str], max_letters: float = 14) -> list[str]:
     """Makes names drawable, and those that are too wide shorter. Different names stay different.
 
@@ -50,6 +45,28 @@ def shorten(names: Sequence[str], max_letters: float = 14) -> list[str]:
     for number, name in enumerate(remaining, 1):
         shortened[name] = _cut_end(characters[name], max_letters - 3) + str(number)
     return [shortened[name] for name in names]
+
+
+def wrap(text: str, max_letters: float) -> list[str]:
+    """Breaks a text at spaces. A word that is too wide loses its middle.
+
+    Characters that cannot be drawn are escaped, as in `\\u6570`.
+
+    Args:
+      text: one line.
+      max_letters: width of the lines, in letters of average width.
+
+    Returns:
+      The lines, at least one.
+    """
+    lines = [""]
+    for word in text.split(" "):
+        cut = _cut_middle(_drawable_characters(word), max_letters)
+        if lines[-1] and _width([*lines[-1], " ", *cut]) > max_letters:
+            lines.append(cut)
+        else:
+            lines[-1] += f" {cut}" if lines[-1] else cut
+    return lines
 
 
 def choose_fonts(figure: Figure) -> None:
@@ -82,7 +99,7 @@ def _groups_of_equals(shortened: dict[str, str]) -> list[list[str]]:
 
 
 def _drawable_characters(name: str) -> list[str]:
-    """Returns the characters of a name, or the escapes of those that cannot be drawn."""
+    """Returns the characters of a name, or escapes such as `\\u6570` where no font has them."""
     return [c if c.isprintable() and _family_with(c) else ascii(c)[1:-1] for c in name]
 
 

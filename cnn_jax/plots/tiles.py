@@ -1,6 +1,5 @@
 """Draws many small maps in one pair of axes. Axes for each map would take seconds to draw."""
 
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ WIDTH = 0.88  # Of a tile, in widths of a cell.
 DIVERGING = "RdBu_r"  # Blue below zero, white at zero, red above it.
 
 _BACKGROUND = "0.88"  # Grey, so that a white tile stands out.
-_LETTERS = 11.5  # Letters of a title per 100 pixels.
 
 
 def new_figure(width: float, height: float, title: str, explanation: str) -> Figure:
@@ -32,8 +30,9 @@ def new_figure(width: float, height: float, title: str, explanation: str) -> Fig
       title: one line; wrapped where it is too long.
       explanation: one or two sentences; wrapped likewise.
     """
-    lines = textwrap.wrap(names.drawable(title), int(_LETTERS * width))
-    lines += textwrap.wrap(explanation, int(_LETTERS * width))
+    lines = [
+        line for text in (title, explanation) for line in names.wrap(text, figure.LETTERS * width)
+    ]
     fig = figure.new_figure(width, height + 0.2 * len(lines), "\n".join(lines))
     fig.set_layout_engine("compressed")  # Leaves no gaps beside axes with a fixed aspect ratio.
     return fig

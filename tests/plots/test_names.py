@@ -47,9 +47,9 @@ def write_font(path: Path, family: str, character: str) -> None:
 @pytest.mark.usefixtures("fonts_of_matplotlib")
 def test_characters_that_no_font_has_are_escaped() -> None:
     # 数 is U+6570, 字 is U+5B57; Matplotlib's own fonts have Greek, but no Chinese.
-    assert names.drawable("数字5.png") == r"\u6570\u5b575.png"
-    assert names.drawable("ελ $5\n") == r"ελ $5\n"
-    drawn = figure.new_figure(3, 3, names.drawable("数字5.png"))
+    assert names.wrap("数字5.png", 99) == [r"\u6570\u5b575.png"]
+    assert names.wrap("ελ $5\n", 99) == [r"ελ $5\n"]
+    drawn = figure.new_figure(3, 3, "数字5.png")
     figure.to_png(drawn)  # A warning of Matplotlib would be an error here.
 
 
@@ -61,7 +61,7 @@ def test_installed_font_draws_the_characters_that_the_default_font_lacks(
     monkeypatch.setattr(fontManager, "ttflist", [*fontManager.ttflist])
     fontManager.addfont(tmp_path / "squares.ttf")
     clear_caches()
-    assert names.drawable("数字") == r"数\u5b57"
+    assert names.wrap("数字", 99) == [r"数\u5b57"]
     # The square is as wide as the font size: 1 / 0.6 letters. Two of six and an ellipsis fit into
     # six letters; all six would need ten.
     assert names.shorten(["数" * 6], 6) == ["数…数"]

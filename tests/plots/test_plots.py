@@ -30,6 +30,14 @@ def test_confusion_matrix_colours_only_the_mistakes(names: list[str]) -> None:
     assert_legible(figure)
 
 
+def test_long_names_of_data_sets_are_legible() -> None:
+    counts = np.ones((2, 2), int)
+    for name in ("digits of people, " * 9, "W" * 200, "数" * 200):
+        figure = evaluation.draw_confusion(counts, ["no", "yes"], f"{name}.csv, step 5")
+        assert_legible(figure)
+        assert figure.get_suptitle().endswith("accuracy 50.00 %")
+
+
 def test_confusion_matrix_without_mistakes_has_no_colour() -> None:
     figure = evaluation.draw_confusion(np.diag([3, 4]), ["no", "yes"], "mnist, step 5")
     assert figure.get_suptitle().endswith("mnist, step 5, 7 test images, accuracy 100.00 %")
