@@ -203,7 +203,8 @@ def _draw(
     from cnn_jax.plots import curves, evaluation, figure  # Matplotlib takes half a second.
 
     config, info, board = context.config, context.info, context.logger.board
-    drawn = curves.draw(read_metrics(workdir.path), f"Training of {config.dataset.name}")
+    name = data.display_name(**config.dataset)
+    drawn = curves.draw(read_metrics(workdir.path), f"Training of {name}")
     figure.save(drawn, workdir.path / "pictures" / "learning_curves.png")
     if not board or sweep.count_models(config) > 1:
         return

@@ -40,7 +40,7 @@ def _check_fits(trained: TrainedModel, info: data.Info) -> None:
         "x".join(map(str, shape)) for shape in (info.image_shape, trained.image_shape)
     )
     raise UserError(
-        f"dataset.name={trained.config.dataset.name} has {pluralize(info.num_classes, 'class')} of "
+        f"{schema.format_data_key(trained.config)} has {pluralize(info.num_classes, 'class')} of "
         f"{dataset_shape} images: it must have {pluralize(num_classes, 'class')} of {model_shape} "
         f"images, like checkpoint {trained.step} of {trained.workdir}. Use another --config or "
         "--workdir."
@@ -54,7 +54,7 @@ def _warn_of_other_classes(trained: TrainedModel, info: data.Info, console: Cons
         num_unnamed = len(differing) - _MAX_NAMED
         more = f", and {num_unnamed} more" if num_unnamed > 0 else ""
         console.warn(
-            f"the classes of dataset.name={trained.config.dataset.name} differ from those of the "
+            f"the classes of {schema.format_data_key(trained.config)} differ from those of the "
             f"model ({', '.join(differing[:_MAX_NAMED])}{more}): a prediction counts as right "
             "where the numbers of the classes agree."
         )

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
+from cnn_jax import data
 from cnn_jax.commands.dataset import load_test_set
 from cnn_jax.commands.predict import predict_pages
 from cnn_jax.commands.prediction import LOW_PROBABILITY, are_digits
@@ -94,7 +95,8 @@ def _find_pictures(
             raise
         # A run can be used without its data.
         console.warn(f"the page has no test images: {error}")
-        return [], f"The test images of {ensemble.config.dataset.name} were not found."
+        name = data.display_name(**ensemble.config.dataset)
+        return [], f"The test images of {name} were not found."
     mistakes = ClassificationReport(ensemble.probabilities(test.image), test.label).mistakes()
     return [
         *(Picture(test.image[i], int(test.label[i]), "test") for i in _first_of_each(test.label)),

@@ -16,7 +16,7 @@ from cnn_jax.engine.score import score_test
 from cnn_jax.evaluation.loading import load
 from cnn_jax.evaluation.report import NUM_BINS, ClassificationReport
 from cnn_jax.evaluation.trained import TrainedModel
-from cnn_jax.io.console import Console, format_table
+from cnn_jax.io.console import Console, format_table, printable
 from cnn_jax.io.environment import versions
 from cnn_jax.io.files import write_output
 from cnn_jax.plots import evaluation, figure, galleries
@@ -149,8 +149,9 @@ def _nan_to_none(value: float) -> float | None:
 def _format_report(report: Mapping[str, Any]) -> list[str]:
     """Formats a report for the console: a table of the classes, then the overall statistics."""
     dataset = report["dataset"]
+    files = " and ".join(filter(None, (dataset["path"], dataset["test_path"])))
     header = ("class", "precision", "recall", "F1", "examples", "most often confused with")
-    names = [row["name"] for row in report["classes"]]
+    names = [printable(row["name"]) for row in report["classes"]]
     rows = []
     for index, row in enumerate(report["classes"]):
         mistakes = np.array(report["confusion_matrix"][index])
@@ -159,7 +160,7 @@ def _format_report(report: Mapping[str, Any]) -> list[str]:
         count = mistakes[most_common]
         rows.append(
             (
-                row["name"],
+                names[index],
                 *(_percent(row[key]) for key in ("precision", "recall", "f1")),
                 f"{row['num_examples']:,}",
                 f"{names[most_common]} ({pluralize(count, 'time')})" if count else "",
@@ -174,7 +175,7 @@ def _format_report(report: Mapping[str, Any]) -> list[str]:
     rows.append(("mean", *map(_percent, means), f"{report['num_examples']:,}", ""))
     low, high = report["test_accuracy_interval_95_wilson"]
     return [
-        f"Test set {dataset['name']} {dataset['test_split']}: "
+        f"Test set {printable(files) or dataset['name']} {dataset['test_split']}: "
         f"{pluralize(report['num_examples'], 'example')}, "
         f"checkpoint of step {report['checkpoint_step']}",
         "",

@@ -5,6 +5,7 @@ from typing import Any, TextIO
 
 from ml_collections import ConfigDict
 
+from cnn_jax import data
 from cnn_jax.evaluation.loading import load
 from cnn_jax.evaluation.trained import TrainedModel
 from cnn_jax.export import formats, readme
@@ -54,10 +55,10 @@ def export(
     description = (json.dumps(_describe(trained), indent=2, allow_nan=False) + "\n").encode()
     write_output(folder / "model.json", description)
     console.line(f"{'model.json':<17}  {len(description):>9,} bytes, describes the parameters")
-    text = readme.readme_text(
-        trained.model, trained.image_shape, trained.class_names, trained.config.dataset.name
-    )
-    write_output(folder / "README.md", text.encode())
+    name = data.display_name(**trained.config.dataset)
+    text = readme.readme_text(trained.model, trained.image_shape, trained.class_names, name)
+    # Names of folders may have bytes that are no UTF-8.
+    write_output(folder / "README.md", text.encode(errors="backslashreplace"))
     console.line(f"How to use them: {folder / 'README.md'}")
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from ml_collections import ConfigDict
 
-from cnn_jax import train
+from cnn_jax import data, train
 from cnn_jax.commands.dataset import load_test_set
 from cnn_jax.errors import UserError
 from cnn_jax.evaluation import interpret
@@ -151,7 +151,7 @@ def _draw_test_set(trained: TrainedModel, console: Console) -> Iterator[NamedFig
     """Draws the figures of the first test example of each class, and those of the mistakes."""
     info, test = load_test_set(trained, console)
     labels, first = np.unique(test.label, return_index=True)
-    names = [info.class_names[label] for label in labels]
+    names = [printable(info.class_names[label]) for label in labels]
     yield from draw(trained, test.image[first], names, [f"label {name}" for name in names])
     scores = ClassificationReport(trained.probabilities(test.image), test.label)
     drawn = galleries.draw_mistakes(scores, test.image, trained.class_names, trained.label)
@@ -201,7 +201,8 @@ def draw(
     yield from _draw_maps(trained, layers, image_u8, names, titles)
     yield _draw_saliency(trained, image_u8, titles)
     if rows := read_metrics(trained.workdir):
-        drawn = curves.draw(rows, f"Training of {trained.config.dataset.name}")
+        name = data.display_name(**trained.config.dataset)
+        drawn = curves.draw(rows, f"Training of {name}")
         yield NamedFigure("learning_curves", "loss and accuracy during training", drawn)
 
 
@@ -252,7 +253,7 @@ def _draw_saliency(
 ) -> NamedFigure:
     images = image_u8[: saliency.MAX_IMAGES]
     predictions = [
-        f"{title}\npred. {trained.class_names[row.argmax()]}\n{100 * row.max():.1f} %"
+        f"{title}\npred. {printable(trained.class_names[row.argmax()])}\n{100 * row.max():.1f} %"
         for title, row in zip(titles, trained.probabilities(images), strict=False)
     ]
     gradient = interpret.saliency(trained.model, trained.params, images)

@@ -124,6 +124,12 @@ def describe_data(config: ConfigDict) -> data.Info:
     return data.describe(**config.dataset)
 
 
+def format_data_key(config: ConfigDict) -> str:
+    """Formats the key that chooses the data set, and its value: `dataset.name=mnist`."""
+    key = "path" if config.dataset.name == data.FILES else "name"
+    return f"dataset.{key}={config.dataset[key]}"
+
+
 def walk_layers(config: ConfigDict, info: data.Info) -> Iterator[layer_table.Layer]:
     """Yields the layers of the config's model, from the image to the logits.
 
@@ -213,8 +219,8 @@ def _check_strokes(config: ConfigDict, info: data.Info) -> None:
     is_of_digits = info.class_names == tuple("0123456789")
     if config.augment.strokes and not (is_of_digits and info.image_shape[2] == 1):
         raise UserError(
-            f"augment.strokes={config.augment.strokes} is invalid: it must be 0 with dataset.name="
-            f"{config.dataset.name}, which has no grey images of the digits 0 to 9. Use "
+            f"augment.strokes={config.augment.strokes} is invalid: it must be 0 with "
+            f"{format_data_key(config)}, which has no grey images of the digits 0 to 9. Use "
             "augment.strokes=0."
         )
 

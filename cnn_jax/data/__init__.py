@@ -1,6 +1,6 @@
 """Data sets as uint8 arrays, in memory or prefetched. Imports neither JAX nor configs."""
 
-from cnn_jax.data.datasets import describe, load, load_test, needs_tfds
+from cnn_jax.data.datasets import describe, display_name, load, load_test, needs_tfds
 from cnn_jax.data.files import NAME as FILES
 from cnn_jax.data.files import count_shared
 from cnn_jax.data.prefetch import MAX_ELEMENTS_AHEAD, prefetch
@@ -21,6 +21,7 @@ __all__ = [
     "Source",
     "count_shared",
     "describe",
+    "display_name",
     "load",
     "load_test",
     "needs_tfds",

@@ -14,6 +14,7 @@ from cnn_jax.data.parts import cache_path, load_parts
 from cnn_jax.data.splits import parse_split
 from cnn_jax.data.types import Dataset, Examples, Info
 from cnn_jax.errors import UserError
+from cnn_jax.io.console import printable
 from cnn_jax.io.folders import local_folder
 
 
@@ -58,6 +59,21 @@ def describe(
         parse_split("dataset.train_split", train_split, lengths),
         parse_split("dataset.test_split", test_split, lengths),
     )
+
+
+def display_name(name: str, *, path: str = "", **unused: object) -> str:
+    """Returns the name of a data set for people.
+
+    Args:
+      name: value of `dataset.name`.
+      path: value of `dataset.path`; empty but for `files`.
+      unused: other fields of `config.dataset`.
+
+    Returns:
+      The last part of the path where there is one, in printable characters; else `name`.
+    """
+    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100 - Ends `..` as well.
+    return printable(Path(absolute).name or absolute) if path else name
 
 
 def load(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from cnn_jax import data
 from cnn_jax.checkpoint import tree
 from cnn_jax.demo.film import build_film
 from cnn_jax.evaluation.ensemble import Ensemble
@@ -59,7 +60,7 @@ def build_content(
     """
     first = ensemble.models[0]
     return {
-        "dataset": ensemble.config.dataset.name,
+        "dataset": data.display_name(**ensemble.config.dataset),
         "image_shape": list(ensemble.image_shape),
         "class_names": list(ensemble.class_names),
         "models": [

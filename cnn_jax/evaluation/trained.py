@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ml_collections import ConfigDict
 
+from cnn_jax import data
 from cnn_jax.engine.jax_options import compiler_options
 from cnn_jax.model import ConvNet, layers_of, normalize
 
@@ -48,7 +49,7 @@ class TrainedModel:
     @property
     def label(self) -> str:
         """Data set and step, for the titles of figures: `mnist, step 4690`."""
-        return f"{self.config.dataset.name}, step {self.step}"
+        return f"{data.display_name(**self.config.dataset)}, step {self.step}"
 
     def logits(self, image_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Computes the logits of any number of images.

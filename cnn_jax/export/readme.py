@@ -1,6 +1,7 @@
 """The README of an exported model: for each file, Python code that computes probabilities."""
 
 import inspect
+import json
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -19,7 +20,8 @@ size. The images must look like those of {dataset}: framed in the same way, and 
 are bright (MNIST has light ink on black).
 
 **Output**: `probabilities`, float32 [batch, {num_classes}], of the classes in this order:
-{class_names}.
+
+    {class_names}
 
 ## model.jax
 
@@ -98,7 +100,7 @@ def readme_text(
         dataset=dataset,
         shape=shape,
         num_classes=len(class_names),
-        class_names=", ".join(class_names),
+        class_names=json.dumps(class_names, ensure_ascii=False),
         image=f"image = np.zeros((1, {shape}), np.uint8)  # Put your images here.",
         jax_version=metadata.version("jax"),
         python=metadata.metadata("jax")["Requires-Python"],
