@@ -77,7 +77,7 @@ def run(
     """
     started = clock()
     cluster = cluster or Cluster()
-    info = schema.check(config)
+    info = schema.check(config, cluster.is_first and Console(out, err).err.isatty())
     cluster.check_same("the config", cluster_fingerprint(config))
     cluster.check_same("the contents of the files", info.digest)
     cluster.check_same("--workdir", str(workdir))

@@ -24,12 +24,13 @@ def load_test_set(trained: TrainedModel, console: Console) -> tuple[data.Info, d
       UserError: when there is no such data set, or it has another image shape or number of classes
         than the model.
     """
-    info = schema.describe_data(trained.config)
+    show_progress = console.err.isatty()
+    info = schema.describe_data(trained.config, show_progress)
     _check_fits(trained, info)
     _warn_of_other_classes(trained, info, console)
     if info.source:
         console.line(f"Data: {info.source}")
-    return info, data.load_test(**trained.config.dataset, show_progress=console.err.isatty())
+    return info, data.load_test(**trained.config.dataset, show_progress=show_progress)
 
 
 def _check_fits(trained: TrainedModel, info: data.Info) -> None:

@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 
 from cnn_jax.config import schema
 from cnn_jax.errors import UserError
-from cnn_jax.io.console import format_table
+from cnn_jax.io.console import Console, format_table
 from cnn_jax.nn.layer_table import Layer
 
 
@@ -21,7 +21,7 @@ def describe(config: ConfigDict) -> Iterator[str]:
         table of the layers before it.
     """
     schema.check_fields(config)
-    info = schema.describe_data(config)
+    info = schema.describe_data(config, Console().err.isatty())
     if info.source:
         yield f"Data: {info.source}\n"
     layers: list[Layer] = []

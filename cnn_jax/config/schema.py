@@ -29,11 +29,12 @@ MAX_MULTIPLY_ADDS = 10**12
 MAX_MODELS = 2**20  # A larger number of models in one run is a typing error.
 
 
-def check(config: ConfigDict) -> data.Info:
+def check(config: ConfigDict, show_progress: bool = False) -> data.Info:
     """Checks a config: its fields, its data set and splits, the shapes of its model, its size.
 
     Args:
       config: config with the keys of `configs/mnist.py`.
+      show_progress: as for `describe_data`.
 
     Returns:
       Description of the config's data set.
@@ -43,7 +44,7 @@ def check(config: ConfigDict) -> data.Info:
         and what to do.
     """
     check_fields(config)
-    info = describe_data(config)
+    info = describe_data(config, show_progress)
     _check_strokes(config, info)
     multiply_adds = sum(layer.multiply_adds for layer in walk_layers(config, info))
     if multiply_adds > MAX_MULTIPLY_ADDS:
@@ -115,13 +116,17 @@ def from_json(content: Any) -> ConfigDict:
     return config
 
 
-def describe_data(config: ConfigDict) -> data.Info:
+def describe_data(config: ConfigDict, show_progress: bool = False) -> data.Info:
     """Returns the shapes and sizes of the config's data set, without a download.
+
+    Args:
+      config: config whose fields have been checked.
+      show_progress: whether hashing people's own files draws a progress bar on standard error.
 
     Raises:
       UserError: if the data set is neither known nor prepared, or a split is invalid.
     """
-    return data.describe(**config.dataset)
+    return data.describe(**config.dataset, show_progress=show_progress)
 
 
 def format_data_key(config: ConfigDict) -> str:

@@ -14,7 +14,6 @@ from cnn_jax.data.parts import cache_path, load_parts
 from cnn_jax.data.splits import parse_split
 from cnn_jax.data.types import Dataset, Examples, Info
 from cnn_jax.errors import UserError
-from cnn_jax.io.console import printable
 from cnn_jax.io.folders import local_folder
 
 
@@ -24,6 +23,7 @@ def describe(
     data_dir: str = "",
     train_split: str = "train",
     test_split: str = "test",
+    show_progress: bool = False,
     **others: Any,
 ) -> Info:
     """Returns the shapes and sizes of a data set, without a download and without reading images.
@@ -33,6 +33,7 @@ def describe(
       data_dir: TFDS's data folder; empty: TFDS's default.
       train_split: training examples, in TFDS's syntax, such as `train[:50000]`.
       test_split: test examples, in the same syntax.
+      show_progress: whether hashing people's own files draws a progress bar on standard error.
       others: other fields of `config.dataset`; a data set of files needs its settings.
 
     Raises:
@@ -40,7 +41,7 @@ def describe(
     """
     lengths: Mapping[str, Sequence[int]]
     if name == files.NAME:
-        return _describe_files(Settings.of(others), train_split, test_split)
+        return _describe_files(Settings.of(others), train_split, test_split, show_progress)
     if name == "digits":
         shape, class_names, lengths = digits.IMAGE_SHAPE, digits.CLASS_NAMES, digits.SHARD_LENGTHS
     elif name in originals.ORIGINALS:
@@ -59,21 +60,6 @@ def describe(
         parse_split("dataset.train_split", train_split, lengths),
         parse_split("dataset.test_split", test_split, lengths),
     )
-
-
-def display_name(name: str, *, path: str = "", **unused: object) -> str:
-    """Returns the name of a data set for people.
-
-    Args:
-      name: value of `dataset.name`.
-      path: value of `dataset.path`; empty but for `files`.
-      unused: other fields of `config.dataset`.
-
-    Returns:
-      The last part of the path where there is one, in printable characters; else `name`.
-    """
-    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100 - Ends `..` as well.
-    return printable(Path(absolute).name or absolute) if path else name
 
 
 def load(
@@ -107,8 +93,14 @@ def load(
       UserError: if the data set is unknown, cannot be prepared, or is damaged, or a split is
         invalid.
     """
-    splits = {"train_split": train_split, "test_split": test_split}
-    info = describe(name, data_dir=data_dir, **splits, **others)
+    info = describe(
+        name,
+        data_dir=data_dir,
+        train_split=train_split,
+        test_split=test_split,
+        show_progress=show_progress,
+        **others,
+    )
     if name == files.NAME:
         return _load_files(info, Settings.of(others), show_progress)
     if name == "digits":
@@ -125,9 +117,11 @@ def load(
     return load_parts(info, str(folder.resolve()), fingerprint, read)
 
 
-def _describe_files(settings: Settings, train_split: str, test_split: str) -> Info:
+def _describe_files(
+    settings: Settings, train_split: str, test_split: str, show_progress: bool
+) -> Info:
     path = cache_path(str(settings), "description")
-    known = files.describe(files.open_files(settings), path)
+    known = files.describe(files.open_files(settings), path, show_progress)
     lengths = {split: [length] for split, length in known.lengths.items()}
     return Info(
         known.image_shape,

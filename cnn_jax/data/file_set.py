@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from cnn_jax.data.formats.classes import number_classes, read_label_names
 from cnn_jax.data.formats.detect import detect
@@ -98,10 +99,26 @@ class FileSet:
                 line = f"{path}|{status.st_size}|{status.st_mtime_ns}\n"
                 digest.update(line.encode(*_ANY_NAME))
         self.fingerprint = digest.hexdigest()
+        self._content_sha256 = ""
 
-    @functools.cached_property
-    def content_sha256(self) -> str:
-        """SHA-256 of the files' names in their folder and contents, classes and settings."""
+    def content_sha256(self, show_progress: bool) -> str:
+        """Returns a SHA-256 of the files' names in their folder and contents, classes and settings.
+
+        Args:
+          show_progress: whether to draw a progress bar on standard error, at the first call.
+        """
+        if not self._content_sha256:
+            total = sum(len(found.files) for found in self._found)
+            options: dict[str, Any] = {
+                "unit": " files",
+                "disable": not show_progress,
+                "leave": False,
+            }
+            with tqdm(desc="Hashing", total=total, **options) as bar:
+                self._content_sha256 = self._hash_contents(bar)
+        return self._content_sha256
+
+    def _hash_contents(self, bar: tqdm) -> str:
         form, names = _form(self.settings), self.class_names
         digest = hashlib.sha256(f"{form} {names}".encode(*_ANY_NAME))
         for found in self._found:
@@ -113,6 +130,7 @@ class FileSet:
             for path in paths:
                 name = path[len(common) :] if len(paths) > 1 else ""
                 digest.update(f"{name}|{_sha256_of(path)}\n".encode(*_ANY_NAME))
+                bar.update()
         return digest.hexdigest()
 
     @property

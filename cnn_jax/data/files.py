@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from cnn_jax.data.file_set import FilePart, FileSet, Settings
 from cnn_jax.data.formats.classes import check_classes
 from cnn_jax.data.types import Examples
+from cnn_jax.io.console import printable
 from cnn_jax.io.files import read_checksummed, write_checksummed
 
 NAME = "files"  # Value of `dataset.name`.
@@ -43,6 +45,21 @@ class Description:
     digest: str
 
 
+def display_name(name: str, *, path: str = "", **unused: object) -> str:
+    """Returns the name of a data set for people.
+
+    Args:
+      name: value of `dataset.name`.
+      path: value of `dataset.path`; empty but for `files`.
+      unused: other fields of `config.dataset`.
+
+    Returns:
+      The last part of the path where there is one, in printable characters; else `name`.
+    """
+    absolute = os.path.abspath(os.path.expanduser(path))  # noqa: PTH100 - Ends `..` as well.
+    return printable(Path(absolute).name or absolute) if path else name
+
+
 def open_files(settings: Settings) -> FileSet:
     """Finds the files of a data set; those of the last call stay open while they do not change."""
     global _opened
@@ -58,12 +75,13 @@ def close() -> None:
     _opened = None
 
 
-def describe(file_set: FileSet, cache_path: Path | None) -> Description:
+def describe(file_set: FileSet, cache_path: Path | None, show_progress: bool) -> Description:
     """Describes a data set; from the cache, if no file has changed since it was last described.
 
     Args:
       file_set: from `open_files`.
       cache_path: file of the description; None: there is no cache.
+      show_progress: whether to draw a progress bar on standard error while files are hashed.
 
     Raises:
       UserError: for files that are damaged or invalid.
@@ -84,7 +102,7 @@ def describe(file_set: FileSet, cache_path: Path | None) -> Description:
         parts["train"].split.image_shape,
         file_set.class_names,
         lengths,
-        file_set.content_sha256,
+        file_set.content_sha256(show_progress),
     )
     if cache_path:
         fields = {"fingerprint": file_set.fingerprint, **dataclasses.asdict(description)}

@@ -137,8 +137,14 @@ def open_source(
     Raises:
       UserError: if the data set is unknown, cannot be prepared or read, or a split is invalid.
     """
-    splits = {"train_split": train_split, "test_split": test_split}
-    info = describe(name, data_dir=data_dir, **splits, **others)
+    info = describe(
+        name,
+        data_dir=data_dir,
+        train_split=train_split,
+        test_split=test_split,
+        show_progress=show_progress,
+        **others,
+    )
     names = {part.split for part in info.train + info.test}
     if name == "digits":
         return Source(info, {split: _DigitsReader(split) for split in names})

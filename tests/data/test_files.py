@@ -159,6 +159,15 @@ def test_a_second_start_parses_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert data.describe("files", path=str(path)).digest != info.digest
 
 
+def test_hashing_shows_its_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"path": str(save(tmp_path / "a.npz")), "test_path": str(save(tmp_path / "b.npz"))}
+    info = data.describe("files", **settings, show_progress=True)
+    assert "Hashing:   0%|          | 0/2" in capsys.readouterr().err
+    assert data.describe("files", **settings, show_progress=True) == info
+    data.describe("files", path=settings["path"])
+    assert capsys.readouterr().err == ""  # The first is cached, the second has no bar.
+
+
 def test_a_copy_has_the_same_digest(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz")
     (tmp_path / "b.npz").write_bytes(path.read_bytes())
