@@ -2,7 +2,7 @@
 
 import { Bars, createImageButton, drawBoxes, formatPercent, showDigits } from "./answers.js";
 import { Board } from "./draw.js";
-import { describeError, describeNetworks, describePreparation } from "./facts.js";
+import { describeBoard, describeError, describeNetworks, describePreparation } from "./facts.js";
 import { decodeFilm, showFilm } from "./film.js";
 import { cropToShape, decodePicture, drawImage, newCanvas } from "./images.js";
 import { showLayers } from "./layers/layers.js";
@@ -272,7 +272,7 @@ function showTraining() {
 async function start() {
   element("facts").textContent = describeNetworks(data);
   element("preparation").textContent = describePreparation(data);
-  element("hint").textContent = isOfDigits ? "Write a digit, or a number" : "Draw here";
+  element("hint").textContent = describeBoard(data);
   showTraining();
   sizedCanvas("boxes", 2);
   showModels();

@@ -114,6 +114,8 @@ def _describe_conventions(ensemble: Ensemble, divide: bool) -> dict[str, Any] | 
         "min_stroke_width": conventions.min_stroke_width,
         "points_left": conventions.points_left,
         "divide": divide,
+        # Nobody knows how people's own images are framed.
+        "is_assumed": ensemble.config.dataset.name == data.FILES,
     }
 
 

@@ -16,6 +16,18 @@ export function describeNetworks(data) {
 }
 
 /**
+ * Says what people can do with the empty board.
+ *
+ * @param {any} data As `content.py` builds it.
+ */
+export function describeBoard({ conventions }) {
+  if (!conventions) {
+    return "Drop a picture here";
+  }
+  return conventions.divide ? "Write a digit, or a number" : "Draw here";
+}
+
+/**
  * Says how a drawing becomes the image that the network sees.
  *
  * @param {any} data As `content.py` builds it.
@@ -23,14 +35,17 @@ export function describeNetworks(data) {
 export function describePreparation({ conventions, dataset, image_shape: [height, width] }) {
   const size = `${width}x${height}`;
   if (!conventions) {
-    return `A picture is cropped and scaled to ${size} pixels.`;
+    const colours = "The network learned from colours, and a drawing has none.";
+    return `A picture is cropped and scaled to ${size} pixels. ${colours}`;
   }
   const thing = conventions.find === "ink" ? "ink" : "thing";
   const middle = conventions.centre_by_mass ? "centre of mass" : "middle";
   return (
     `The program finds the ${thing}, makes it light on black, scales its longer side to ` +
     `${conventions.box_size} pixels, and puts its ${middle} into the middle of ${size} pixels: so ` +
-    `are the images of ${dataset} that the network learned from.`
+    (conventions.is_assumed
+      ? `are the images of MNIST. Those of ${dataset}, that the network learned from, must be so, too.`
+      : `are the images of ${dataset} that the network learned from.`)
   );
 }
 

@@ -171,6 +171,24 @@ def test_a_test_image_reaches_the_network_unchanged(tab: Tab, tmp_path: Path) ->
     assert buttons.nth(1).get_attribute("aria-pressed") == "true"
 
 
+def test_a_network_of_colours_asks_for_pictures(tab: Tab, tmp_path: Path) -> None:
+    tab.open(build_page(content_of(random_model())), tmp_path)
+    assert tab.text("hint") == "Drop a picture here"
+    assert tab.text("preparation") == (
+        "A picture is cropped and scaled to 14x17 pixels. The network learned from colours, and a "
+        "drawing has none."
+    )
+
+
+def test_the_page_of_own_files_says_that_their_frame_is_not_known(tab: Tab, tmp_path: Path) -> None:
+    trained = digit_model()
+    trained.config.dataset.name, trained.config.dataset.path = "files", "data/train.csv"
+    tab.open(build_page(content_of(trained)), tmp_path)
+    assert ", trained on train.csv: 28x28 pixels in, 10 classes out." in tab.text("facts")
+    end = " Those of train.csv, that the network learned from, must be so, too."
+    assert tab.text("preparation").endswith(f"so are the images of MNIST.{end}")
+
+
 def test_models_answer_together_or_alone(tab: Tab, tmp_path: Path) -> None:
     models = [digit_model(scale=scale) for scale in (1.0, 0.8)]
     pictures = random_pictures(models[0], 1)

@@ -57,6 +57,10 @@ def test_preparation_follows_the_data_set() -> None:
     assert grey["divide"]
     assert content_of(random_model())["conventions"] is None  # Colour images are only resized.
     assert not content_of(random_model((28, 28, 1)))["conventions"]["divide"]
+    own = digit_model()
+    own.config.dataset.name, own.config.dataset.path = data.FILES, "train.csv"
+    assert content_of(own)["conventions"]["is_assumed"]
+    assert not grey["is_assumed"]
     with pytest.raises(UserError, match="have 2 channels: to read pictures"):
         content_of(random_model((28, 28, 2)))
 
