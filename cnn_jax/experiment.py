@@ -79,7 +79,7 @@ def run(
     cluster = cluster or Cluster()
     info = schema.check(config, cluster.is_first and Console(out, err).err.isatty())
     cluster.check_same("the config", cluster_fingerprint(config))
-    cluster.check_same("the contents of the files", info.digest)
+    cluster.check_same("the SHA-256 of the files", info.digest)
     cluster.check_same("--workdir", str(workdir))
     cluster.check_same("the software", json.dumps(metadata.environment()["versions"]))
     num_batches = train.steps_per_epoch(info.num_train, config.batch_size)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnn_jax import data
 from cnn_jax.evaluation import loading
 from cnn_jax.io.workdir import read_metrics
 from tests.distributed import processes
@@ -105,6 +106,30 @@ def test_metrics_do_not_depend_on_the_number_of_processes(
     )
     kernels = (params["conv_2"]["kernel"], expected_params["conv_2"]["kernel"])
     np.testing.assert_allclose(*kernels, atol=1e-5)
+
+
+def test_files_give_the_bits_of_the_same_arrays_by_another_name(
+    two_by_two: tuple[Path, list[ProcessResult]], tmp_path: Path
+) -> None:
+    digits = data.load("digits")
+    np.savez(
+        tmp_path / "digits.npz",
+        x_train=digits.train.image[:70],
+        y_train=digits.train.label[:70],
+        x_test=digits.test.image[:30],
+        y_test=digits.test.label[:30],
+    )
+    changes: dict[str, Any] = {
+        "dataset.name": "files",
+        "dataset.path": str(tmp_path / "digits.npz"),
+        "dataset.train_split": "train",
+        "dataset.test_split": "test",
+    }
+    results = train(tmp_path / "w", 2, 2, **changes)
+    assert [(result.status, result.err) for result in results] == [(0, "")] * 2
+    assert results[0].out.startswith("Data: NumPy .npz: 70 train, 30 test\n")
+    expected = read_result(two_by_two[0])["params_sha256"]
+    assert read_result(tmp_path / "w")["params_sha256"] == expected
 
 
 def test_stopped_and_then_killed_cluster_resumes_exactly(
