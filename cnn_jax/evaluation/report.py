@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 NUM_BINS = 15  # Calibration bins, as in Guo et al., 2017.
+_NORMAL_97_5 = 1.959963984540054  # 97.5 % point of the standard normal distribution.
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -47,16 +49,14 @@ class ClassificationReport:
         """Precision, recall, F1 (their harmonic mean) and number of examples, each [K].
 
         The first three are in 0..1, or NaN where they are undefined: the precision of a class that
-        is never predicted, the recall of a class without examples.
+        is never predicted, the recall of a class without examples, the F1 of a class with neither.
         """
-        # Imported here, because it takes a second and the end of a training needs only `confusion`.
-        from sklearn.metrics import precision_recall_fscore_support
-
-        classes = np.arange(self.probability.shape[1])
-        precision, recall, f1, count = precision_recall_fscore_support(
-            self.label, self.prediction, labels=classes, zero_division=np.nan
-        )
-        return precision, recall, f1, count
+        # Not from scikit-learn, whose import takes a second.
+        num_correct = self.confusion.diagonal()
+        num_predicted, count = self.confusion.sum(axis=0), self.confusion.sum(axis=1)
+        with np.errstate(invalid="ignore"):  # 0 / 0
+            precision, recall = num_correct / num_predicted, num_correct / count
+            return precision, recall, 2 * num_correct / (num_predicted + count), count
 
     def accuracy_interval(self) -> tuple[float, float]:
         """Computes the 95 % confidence interval of the accuracy over random test sets.
@@ -122,7 +122,11 @@ def wilson_interval(num_correct: int, count: int) -> tuple[float, float]:
     Returns:
       The lower and the upper bound, 0..1.
     """
-    from scipy.stats import binomtest  # Imported here, because the import is slow.
-
-    interval = binomtest(num_correct, count).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    share, z = num_correct / count, _NORMAL_97_5
+    centre = 2 * num_correct + z**2
+    half_width = z * math.sqrt(4 * num_correct * (1 - share) + z**2)
+    denominator = 2 * (count + z**2)
+    # Rounding must not move the bounds off 0 and 1.
+    low = (centre - half_width) / denominator if num_correct > 0 else 0.0
+    high = (centre + half_width) / denominator if num_correct < count else 1.0
+    return low, high

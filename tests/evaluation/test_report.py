@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from cnn_jax.evaluation.report import ClassificationReport
+from cnn_jax.evaluation.report import ClassificationReport, wilson_interval
 
 # Six examples of three classes. Class 2 has two examples and is never predicted.
 LABEL = np.array([0, 0, 1, 1, 2, 2], np.int32)
@@ -32,15 +32,24 @@ def test_precision_recall_and_f1() -> None:
     # examples of class 0, 1 is predicted right, of 2 of class 1 both, of 2 of class 2 none.
     np.testing.assert_allclose(precision[:2], [1 / 2, 2 / 4])
     np.testing.assert_allclose(recall, [1 / 2, 2 / 2, 0])
-    # 2pr / (p + r): 2 * .5 * .5 / 1 and 2 * .5 * 1 / 1.5.
-    np.testing.assert_allclose(f1[:2], [1 / 2, 2 / 3])
+    # 2pr / (p + r): 2 * .5 * .5 / 1 and 2 * .5 * 1 / 1.5. Class 2 has two misses and no hit.
+    np.testing.assert_allclose(f1, [1 / 2, 2 / 3, 0])
     np.testing.assert_array_equal(count, [2, 2, 2])
     assert math.isnan(precision[2])  # Class 2 is never predicted: 0 / 0.
 
 
-def test_class_without_examples_has_no_recall() -> None:
-    recall = ClassificationReport(PROBABILITY[:4], LABEL[:4]).per_class[1]
+def test_class_without_examples_and_predictions_has_no_recall_and_no_f1() -> None:
+    _, recall, f1, count = ClassificationReport(PROBABILITY[:4], LABEL[:4]).per_class
     assert math.isnan(recall[2])
+    assert math.isnan(f1[2])
+    assert count[2] == 0
+
+
+def test_accuracy_interval_of_all_and_of_none_ends_exactly_at_1_and_at_0() -> None:
+    # Unrounded, both are exact: at p = 0 the centre and half the width are z^2/2n, over 1 + z^2/n.
+    for count in range(1, 200):
+        assert wilson_interval(0, count)[0] == 0
+        assert wilson_interval(count, count)[1] == 1
 
 
 @pytest.mark.parametrize(("num_correct", "count"), [(9751, 10_000), (0, 5), (5, 5), (1, 2)])
