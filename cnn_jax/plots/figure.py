@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cnn_jax.io.files import translate_write_errors, write_output
@@ -61,7 +62,8 @@ def to_png(figure: Figure) -> bytes:
     names.choose_fonts(figure)
     buffer = io.BytesIO()
     with names.quiet():
-        figure.savefig(buffer, format="png")
+        # Not `savefig`, which draws everything twice for the sake of the layout.
+        FigureCanvasAgg(figure).print_png(buffer)  # type: ignore[no-untyped-call]
     return buffer.getvalue()
 
 
