@@ -34,7 +34,7 @@ for number in STOP_SIGNALS:
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Most of the time is spent on compilation. Processes that tests start compile with optimizations.
 jax.config.update("jax_disable_most_optimizations", True)
-gc.set_threshold(100_000)  # As in `main.py`: most objects that JAX creates are never freed.
+gc.set_threshold(1_000_000)  # As in `main.py`: most objects that JAX creates are never freed.
 
 # Number of examples of a property test; slow tests use a fraction of it. Every run has the same
 # examples, so that failures can be reproduced.
