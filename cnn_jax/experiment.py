@@ -53,9 +53,8 @@ def run(
 ) -> Result:
     """Trains, prints the lines of the reference program, and scores the test set once, at the end.
 
-    With a workdir it resumes from the newest checkpoint there, and ends with the same bits as an
-    uninterrupted run. A finished run is evaluated again (with several processes its saved accuracy
-    is printed), and its files are not changed.
+    With a workdir it resumes from the newest checkpoint there, with the bits of an uninterrupted
+    run. A finished run is only evaluated (by several processes: its saved accuracy is printed).
 
     Args:
       config: config such as `configs/mnist.py` returns; checked before anything else.
@@ -98,7 +97,8 @@ def run(
         path = local_folder("--workdir", workdir)
         checkpoint = session.find_start(path)
         if checkpoint and checkpoint.step == config.num_epochs * num_batches:
-            if result := _evaluate_finished(session, checkpoint, profile):
+            result = _evaluate_finished(session, checkpoint, profile)
+            if result:
                 return result
         return _train(session, session.open_checkpoints(path, checkpoint), checkpoint, profile)
 
