@@ -57,9 +57,9 @@ def main(argv: Sequence[str]) -> None:
     """Measures and prints."""
     del argv
     logging.set_verbosity(logging.FATAL)
-    dataset = import_module(f"configs.{_CONFIG.value}").get_config().dataset
-    dataset.manual_dir = shared_flags.manual_dir()
-    trainer = CnnJax(_CONFIG.value, data.load(**dataset))
+    config = import_module(f"configs.{_CONFIG.value}").get_config()
+    config.dataset.manual_dir = shared_flags.manual_dir()
+    trainer = CnnJax(config, data.load(**config.dataset))
     trainer.train(1, _ALL_STEPS)  # Warm-up.
     step = 0
 

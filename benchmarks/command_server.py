@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def serve_commands(
-    commands: Mapping[str, Callable[..., float | None]], **ready_report: Any
-) -> None:
+def serve_commands(commands: Mapping[str, Callable[..., Any]], **ready_report: Any) -> None:
     """Runs commands until standard input ends.
 
     Args:
-      commands: functions by name; they take the arguments of a line as strings.
+      commands: functions by name; they take the arguments of a line as strings, and
+        return what JSON can hold.
       ready_report: written before the first command is read.
     """
     _write_json(**ready_report)

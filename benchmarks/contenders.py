@@ -2,8 +2,9 @@
 
     python -m benchmarks.contenders NAME DATASET [FOLDER]
 
-The process serves the commands `train EPOCH STEPS`, `evaluate train` and `evaluate test` (see
-`command_server.py`). When it is ready for its first step, it reports its number of epochs.
+The process serves the commands `train EPOCH STEPS`, with steps of 128 images, `evaluate train` and
+`evaluate test` (see `command_server.py`). When it is ready for its first step, it reports its
+number of epochs.
 
 All contenders but `mnist_fast` train the reference model in batches of 128, shuffled anew in each
 epoch, with plain SGD, and fetch the loss every 50 steps. `mnist_fast` is this project with another
@@ -15,23 +16,24 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.command_server import serve_commands
-from benchmarks.reference import Contender
+from benchmarks.reference import BATCH_SIZE, Contender
 from cnn_jax import data
+from configs import mnist, mnist_fast
 
 # Name -> module, class and its arguments before the dataset. Modules are imported by name, so that
 # a process imports only the library that it measures.
 CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
-    "cnn_jax": ("jax_contenders", "CnnJax", ("mnist",)),
-    "cnn_jax, mnist_fast": ("jax_contenders", "CnnJax", ("mnist_fast",)),
+    "cnn_jax": ("jax_contenders", "CnnJax", (mnist.get_config(),)),
+    "cnn_jax, mnist_fast": ("jax_contenders", "CnnJax", (mnist_fast.get_config(),)),
     "plain Flax": ("jax_contenders", "PlainFlax", ()),
-    "PyTorch": ("torch_contenders", "InMemory", (False, "cpu")),
-    "PyTorch, channels_last": ("torch_contenders", "InMemory", (True, "cpu")),
+    "PyTorch": ("torch_contenders", "InMemory", (False, "cpu", mnist.get_config())),
+    "PyTorch, channels_last": ("torch_contenders", "InMemory", (True, "cpu", mnist.get_config())),
     "PyTorch, as published": ("torch_contenders", "Tutorial", ()),
 }
 
 PYTORCH_ON_GPU = "PyTorch, GPU"  # The contender of `gpu.py`.
 _GPU_CONTENDERS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
-    PYTORCH_ON_GPU: ("torch_contenders", "InMemory", (False, "cuda")),
+    PYTORCH_ON_GPU: ("torch_contenders", "InMemory", (False, "cuda", mnist.get_config())),
 }
 
 
@@ -48,7 +50,8 @@ def main(name: str, dataset_name: str, folder: str = "") -> None:
     contender: Contender = contender_class(*arguments, data.load(dataset_name, manual_dir=folder))
 
     def train(epoch: str, num_steps: str) -> None:
-        contender.train(int(epoch), int(num_steps))
+        # Smaller batches need more steps for the same number of examples.
+        contender.train(int(epoch), int(num_steps) * BATCH_SIZE // contender.batch_size)
 
     serve_commands({"train": train, "evaluate": contender.evaluate}, epochs=contender.epochs)
 

@@ -2,7 +2,6 @@
 
 import functools
 import time
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -11,8 +10,10 @@ import numpy as np
 import optax
 from flax import linen as nn
 from flax.training.train_state import TrainState
+from ml_collections import ConfigDict
 
 from benchmarks.bare_trainer import BareTrainer
+from benchmarks.networks import describe
 from benchmarks.reference import (
     BATCH_SIZE,
     EPOCHS,
@@ -30,37 +31,31 @@ from cnn_jax.training.device_feed import DeviceFeed, load_to_devices
 
 
 class CnnJax(BareTrainer):
-    """This project: the training of `experiment.run`, without logs and checkpoints."""
+    """This project: the training of `experiment.run`, without logs and checkpoints.
 
-    def __init__(self, config_name: str, dataset: data.Dataset) -> None:
+    Attributes:
+      program: the compiled loop over the training steps of a chunk.
+    """
+
+    def __init__(self, config: ConfigDict, dataset: data.Dataset) -> None:
         compilation_cache.enable()
-        config = import_module(f"configs.{config_name}").get_config()
-        num_train, num_test = len(dataset.train.label), len(dataset.test.label)
-        info = data.Info(
-            dataset.train.image.shape[1:],
-            tuple("0123456789"),
-            (data.Part("train", 0, num_train),),
-            (data.Part("test", 0, num_test),),
-        )
+        info = describe(dataset)
         mesh = sharding.make_mesh(sweep.count_models(config))
         programs = compile_programs(config, info, mesh, None, time.perf_counter)
         examples = load_to_devices(dataset, mesh)
         make_chunk_timer = functools.partial(ChunkTimer, time.perf_counter)
         feed = DeviceFeed(config, info, mesh, programs, examples, make_chunk_timer)
         super().__init__(config, info, mesh, programs, feed)
+        self.program = programs.train_steps
         self.epochs: int = config.num_epochs
-        self._batch_size = config.batch_size
-
-    def train(self, epoch: int, num_steps: int) -> None:
-        """Trains on as many examples as `num_steps` reference batches have."""
-        # A config with smaller batches needs more steps for the same number of examples.
-        super().train(epoch, num_steps * BATCH_SIZE // self._batch_size)
+        self.batch_size: int = config.batch_size
 
 
 class PlainFlax:
     """A typical Flax program: `nn.Conv`, `nn.max_pool`, one jitted call per step."""
 
     epochs = EPOCHS
+    batch_size = BATCH_SIZE
 
     def __init__(self, dataset: data.Dataset) -> None:
         class ConvNet(nn.Module):

@@ -12,13 +12,15 @@ EVAL_BATCH_SIZE = 100
 
 
 class Contender(Protocol):
-    """A program that trains the reference model.
+    """A program that trains a network.
 
     Attributes:
       epochs: number of epochs that it trains for.
+      batch_size: examples per step.
     """
 
     epochs: int
+    batch_size: int
 
     def train(self, epoch: int, num_steps: int) -> None:
         """Takes the first `num_steps` steps of an epoch; `epoch` counts from 1."""

@@ -4,9 +4,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from ml_collections import ConfigDict
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
+from benchmarks.networks import describe
 from benchmarks.reference import (
     BATCH_SIZE,
     EPOCHS,
@@ -16,19 +18,26 @@ from benchmarks.reference import (
     batch_slices,
 )
 from cnn_jax import data
+from cnn_jax.config import schema
+from cnn_jax.nn.shapes import POOL_SIZE, padding_amounts
+from configs import mnist
 
 
 class InMemory:
     """Eager PyTorch, with all examples in memory of `device` as float32 tensors."""
 
-    epochs = EPOCHS
-
-    def __init__(self, channels_last: bool, device: str, dataset: data.Dataset) -> None:
+    def __init__(
+        self, channels_last: bool, device: str, config: ConfigDict, dataset: data.Dataset
+    ) -> None:
+        self.epochs: int = config.num_epochs
+        self.batch_size: int = config.batch_size
+        self._log_every_steps: int = config.log_every_steps
         torch.manual_seed(1)
         torch.backends.cudnn.allow_tf32 = False  # Full float32, as this project's convolutions.
         memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self._model = _reference_model().to(device, memory_format=memory_format)
-        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=LEARNING_RATE)
+        model = build_model(config, describe(dataset))
+        self._model = model.to(device, memory_format=memory_format)
+        self._optimizer = torch.optim.SGD(self._model.parameters(), lr=config.learning_rate)
         self._examples = {}
         for split in ("train", "test"):
             examples = getattr(dataset, split)
@@ -42,14 +51,14 @@ class InMemory:
         """Takes the first steps of an epoch."""
         image, label = self._examples["train"]
         permutation = torch.randperm(len(label)).to(label.device)
-        batches = list(batch_slices(len(permutation), BATCH_SIZE))[:num_steps]
+        batches = list(batch_slices(len(permutation), self.batch_size))[:num_steps]
         for step, batch in enumerate(batches, start=1):
             indices = permutation[batch]
             loss = cross_entropy(self._model(image[indices]), label[indices])
             self._optimizer.zero_grad()
             loss.backward()
             self._optimizer.step()
-            if step % LOG_EVERY_STEPS == 0:
+            if step % self._log_every_steps == 0:
                 loss.item()
         loss.item()  # A GPU computes while the host goes on.
 
@@ -72,6 +81,7 @@ class Tutorial:
     """
 
     epochs = EPOCHS
+    batch_size = BATCH_SIZE
 
     def __init__(self, dataset: data.Dataset) -> None:
         class ImageDataset(torch.utils.data.Dataset):  # type: ignore[misc]
@@ -89,7 +99,7 @@ class Tutorial:
                 return pixels.to(torch.float32).div(255), int(self._label[index])
 
         torch.manual_seed(1)
-        self._model = _reference_model()
+        self._model = build_model(mnist.get_config(), describe(dataset))
         self._optimizer = torch.optim.SGD(self._model.parameters(), lr=LEARNING_RATE)
         self._loaders = {
             split: torch.utils.data.DataLoader(
@@ -120,21 +130,35 @@ class Tutorial:
         return num_correct / num_examples
 
 
-def _reference_model() -> Any:
-    """Returns the reference model with its initial parameters."""
+def build_model(config: ConfigDict, info: data.Info) -> Any:
+    """Returns the network of a config, by the textbook, with random parameters.
+
+    Args:
+      config: its padding must add as many zeros before as after the image, as with odd kernels.
+      info: the data set, for the image shape and the number of classes.
+
+    Returns:
+      A `torch.nn.Sequential` of float32 [B, C, H, W] -> float32 logits [B, K].
+    """
     nn = torch.nn
-    model = nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(784, 10),
-    )
-    for layer in model:
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-    return model
+    activations = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "sigmoid": nn.Sigmoid}
+    pooling = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}
+    before, after = padding_amounts(config.model.padding, config.model.kernel_size)
+    assert before == after
+    modules = []
+    for layer in schema.walk_layers(config, info):
+        kind = layer.name.rpartition("_")[0]
+        if kind == "conv":
+            size, _, channels, filters = layer.kernel_shape
+            modules.append(nn.Conv2d(channels, filters, size, config.model.strides, before))
+        elif kind == "pool":
+            modules.append(pooling[config.model.pool](POOL_SIZE))
+        elif kind == "linear":
+            modules += [nn.Flatten(), nn.Linear(*layer.kernel_shape)]
+        elif kind:  # An activation; the image has no kind.
+            modules.append(activations[kind]())
+    for module in modules:
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.normal_(module.weight, std=config.model.init_stddev)
+            nn.init.zeros_(module.bias)
+    return nn.Sequential(*modules)

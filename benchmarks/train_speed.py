@@ -1,11 +1,15 @@
-"""Measures the training speed of this project and of its peers on the reference model, in one run.
+"""Measures the training speed of this project and of its peers, in one run.
 
     python benchmarks/train_speed.py --data=FOLDER [--json=train_speed.json]
+    python benchmarks/train_speed.py --table [--networks=32-64,5x5]
+
+The first command trains the reference model.
 
 FOLDER holds the four original MNIST files; without --data they are downloaded. PyTorch comes with
 the extra `bench`. `contenders.py` lists the contenders. They take turns of one epoch while the
 others wait, so that other work on the machine slows all of them down. A run takes about ten minutes
-on two cores. README.md in this folder describes the method and has results.
+on two cores. With --table, the networks of `networks.py` train for some steps against PyTorch, on
+generated data (`network_table.py`). README.md in this folder describes the method and has results.
 """
 
 import functools
@@ -17,18 +21,27 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import machine, shared_flags
+from benchmarks import machine, network_table, shared_flags
 from benchmarks.contenders import CONTENDERS
+from benchmarks.networks import NETWORKS
 from benchmarks.reference import EPOCHS
 from benchmarks.turns import MeasuredProcess, run_in_turns
 
 _DATASET = shared_flags.define_dataset()
 _EPOCHS = flags.DEFINE_integer("epochs", EPOCHS, "Epochs of each contender.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 469, "Steps per epoch, of 128 images.", lower_bound=1)
+_TABLE = flags.DEFINE_bool("table", False, "Trains many networks instead, on generated data.")
+_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "Networks of --table.")
+flags.register_validator(
+    _NETWORKS,
+    lambda names: set(names) <= set(NETWORKS),
+    f"each must be one of {', '.join(NETWORKS)}",
+)
+_TURNS = flags.DEFINE_integer("turns", 7, "Turns of each contender of --table.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "train_speed.json", "File that the results are written to.")
 
 TARGET_ACCURACY = 0.977  # The reference's test accuracy after ten epochs.
@@ -120,14 +133,35 @@ def table(results: dict[str, dict[str, Any]]) -> list[str]:
     return lines
 
 
+def measure_networks() -> dict[str, Any]:
+    """Measures the networks of --networks and prints their tables.
+
+    Returns:
+      The results of `network_table.measure` and of `network_table.profile_slowest`.
+    """
+    if find_spec("torch") is None:
+        message = "PyTorch is not installed, and --table needs it. Run pip install -e '.[bench]'."
+        print(f"error: {message}", file=sys.stderr)
+        sys.exit(2)
+    logging.set_verbosity(logging.FATAL)  # JAX tells which devices there are not.
+    results = network_table.measure(_NETWORKS.value, _TURNS.value)
+    print(network_table.training_table(results))
+    profiles = network_table.profile_slowest(results)
+    print(network_table.profile_table(profiles))
+    return {"results": results, "profiles": profiles}
+
+
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the table and writes the JSON file."""
     del argv
     machine_info = machine.describe_machine()
     print(machine.format_machine(machine_info))
-    results = measure()
-    print("\n".join(table(results)))
-    text = json.dumps({**machine_info, "results": results}, indent=2) + "\n"
+    if _TABLE.value:
+        measured = measure_networks()
+    else:
+        measured = {"results": measure()}
+        print("\n".join(table(measured["results"])))
+    text = json.dumps(machine_info | measured, indent=2) + "\n"
     Path(_JSON.value).write_text(text, "utf-8")
     print(f"Results written to {_JSON.value}")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks import collectives, floor, hlo, scaling_tables, train_speed
+from benchmarks.networks import NETWORKS, describe, generate
 from benchmarks.scaling_tables import Row
 
 
@@ -54,7 +55,18 @@ def test_training_table_has_ratios_to_this_project() -> None:
 def test_floor_counts_the_operations_of_a_step() -> None:
     # Forward, per image: 28*28*9*8 + 14*14*72*16 + 784*10 = 56,448 + 225,792 + 7,840 multiply-adds.
     # Backward: twice that, without the gradient of the image. Two operations each, 128 images.
-    assert floor.step_operations() == 2 * 128 * (3 * 290_080 - 56_448)
+    config = NETWORKS["reference"].config
+    info = describe(generate((28, 28, 1), 1))
+    assert floor.step_operations(config, info) == 2 * 128 * (3 * 290_080 - 56_448)
+
+
+def test_floor_counts_the_bytes_of_a_step() -> None:
+    # The images twice; both pooled maps, 14*14*8 and 7*7*16 values, five times; 9,098 parameters
+    # five times; values of four bytes.
+    config = NETWORKS["reference"].config
+    info = describe(generate((28, 28, 1), 1))
+    expected = 128 * (2 * 784 + 5 * 4 * (1568 + 784)) + 5 * 4 * 9098
+    assert floor.step_bytes(config, info) == expected
 
 
 # About 20 s, because each contender is a process that imports and compiles for its two steps.
