@@ -23,6 +23,7 @@ def test_network_in_pytorch_gives_the_same_logits(name: str) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from benchmarks.torch_contenders import build_model
 
+    torch.set_num_threads(1)  # On busy cores, threads that wait for each other take seconds.
     network = NETWORKS[name]
     examples = generate(network.image_shape, 3)
     state = train.create_train_state(network.config, jax.random.key(1), network.image_shape)
