@@ -4,9 +4,9 @@
 `conv_stage` computes the same in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
-- CPUs, at stride 1 with max pooling, as in the reference model: the whole stage is one fused
-  operation (`fused_conv_pool.py`). XLA's own convolution is two to five times slower there, inside
-  a compiled training loop (`benchmarks/README.md`).
+- CPUs, at stride 1 with pooling, as in the reference model: one product gives the four outputs of
+  every pooling window (`fused_conv_pool.py`). XLA's own convolution is two to five times slower
+  there, inside a compiled training loop (`benchmarks/README.md`).
 - CPUs, at stride 1 without pooling, for 3x3 kernels on several channels, as inside a stage of
   several convolutions: four matrix products (`winograd_conv.py`).
 - CPUs otherwise: `convolve` and `pool` themselves.
@@ -106,9 +106,9 @@ def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
       float32 [B, H', W', O], the size after pooling.
     """
     on_cpu: Callable[..., Array] = _plain_stage
-    if stage.strides == 1 and stage.pool == "max":
+    if stage.strides == 1 and stage.pool != "none":
         on_cpu = _fused_stage
-    elif stage.strides == 1 and stage.pool == "none" and winograd.is_used(kernel.shape):
+    elif stage.strides == 1 and winograd.is_used(kernel.shape):
         on_cpu = _winograd_stage
     return jax.lax.platform_dependent(
         image,
@@ -134,7 +134,8 @@ def _plain_stage(
 
 
 def _fused_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
-    return fused_conv_pool(image, kernel, bias, stage.pads, ACTIVATIONS[stage.activation])
+    activation = ACTIVATIONS[stage.activation]
+    return fused_conv_pool(image, kernel, bias, stage.pads, activation, stage.pool)
 
 
 def _winograd_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:

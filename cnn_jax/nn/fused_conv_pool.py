@@ -1,7 +1,7 @@
-"""Convolution, bias, activation and 2x2 max pooling fused into one matrix product, for CPUs.
+"""Convolution, bias, activation and 2x2 pooling around one matrix product, for CPUs.
 
-The usual way computes every output of the convolution, then takes the maximum of each pooling
-window of 2x2 outputs. Here the four outputs of a pooling window come from one product:
+The usual way computes every output of the convolution, then pools each window of 2x2 outputs. Here
+the four outputs of a pooling window come from one product:
 
 1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 together
    read a square of k + 1 pixels a side, with its upper left corner at (2y, 2x) of the padded image.
@@ -12,7 +12,7 @@ window of 2x2 outputs. Here the four outputs of a pooling window come from one p
 3. Product. Weights times windows gives the four outputs of every pooling window.
 4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
    The result is the same as with pooling last, because adding a bias and applying an activation
-   that never decreases keep the order of the four values.
+   that never decreases keep the order of the four values. The mean needs all four activations.
 
 The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel), but one large
 product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
@@ -23,9 +23,9 @@ rows of a window go through Winograd's transforms (`winograd.py`), which halve t
 Then step 3 is four products, groups, each with half the rows and a quarter of the columns of the
 weights above. Without Winograd there is one group.
 
-The backward pass (`_backward`) keeps from the forward pass which of the four values is the maximum.
-It gives the gradient to that value alone and goes back through the product by the transposes of
-steps 1 to 3. For one weight of the kernel this comes to
+The backward pass of max pooling keeps which of the four values is the maximum, and gives the
+gradient to that value alone; that of the mean is JAX's own. `_convolve_backward` then goes back
+through the product by the transposes of steps 1 to 3. For max pooling and one weight this comes to
 
     d_kernel[i, j, c, o] = sum over y, x, b of d_biased[o, y, x, b] * padded[b, 2y+p+i, 2x+q+j, c]
 
@@ -38,7 +38,6 @@ of a flattened axis with integer divisions, for every value.
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,59 +49,67 @@ from cnn_jax.nn.pooling import first_maximum
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def fused_conv_pool(
     image: Array,
     kernel: Array,
     bias: Array,
     pads: tuple[int, int],
     activation: Callable[[Array], Array],
+    pool: str,
 ) -> Array:
-    """Computes activation(max_pool_2x2(convolution of image and kernel) + bias), at stride 1.
+    """Computes pool(activation(convolution of image and kernel + bias)), at stride 1.
 
     An odd last row or column of the convolution is dropped. Of equal values in a pooling window the
-    first one gets the whole gradient. A NaN in a pooling window is its maximum.
+    first one is the maximum and gets the whole gradient. A NaN in a pooling window is its maximum.
 
     Args:
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       bias: float32 [O].
       pads: zeros added (before, after) on both axes of the image.
-      activation: an elementwise function that never decreases.
+      activation: an elementwise function, which for max pooling never decreases.
+      pool: `max` or `avg`, over windows of 2x2.
 
     Returns:
       float32 [B, H', W', O], where H' and W' are half the height and width of the convolution,
       rounded down.
     """
-    return _forward(image, kernel, bias, pads, activation)[0]
+    outputs = _convolve(image, kernel, pads)
+    if pool == "max":
+        pooled = activation(_max_pool(outputs, bias))
+    else:
+        activated = activation(outputs + bias.reshape(1, 1, -1, 1, 1, 1))
+        (top_left, top_right), (bottom_left, bottom_right) = activated
+        mean = (top_left + top_right + bottom_left + bottom_right) / 4
+        # Without the barrier XLA computes it again for each window of the next convolution.
+        pooled = jax.lax.optimization_barrier(mean)
+    return pooled.transpose(3, 1, 2, 0)
 
 
-class _Residuals(NamedTuple):
-    """Values that the forward pass keeps for the backward pass.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(image: Array, kernel: Array, pads: tuple[int, int]) -> Array:
+    """Computes the convolution, arranged by the offsets of a pooling window.
 
-    Attributes:
-      image: float32 [B, H, W, C]; only its shape and dtype are used.
+    Args:
+      image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
-      windows: float32 [groups, pixels * C, H', W', B], from `_extract_windows`.
-      argmax: int8 [O, H', W', B], the index 2p + q of the maximum in its pooling window.
-      biased: float32 [O, H', W', B], the maximum plus the bias, before the activation.
+      pads: zeros added (before, after) on both axes of the image.
+
+    Returns:
+      float32 [2, 2, O, H', W', B]: the outputs of the convolution by offset p and q.
     """
-
-    image: Array
-    kernel: Array
-    windows: Array
-    argmax: Array
-    biased: Array
+    return _convolve_forward(image, kernel, pads)[0]
 
 
-def _forward(
-    image: Array,
-    kernel: Array,
-    bias: Array,
-    pads: tuple[int, int],
-    activation: Callable[[Array], Array],
+# What the backward pass needs: image (only its shape and dtype), kernel, and the windows from
+# `_extract_windows`.
+_Residuals = tuple[Array, Array, Array]
+
+
+def _convolve_forward(
+    image: Array, kernel: Array, pads: tuple[int, int]
 ) -> tuple[Array, _Residuals]:
-    """Returns the output of `fused_conv_pool` and the residuals for `_backward`."""
+    """Returns the output of `_convolve` and the residuals for `_convolve_backward`."""
     windows = _extract_windows(image, kernel.shape, pads)
     # g: group, f: filter at an offset, p: pixel and channel of a window, n: window and example.
     products = _einsum(
@@ -111,38 +118,21 @@ def _forward(
     outputs = _outputs_by_offset(
         products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape
     )
-    top, top_is_right = first_maximum(outputs[0, 0], outputs[0, 1])
-    bottom, bottom_is_right = first_maximum(outputs[1, 0], outputs[1, 1])
-    maximum, is_bottom = first_maximum(top, bottom)
-    argmax = jnp.where(is_bottom, bottom_is_right + 2, top_is_right).astype(jnp.int8)
-    biased = maximum + bias[:, None, None, None]
-    # Without the barrier XLA computes both again wherever they are used.
-    biased, argmax = jax.lax.optimization_barrier((biased, argmax))
-    output = activation(biased).transpose(3, 1, 2, 0)
-    return output, _Residuals(image, kernel, windows, argmax, biased)
+    return outputs, (image, kernel, windows)
 
 
-def _backward(
-    pads: tuple[int, int],
-    activation: Callable[[Array], Array],
-    residuals: _Residuals,
-    gradient: Array,
-) -> tuple[Array, Array, Array]:
-    """Returns the gradients with respect to image, kernel and bias.
+def _convolve_backward(
+    pads: tuple[int, int], residuals: _Residuals, d_outputs: Array
+) -> tuple[Array, Array]:
+    """Returns the gradients with respect to image and kernel.
 
     Args:
       pads: as given to the forward pass.
-      activation: as given to the forward pass.
       residuals: from the forward pass.
-      gradient: float32 [B, H', W', O], with respect to the output.
+      d_outputs: float32 [2, 2, O, H', W', B], the gradient with respect to the outputs.
     """
-    image, kernel, windows, argmax, biased = residuals
-    _, activation_vjp = jax.vjp(activation, biased)
-    (d_biased,) = activation_vjp(gradient.transpose(3, 1, 2, 0))
-    offsets = jnp.arange(4, dtype=argmax.dtype).reshape(2, 2, 1, 1, 1, 1)
-    d_products = _outputs_by_offset_transpose(
-        jnp.where(argmax[None, None] == offsets, d_biased[None, None], 0), kernel.shape
-    )
+    image, kernel, windows = residuals
+    d_products = _outputs_by_offset_transpose(d_outputs, kernel.shape)
     d_products = d_products.reshape(*d_products.shape[:2], -1)
     weights, weights_vjp = jax.vjp(_expand_kernel, kernel)
     window_matrix = windows.reshape(*windows.shape[:2], -1)
@@ -151,10 +141,44 @@ def _backward(
     extract = functools.partial(_extract_windows, kernel_shape=kernel.shape, pads=pads)
     # Nothing uses the gradient of the first stage's image: there XLA drops its computation.
     (d_image,) = jax.linear_transpose(extract, image)(d_windows)
-    return d_image, d_kernel, d_biased.sum((1, 2, 3))
+    return d_image, d_kernel
 
 
-fused_conv_pool.defvjp(_forward, _backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+@jax.custom_vjp
+def _max_pool(outputs: Array, bias: Array) -> Array:
+    """Computes the maximum over the offsets, plus the bias.
+
+    Args:
+      outputs: float32 [2, 2, O, H', W', B], from `_convolve`.
+      bias: float32 [O].
+
+    Returns:
+      float32 [O, H', W', B].
+    """
+    return _max_pool_forward(outputs, bias)[0]
+
+
+def _max_pool_forward(outputs: Array, bias: Array) -> tuple[Array, Array]:
+    """Returns the output of `_max_pool`, and the index 2p + q of each maximum, as int8."""
+    top, top_is_right = first_maximum(outputs[0, 0], outputs[0, 1])
+    bottom, bottom_is_right = first_maximum(outputs[1, 0], outputs[1, 1])
+    maximum, is_bottom = first_maximum(top, bottom)
+    argmax = jnp.where(is_bottom, bottom_is_right + 2, top_is_right).astype(jnp.int8)
+    # Without the barrier XLA computes both again wherever they are used.
+    return jax.lax.optimization_barrier((maximum + bias[:, None, None, None], argmax))
+
+
+def _max_pool_backward(argmax: Array, d_biased: Array) -> tuple[Array, Array]:
+    """Returns the gradients with respect to the outputs and the bias."""
+    offsets = jnp.arange(4, dtype=argmax.dtype).reshape(2, 2, 1, 1, 1, 1)
+    d_outputs = jnp.where(argmax[None, None] == offsets, d_biased[None, None], 0)
+    return d_outputs, d_biased.sum((1, 2, 3))
+
+
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
@@ -194,10 +218,13 @@ def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[in
     # columns apart, as [2, 2, C, cell rows, cell columns, B], that is one slice for all windows.
     cells = padded.reshape(channels, cell_rows, 2, cell_columns, 2, batch)
     cells = cells.transpose(2, 4, 0, 1, 3, 5)
+    # The gradient of a split is one array; that of an index is zeros around a part of it, and JAX
+    # 0.10.2 can write these to memory for every slice.
+    corners = [jax.lax.split(half, (1, 1), axis=1) for half in jax.lax.split(cells, (1, 1))]
     window_rows = [
         jnp.stack(
             [
-                cells[i % 2, j % 2, :, i // 2 : i // 2 + rows, j // 2 : j // 2 + columns]
+                corners[i % 2][j % 2][0, 0, :, i // 2 : i // 2 + rows, j // 2 : j // 2 + columns]
                 for j in range(2 * window_cells)
             ]
         )

@@ -91,6 +91,10 @@ def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides:
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
 @example(6, 7, 2, 3, 1, "FULL", "relu", "max")
 @example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")
+@example(8, 8, 1, 3, 1, "SAME", "relu", "avg")
+@example(7, 5, 2, 3, 1, "SAME", "sigmoid", "avg")
+@example(6, 7, 2, 3, 1, "FULL", "leaky_relu", "avg")
+@example(5, 6, 2, 4, 1, "VALID", "relu", "avg")
 @example(8, 8, 2, 3, 1, "SAME", "relu", "none")  # Inside a stage of several convolutions.
 @example(7, 5, 3, 3, 1, "VALID", "sigmoid", "none")  # An odd number of rows.
 @example(6, 7, 2, 3, 1, "FULL", "leaky_relu", "none")
