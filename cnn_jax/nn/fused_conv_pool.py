@@ -3,11 +3,11 @@
 The usual way computes every output of the convolution, then pools each window of 2x2 outputs. Here
 the four outputs of a pooling window come from one product:
 
-1. Windows (`_extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 together
+1. Windows (`extract_windows`). The four outputs at rows 2y, 2y + 1 and columns 2x, 2x + 1 together
    read a square of k + 1 pixels a side, with its upper left corner at (2y, 2x) of the padded image.
    This window (of k + 2 pixels for an even k) is copied for every pooled position (y, x), as one
    column of a matrix.
-2. Weights (`_expand_kernel`). The kernel is placed into a window of zeros at the four offsets
+2. Weights (`expand_kernel`). The kernel is placed into a window of zeros at the four offsets
    (p, q) with p, q in {0, 1}. Each of the resulting 4 * O filters is one row of a matrix.
 3. Product. Weights times windows gives the four outputs of every pooling window.
 4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
@@ -21,7 +21,8 @@ product is what a CPU is fastest at. For a batch of B MNIST images, the product 
 For 3x3 kernels on several channels, such as `conv_2` of the reference model but not `conv_1`, the
 rows of a window go through Winograd's transforms (`winograd.py`), which halve the multiplications.
 Then step 3 is four products, groups, each with half the rows and a quarter of the columns of the
-weights above. Without Winograd there is one group.
+weights above. Without Winograd there is one group. Where `winograd.choose` takes F(4, 3), a window
+has six rows, and its six products give two pooled values, one below the other.
 
 The backward pass of max pooling keeps which of the four values is the maximum, and gives the
 gradient to that value alone; that of the mean is JAX's own. `_convolve_backward` then goes back
@@ -37,7 +38,7 @@ of a flattened axis with integer divisions, for every value.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +46,14 @@ from jax import Array
 
 from cnn_jax.nn import winograd
 from cnn_jax.nn.pooling import first_maximum
+from cnn_jax.nn.windows import expand_kernel, extract_windows, pooled_size
+from cnn_jax.nn.winograd import Transform
 
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+
+# The outputs of the convolution by offset p and q, for each pooled row of a window, one or two:
+# float32 [2, 2, O, rows of windows, W', B].
+_Outputs = list[Array]
 
 
 def fused_conv_pool(
@@ -74,71 +81,68 @@ def fused_conv_pool(
       float32 [B, H', W', O], where H' and W' are half the height and width of the convolution,
       rounded down.
     """
-    outputs = _convolve(image, kernel, pads)
+    outputs = _convolve(image, kernel, pads, pool == "avg")
     if pool == "max":
-        pooled = activation(_max_pool(outputs, bias))
+        pooled = _max_pool(outputs, bias, activation)
     else:
-        activated = activation(outputs + bias.reshape(1, 1, -1, 1, 1, 1))
-        (top_left, top_right), (bottom_left, bottom_right) = activated
-        mean = (top_left + top_right + bottom_left + bottom_right) / 4
+        mean = _interleave(
+            [_mean(activation(o + bias.reshape(1, 1, -1, 1, 1, 1))) for o in outputs]
+        )
         # Without the barrier XLA computes it again for each window of the next convolution.
         pooled = jax.lax.optimization_barrier(mean)
     return pooled.transpose(3, 1, 2, 0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _convolve(image: Array, kernel: Array, pads: tuple[int, int]) -> Array:
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve(image: Array, kernel: Array, pads: tuple[int, int], by_split: bool) -> _Outputs:
     """Computes the convolution, arranged by the offsets of a pooling window.
 
     Args:
       image: float32 [B, H, W, C].
       kernel: float32 [k, k, C, O].
       pads: zeros added (before, after) on both axes of the image.
-
-    Returns:
-      float32 [2, 2, O, H', W', B]: the outputs of the convolution by offset p and q.
+      by_split: as for `extract_windows`.
     """
-    return _convolve_forward(image, kernel, pads)[0]
+    return _convolve_forward(image, kernel, pads, by_split)[0]
 
 
 # What the backward pass needs: image (only its shape and dtype), kernel, and the windows from
-# `_extract_windows`.
+# `extract_windows`.
 _Residuals = tuple[Array, Array, Array]
 
 
 def _convolve_forward(
-    image: Array, kernel: Array, pads: tuple[int, int]
-) -> tuple[Array, _Residuals]:
+    image: Array, kernel: Array, pads: tuple[int, int], by_split: bool
+) -> tuple[_Outputs, _Residuals]:
     """Returns the output of `_convolve` and the residuals for `_convolve_backward`."""
-    windows = _extract_windows(image, kernel.shape, pads)
+    transform = _transform_of(image, kernel, pads)
+    windows = extract_windows(image, kernel.shape, pads, by_split=by_split)
     # g: group, f: filter at an offset, p: pixel and channel of a window, n: window and example.
-    products = _einsum(
-        "gfp,gpn->gfn", _expand_kernel(kernel), windows.reshape(*windows.shape[:2], -1)
-    )
-    outputs = _outputs_by_offset(
-        products.reshape(*products.shape[:2], *windows.shape[2:]), kernel.shape
-    )
-    return outputs, (image, kernel, windows)
+    products = _einsum("gfp,gpn->gfn", expand_kernel(kernel, transform), _as_matrices(windows))
+    products = products.reshape(*products.shape[:2], *windows.shape[2:])
+    return _outputs_by_offset(products, transform), (image, kernel, windows)
 
 
 def _convolve_backward(
-    pads: tuple[int, int], residuals: _Residuals, d_outputs: Array
+    pads: tuple[int, int], by_split: bool, residuals: _Residuals, d_outputs: _Outputs
 ) -> tuple[Array, Array]:
     """Returns the gradients with respect to image and kernel.
 
     Args:
       pads: as given to the forward pass.
+      by_split: as given to the forward pass.
       residuals: from the forward pass.
-      d_outputs: float32 [2, 2, O, H', W', B], the gradient with respect to the outputs.
+      d_outputs: the gradient with respect to the outputs.
     """
     image, kernel, windows = residuals
-    d_products = _outputs_by_offset_transpose(d_outputs, kernel.shape)
-    d_products = d_products.reshape(*d_products.shape[:2], -1)
-    weights, weights_vjp = jax.vjp(_expand_kernel, kernel)
-    window_matrix = windows.reshape(*windows.shape[:2], -1)
-    (d_kernel,) = weights_vjp(_einsum("gfn,gpn->gfp", d_products, window_matrix))
+    transform = _transform_of(image, kernel, pads)
+    d_products = _as_matrices(_outputs_by_offset_transpose(d_outputs, transform))
+    weights, weights_vjp = jax.vjp(functools.partial(expand_kernel, transform=transform), kernel)
+    (d_kernel,) = weights_vjp(_einsum("gfn,gpn->gfp", d_products, _as_matrices(windows)))
     d_windows = _einsum("gfp,gfn->gpn", weights, d_products).reshape(windows.shape)
-    extract = functools.partial(_extract_windows, kernel_shape=kernel.shape, pads=pads)
+    extract = functools.partial(
+        extract_windows, kernel_shape=kernel.shape, pads=pads, by_split=by_split
+    )
     # Nothing uses the gradient of the first stage's image: there XLA drops its computation.
     (d_image,) = jax.linear_transpose(extract, image)(d_windows)
     return d_image, d_kernel
@@ -147,149 +151,93 @@ def _convolve_backward(
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-@jax.custom_vjp
-def _max_pool(outputs: Array, bias: Array) -> Array:
-    """Computes the maximum over the offsets, plus the bias.
+def _transform_of(image: Array, kernel: Array, pads: tuple[int, int]) -> Transform | None:
+    return winograd.choose(kernel.shape, pooled_size(image.shape[1], len(kernel), pads))
 
-    Args:
-      outputs: float32 [2, 2, O, H', W', B], from `_convolve`.
-      bias: float32 [O].
 
-    Returns:
-      float32 [O, H', W', B].
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _max_pool(outputs: _Outputs, bias: Array, activation: Callable[[Array], Array]) -> Array:
+    """Computes activation(maximum over the offsets + bias): float32 [O, H', W', B]."""
+    return _max_pool_forward(outputs, bias, activation)[0]
+
+
+def _max_pool_forward(
+    outputs: _Outputs, bias: Array, activation: Callable[[Array], Array]
+) -> tuple[Array, tuple[Array, list[Array]]]:
+    """Returns the output of `_max_pool`, and what the backward pass needs.
+
+    That is the maximum plus the bias, from which the slope of the activation is computed again, and
+    for each of the outputs the index 2p + q of the maximum, int8 [O, rows of windows, W', B].
     """
-    return _max_pool_forward(outputs, bias)[0]
-
-
-def _max_pool_forward(outputs: Array, bias: Array) -> tuple[Array, Array]:
-    """Returns the output of `_max_pool`, and the index 2p + q of each maximum, as int8."""
-    top, top_is_right = first_maximum(outputs[0, 0], outputs[0, 1])
-    bottom, bottom_is_right = first_maximum(outputs[1, 0], outputs[1, 1])
-    maximum, is_bottom = first_maximum(top, bottom)
-    argmax = jnp.where(is_bottom, bottom_is_right + 2, top_is_right).astype(jnp.int8)
+    maxima, argmax = [], []
+    for offsets in outputs:
+        top, top_is_right = first_maximum(offsets[0, 0], offsets[0, 1])
+        bottom, bottom_is_right = first_maximum(offsets[1, 0], offsets[1, 1])
+        maximum, is_bottom = first_maximum(top, bottom)
+        maxima.append(maximum)
+        argmax.append(jnp.where(is_bottom, bottom_is_right + 2, top_is_right).astype(jnp.int8))
+    biased = _interleave(maxima) + bias[:, None, None, None]
     # Without the barrier XLA computes both again wherever they are used.
-    return jax.lax.optimization_barrier((maximum + bias[:, None, None, None], argmax))
+    biased, argmax = jax.lax.optimization_barrier((biased, argmax))
+    return activation(biased), (biased, argmax)
 
 
-def _max_pool_backward(argmax: Array, d_biased: Array) -> tuple[Array, Array]:
+def _max_pool_backward(
+    activation: Callable[[Array], Array], residuals: tuple[Array, list[Array]], gradient: Array
+) -> tuple[_Outputs, Array]:
     """Returns the gradients with respect to the outputs and the bias."""
-    offsets = jnp.arange(4, dtype=argmax.dtype).reshape(2, 2, 1, 1, 1, 1)
-    d_outputs = jnp.where(argmax[None, None] == offsets, d_biased[None, None], 0)
+    biased, argmax = residuals
+    _, activation_vjp = jax.vjp(activation, biased)
+    (d_biased,) = activation_vjp(gradient)
+    offsets = jnp.arange(4, dtype=jnp.int8).reshape(2, 2, 1, 1, 1, 1)
+    filters, rows, columns, batch = argmax[0].shape
+    d_rows = d_biased.reshape(filters, rows, len(argmax), columns, batch)
+    d_outputs = [
+        jnp.where(indices[None, None] == offsets, d_rows[None, None, :, :, row], 0)
+        for row, indices in enumerate(argmax)
+    ]
     return d_outputs, d_biased.sum((1, 2, 3))
 
 
 _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
-def _extract_windows(image: Array, kernel_shape: tuple[int, ...], pads: tuple[int, int]) -> Array:
-    """Copies the window of every pooled position, and combines its rows where Winograd is used.
-
-    Windows are two pixels apart. A window is as large as the smallest even size that holds k + 1
-    pixels a side: k + 1 for odd kernels, k + 2 for even ones.
-
-    Args:
-      image: float32 [B, H, W, C].
-      kernel_shape: (k, k, C, O).
-      pads: zeros added (before, after) on both axes of the image.
-
-    Returns:
-      float32 [groups, pixels * C, H', W', B]. One group holds all pixels of the windows; with
-      Winograd four groups hold the pixels of d0 - d2, d1 + d2, d2 - d1 and d1 - d3.
-    """
-    size, _, channels, _ = kernel_shape
-    batch, height, width, _ = image.shape
-    rows, columns = ((n + sum(pads) - size + 1) // 2 for n in (height, width))
-    window_cells = size // 2 + 1  # A cell is a square of 2x2 pixels; windows are one cell apart.
-    cell_rows, cell_columns = rows + window_cells - 1, columns + window_cells - 1
-    before = pads[0]
-    padded = jax.lax.pad(
-        image.transpose(3, 1, 2, 0),
-        jnp.zeros((), image.dtype),
-        (
-            (0, 0, 0),
-            # The zeros after the image reach to the end of the last window. Their number is
-            # negative where an odd last row or column is not needed.
-            (before, 2 * cell_rows - before - height, 0),
-            (before, 2 * cell_columns - before - width, 0),
-            (0, 0, 0),
-        ),
-    )
-    # Pixel (i, j) of the window at (y, x) is padded[2y + i, 2x + j]. With even and odd rows and
-    # columns apart, as [2, 2, C, cell rows, cell columns, B], that is one slice for all windows.
-    cells = padded.reshape(channels, cell_rows, 2, cell_columns, 2, batch)
-    cells = cells.transpose(2, 4, 0, 1, 3, 5)
-    # The gradient of a split is one array; that of an index is zeros around a part of it, and JAX
-    # 0.10.2 can write these to memory for every slice.
-    corners = [jax.lax.split(half, (1, 1), axis=1) for half in jax.lax.split(cells, (1, 1))]
-    window_rows = [
-        jnp.stack(
-            [
-                corners[i % 2][j % 2][0, 0, :, i // 2 : i // 2 + rows, j // 2 : j // 2 + columns]
-                for j in range(2 * window_cells)
-            ]
-        )
-        for i in range(2 * window_cells)
-    ]
-    if winograd.is_used(kernel_shape):
-        groups = winograd.transform_windows(window_rows)
-    else:
-        groups = jnp.stack(window_rows)[None]
-    return groups.reshape(len(groups), -1, rows, columns, batch)
+def _mean(offsets: Array) -> Array:
+    """Returns the mean over the offsets: [2, 2, ...] -> [...]."""
+    (top_left, top_right), (bottom_left, bottom_right) = offsets
+    return (top_left + top_right + bottom_left + bottom_right) / 4
 
 
-def _expand_kernel(kernel: Array) -> Array:
-    """Places the kernel into windows at all offsets; with Winograd only at the column offsets.
-
-    Args:
-      kernel: float32 [k, k, C, O].
-
-    Returns:
-      float32 [groups, offsets * O, pixels * C]: one group with the offsets (0, 0), (0, 1), (1, 0),
-      (1, 1); with Winograd four groups with the column offsets 0 and 1.
-    """
-    size, _, _, filters = kernel.shape
-    spare = 2 * (size // 2 + 1) - size  # Pixels by which a window is larger than the kernel.
-    shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
-    columns = jnp.stack(shifted, axis=1)  # [kernel rows, q, window columns, C, O]
-    if winograd.is_used(kernel.shape):
-        groups = winograd.transform_kernel(columns)[:, :, None]
-    else:
-        shifted = [jnp.pad(columns, ((p, spare - p), *[(0, 0)] * 4)) for p in (0, 1)]
-        windows = jnp.stack(shifted).swapaxes(1, 2)  # [p, q, window rows, window columns, C, O]
-        groups = windows.reshape(1, 4, *windows.shape[2:])
-    # [groups, offsets, O, window rows, window columns, C]: a row of the matrix is one filter.
-    groups = jnp.moveaxis(groups, -1, 2)
-    return groups.reshape(len(groups), groups.shape[1] * filters, -1)
-
-
-def _outputs_by_offset(products: Array, kernel_shape: tuple[int, ...]) -> Array:
+def _outputs_by_offset(products: Array, transform: Transform | None) -> _Outputs:
     """Arranges the products by the offsets of a pooling window; with Winograd it sums them first.
 
     Args:
-      products: float32 [groups, offsets * O, H', W', B].
-      kernel_shape: (k, k, C, O).
-
-    Returns:
-      float32 [2, 2, O, H', W', B]: the outputs of the convolution by offset p and q.
+      products: float32 [groups, offsets * O, rows of windows, W', B].
+      transform: of Winograd, or None.
     """
-    filters = kernel_shape[-1]
-    if winograd.is_used(kernel_shape):
-        return winograd.sum_products(products.reshape(4, 2, filters, *products.shape[2:]))
-    return products.reshape(2, 2, filters, *products.shape[2:])
+    shape = products.shape[2:]
+    if not transform:
+        return [products.reshape(2, 2, -1, *shape)]
+    products = products.reshape(len(products), 2, -1, *shape)
+    rows = winograd.combine(transform.outputs, products)
+    return [jnp.stack(pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
 
 
-def _outputs_by_offset_transpose(d_outputs: Array, kernel_shape: tuple[int, ...]) -> Array:
-    """Applies the transpose of the linear function `_outputs_by_offset`.
+def _outputs_by_offset_transpose(d_outputs: _Outputs, transform: Transform | None) -> Array:
+    """Applies the transpose of the linear function `_outputs_by_offset`, which gives products."""
+    if not transform:
+        (d_products,) = d_outputs
+        return d_products.reshape(1, -1, *d_products.shape[3:])
+    d_rows = [row for pair in d_outputs for row in pair]
+    d_products = jnp.stack(winograd.combine(winograd.transpose(transform.outputs), d_rows))
+    return d_products.reshape(len(d_products), -1, *d_products.shape[3:])
 
-    Args:
-      d_outputs: float32 [2, 2, O, H', W', B], the gradient with respect to the outputs.
-      kernel_shape: (k, k, C, O).
 
-    Returns:
-      float32 [groups, offsets * O, H', W', B], the gradient with respect to the products.
-    """
-    if winograd.is_used(kernel_shape):
-        groups = winograd.sum_products_transpose(d_outputs)
-    else:
-        groups = d_outputs.reshape(1, -1, *d_outputs.shape[2:])
-    return groups.reshape(len(groups), -1, *d_outputs.shape[3:])
+def _interleave(rows: Sequence[Array]) -> Array:
+    """Puts the pooled rows of each window one below the other: [O, y, ...] each -> [O, H', ...]."""
+    return jnp.stack(rows, axis=2).reshape(len(rows[0]), -1, *rows[0].shape[2:])
+
+
+def _as_matrices(array: Array) -> Array:
+    """Flattens the axes of windows and batch: [G, rows, y, x, B] -> [G, rows, y * x * B]."""
+    return array.reshape(*array.shape[:2], -1)

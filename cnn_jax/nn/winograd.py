@@ -1,49 +1,124 @@
-"""Winograd's F(2, 3): two outputs of a filter of three values with four multiplications.
+"""Winograd's minimal filtering: several outputs of a filter with fewer multiplications.
 
-Six would be needed without it, and eight in `fused_conv_pool`, two of them by zeros. From Lavin and
-Gray, Fast Algorithms for Convolutional Neural Networks, 2015, section 4.1. A filter (g0, g1, g2) on
-four values (d0, d1, d2, d3) gives
+F(m, k) computes m outputs of a filter of k values, which read m + k - 1 values, with as many
+multiplications instead of m k. From Lavin and Gray, Fast Algorithms for Convolutional Neural
+Networks, 2015, sections 4.1 and 4.3. F(2, 3), a filter (g0, g1, g2) on (d0, d1, d2, d3), is
 
     d0 g0 + d1 g1 + d2 g2 = m0 + m1 + m2         m0 = (d0 - d2) g0
     d1 g0 + d2 g1 + d3 g2 = m1 - m2 - m3         m1 = (d1 + d2) (g0 + g1 + g2) / 2
                                                  m2 = (d2 - d1) (g0 - g1 + g2) / 2
                                                  m3 = (d1 - d3) g2
 
-Here d0 to d3 are the rows of a window, g0 to g2 the rows of a kernel, and the two outputs lie one
-below the other, in `fused_conv_pool` in one pooling window. Each m is a matrix product.
+Here the d are the rows of a window, the g the rows of a kernel, and the outputs lie one below the
+other. Each m is a matrix product. The factors in these sums are the matrices of a `Transform`, in
+the paper B^T, G and A^T.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
 
+Matrix = tuple[tuple[int, ...], ...]
+
+
+class Transform(NamedTuple):
+    """The three linear functions of F(m, k): matrices of whole numbers, for `combine`.
+
+    Attributes:
+      windows: m + k - 1 rows of a window -> left factors of the m + k - 1 products.
+      kernel: k rows of a kernel -> right factors times `divisors`.
+      divisors: one for each product.
+      outputs: products -> m outputs.
+    """
+
+    windows: Matrix
+    kernel: Matrix
+    divisors: tuple[int, ...]
+    outputs: Matrix
+
+
+F_2_3 = Transform(
+    windows=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    kernel=((1, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 1)),
+    divisors=(1, 2, 2, 1),
+    outputs=((1, 1, 1, 0), (0, 1, -1, -1)),
+)
+F_4_3 = Transform(
+    windows=(
+        (4, 0, -5, 0, 1, 0),
+        (0, -4, -4, 1, 1, 0),
+        (0, 4, -4, -1, 1, 0),
+        (0, -2, -1, 2, 1, 0),
+        (0, 2, -1, -2, 1, 0),
+        (0, 4, 0, -5, 0, 1),
+    ),
+    kernel=((1, 0, 0), (-1, -1, -1), (-1, 1, -1), (1, 2, 4), (1, -2, 4), (0, 0, 1)),
+    divisors=(4, 6, 6, 24, 24, 1),
+    outputs=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+)
+
+
+def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
+    """Returns the transform that is fastest for a stage of `fused_conv_pool`, if any is.
+
+    F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two
+    rows of pooled values at a time: where their number is odd, the row too many eats up the gain.
+    A map of two rows takes so little time that the longer compilation does not pay.
+
+    Args:
+      kernel_shape: (k, k, C, O).
+      pooled_rows: height of the feature map after pooling.
+    """
+    if not is_used(kernel_shape):
+        return None
+    return F_4_3 if pooled_rows % 2 == 0 and pooled_rows >= 4 else F_2_3
+
 
 def is_used(kernel_shape: tuple[int, ...]) -> bool:
-    """Returns whether to use F(2, 3). With one channel the products are too thin for it to pay."""
+    """Returns whether to use a transform. With one channel the products are too thin for it."""
     size, _, channels, _ = kernel_shape
     return size == 3 and channels > 1
 
 
-def transform_windows(rows: Sequence[Array]) -> Array:
-    """Returns the left factors of m0 to m3: four rows [...] -> [4, ...]."""
-    d0, d1, d2, d3 = rows
-    return jnp.stack([d0 - d2, d1 + d2, d2 - d1, d1 - d3])
+def transform_kernel(transform: Transform, kernel: Array) -> Array:
+    """Returns the right factors of the products: kernel rows [k, ...] -> [m + k - 1, ...]."""
+    sums = combine(transform.kernel, kernel)
+    return jnp.stack([s / d for s, d in zip(sums, transform.divisors, strict=True)])
 
 
-def transform_kernel(kernel: Array) -> Array:
-    """Returns the right factors of m0 to m3: kernel rows [3, ...] -> [4, ...]."""
-    g0, g1, g2 = kernel
-    return jnp.stack([g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2])
+def combine(matrix: Matrix, arrays: Sequence[Array] | Array) -> list[Array]:
+    """Returns a linear combination of the arrays for each row of the matrix.
+
+    Args:
+      matrix: factors [R, N].
+      arrays: N arrays of one shape. XLA fuses R arrays better than their stack.
+
+    Returns:
+      R arrays of the same shape.
+    """
+    arrays = list(arrays)
+    return [_combine_row(row, arrays) for row in matrix]
 
 
-def sum_products(products: Array) -> Array:
-    """Returns the two outputs from m0 to m3: [4, ...] -> [2, ...]."""
-    m0, m1, m2, m3 = products
-    return jnp.stack([m0 + m1 + m2, m1 - m2 - m3])
+def _combine_row(row: tuple[int, ...], arrays: list[Array]) -> Array:
+    """Returns the sum of factors times arrays; of a factor 1 or -1 without a multiplication."""
+    terms = [(factor, array) for factor, array in zip(row, arrays, strict=True) if factor]
+    factor, array = terms[0]
+    total = _scale(factor, array)
+    for factor, array in terms[1:]:
+        scaled = _scale(abs(factor), array)
+        total = total + scaled if factor > 0 else total - scaled
+    return total
 
 
-def sum_products_transpose(d_outputs: Array) -> Array:
-    """Applies the transpose of `sum_products`: gradients [2, ...] -> [4, ...]."""
-    top, bottom = d_outputs
-    return jnp.stack([top, top + bottom, top - bottom, -bottom])
+def _scale(factor: int, array: Array) -> Array:
+    if abs(factor) == 1:
+        return array if factor > 0 else -array
+    return factor * array
+
+
+def transpose(matrix: Matrix) -> Matrix:
+    """Returns the matrix of the transposed linear function."""
+    return tuple(zip(*matrix, strict=True))

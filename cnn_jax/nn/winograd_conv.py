@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn_jax.nn import winograd
+from cnn_jax.nn.winograd import F_2_3
 
 _einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
@@ -78,8 +79,8 @@ def _forward(
     windows = _extract_windows(image, pads)
     # m: one of m0 to m3, f: filter, p: pixel and channel of a window, n: window and example.
     products = _einsum("mfp,mpn->mfn", _transform_kernel(kernel), _as_matrices(windows))
-    outputs = winograd.sum_products(products.reshape(*products.shape[:2], *windows.shape[2:]))
-    outputs = outputs.transpose(1, 2, 0, 3, 4)  # [O, pairs of rows, 2, W', B]
+    products = products.reshape(*products.shape[:2], *windows.shape[2:])
+    outputs = jnp.stack(winograd.combine(F_2_3.outputs, products), axis=2)
     height = image.shape[1] + sum(pads) - 2  # An odd one leaves out the last row.
     convolution = outputs.reshape(len(outputs), -1, *outputs.shape[3:])[:, :height]
     # Without the barrier XLA computes it again for each window of the next convolution.
@@ -109,7 +110,8 @@ def _backward(
     pairs = windows.shape[2]
     d_outputs = jnp.pad(d_biased, ((0, 0), (0, 2 * pairs - height), (0, 0), (0, 0)))
     d_outputs = d_outputs.reshape(filters, pairs, 2, width, batch).transpose(2, 0, 1, 3, 4)
-    d_products = _as_matrices(winograd.sum_products_transpose(d_outputs))
+    groups = winograd.combine(winograd.transpose(F_2_3.outputs), d_outputs)
+    d_products = _as_matrices(jnp.stack(groups))
     weights, weights_vjp = jax.vjp(_transform_kernel, kernel)
     (d_kernel,) = weights_vjp(_einsum("mfn,mpn->mfp", d_products, _as_matrices(windows)))
     d_windows = _einsum("mfp,mfn->mpn", weights, d_products).reshape(windows.shape)
@@ -147,13 +149,13 @@ def _extract_windows(image: Array, pads: tuple[int, int]) -> Array:
         jnp.stack([halves[i % 2, :, i // 2 : i // 2 + pairs, j : j + columns, :] for j in range(3)])
         for i in range(4)
     ]
-    groups = winograd.transform_windows(window_rows)
+    groups = jnp.stack(winograd.combine(F_2_3.windows, window_rows))
     return groups.reshape(4, 3 * channels, pairs, columns, batch)
 
 
 def _transform_kernel(kernel: Array) -> Array:
     """Returns the right factors of m0 to m3: float32 [3, 3, C, O] -> [4, O, 3 * C]."""
-    groups = winograd.transform_kernel(kernel)
+    groups = winograd.transform_kernel(F_2_3, kernel)
     return jnp.moveaxis(groups, -1, 1).reshape(4, kernel.shape[-1], -1)
 
 

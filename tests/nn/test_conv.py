@@ -86,8 +86,10 @@ def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides:
     st.sampled_from(sorted(conv.ACTIVATIONS)),
     st.sampled_from(["max", "avg", "none"]),
 )
-@example(8, 8, 1, 3, 1, "SAME", "relu", "max")  # The two stages of the reference model.
-@example(8, 8, 2, 3, 1, "SAME", "relu", "max")
+@example(6, 6, 1, 3, 1, "SAME", "relu", "max")  # The two stages of the reference model.
+@example(6, 6, 2, 3, 1, "SAME", "relu", "max")
+@example(8, 8, 2, 3, 1, "SAME", "relu", "max")  # Four pooled rows: Winograd's F(4, 3).
+@example(7, 6, 3, 3, 1, "FULL", "sigmoid", "max")  # The same, with an odd last row.
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
 @example(6, 7, 2, 3, 1, "FULL", "relu", "max")
 @example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")

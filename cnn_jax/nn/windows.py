@@ -1,0 +1,132 @@
+"""The windows of an image and the weights for them: the factors of `fused_conv_pool`'s products.
+
+That module explains both. With a transform of Winograd (`winograd.py`) the rows of the windows and
+of the kernel are combined here; without one there is one product, a single group.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cnn_jax.nn import winograd
+from cnn_jax.nn.shapes import POOL_SIZE, output_size
+from cnn_jax.nn.winograd import F_4_3, Transform
+
+
+def extract_windows(
+    image: Array,
+    kernel_shape: tuple[int, ...],
+    pads: tuple[int, int],
+    *,
+    by_split: bool,
+) -> Array:
+    """Copies the window of every pooled position, and combines its rows where Winograd is used.
+
+    Windows are two pixels apart. A window is as large as the smallest even size that holds k + 1
+    pixels a side: k + 1 for odd kernels, k + 2 for even ones. Winograd's windows are as wide, and
+    as high and as far apart as the rows of its transform.
+
+    Args:
+      image: float32 [B, H, W, C].
+      kernel_shape: (k, k, C, O).
+      pads: zeros added (before, after) on both axes of the image.
+      by_split: whether pixels are taken apart by a split. Its gradient is one array; that of an
+        index is zeros around a part, which JAX 0.10.2 writes to memory for average pooling. For max
+        pooling with F(2, 3) the index is faster.
+
+    Returns:
+      float32 [groups, pixels * C, rows of windows, W', B]. One group holds all pixels of the
+      windows; with Winograd each group holds one combination of their rows.
+    """
+    size = kernel_shape[0]
+    rows, columns = (pooled_size(n, size, pads) for n in image.shape[1:3])
+    transform = winograd.choose(kernel_shape, rows)
+    window_columns = 2 * (size // 2 + 1)
+    window_rows = len(transform.windows) if transform else window_columns
+    step = len(transform.outputs) if transform else 2  # Rows from one window to the next.
+    rows = 2 * rows // step
+    # A cell is a block of `step` rows and two columns, one step from window to window.
+    cell_rows = rows + -(-window_rows // step) - 1
+    cells = _cut_into_cells(image, pads[0], (step, cell_rows), columns + window_columns // 2 - 1)
+    # Pixel (i, j) of the window at (y, x) is pixel (i % step, j % 2) of the cell at
+    # (y + i // step, x + j // 2): that is one slice for all windows.
+    across = [(j % 2, slice(j // 2, j // 2 + columns)) for j in range(window_columns)]
+    down = [(i % step, slice(i // step, i // step + rows)) for i in range(window_rows)]
+    if transform is F_4_3:
+        cells_by_row = jax.lax.split(cells, (1,) * step)
+        image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
+        # Each value combines up to four rows. Without the barrier XLA does it for each column anew.
+        image_rows = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
+        windows = [jnp.stack([row[j, :, :, x] for j, x in across]) for row in image_rows]
+    else:
+        if by_split:
+            halves = jax.lax.split(cells, (1, 1))
+            corners = [jax.lax.split(half, (1, 1), axis=1) for half in halves]
+            window_pixels = [[corners[i][j][0, 0, :, y, x] for j, x in across] for i, y in down]
+        else:
+            window_pixels = [[cells[i, j, :, y, x] for j, x in across] for i, y in down]
+        windows = [jnp.stack(pixels) for pixels in window_pixels]
+        if transform:
+            windows = winograd.combine(transform.windows, windows)
+    groups = len(windows) if transform else 1
+    return jnp.stack(windows).reshape(groups, -1, rows, columns, image.shape[0])
+
+
+def _cut_into_cells(image: Array, before: int, rows: tuple[int, int], cell_columns: int) -> Array:
+    """Pads an image, and takes the rows and the columns of its cells apart.
+
+    Args:
+      image: float32 [B, H, W, C].
+      before: zeros added before it on both axes. The zeros after it reach to the end of the last
+        cell. Their number is negative where an odd last row or column is not needed.
+      rows: number of rows of a cell, and number of cells below each other.
+      cell_columns: number of cells beside each other.
+
+    Returns:
+      float32 [rows of a cell, 2, C, cell rows, cell columns, B].
+    """
+    batch, height, width, channels = image.shape
+    step, cell_rows = rows
+    padded = jax.lax.pad(
+        image.transpose(3, 1, 2, 0),
+        jnp.zeros((), image.dtype),
+        (
+            (0, 0, 0),
+            (before, step * cell_rows - before - height, 0),
+            (before, 2 * cell_columns - before - width, 0),
+            (0, 0, 0),
+        ),
+    )
+    cells = padded.reshape(channels, cell_rows, step, cell_columns, 2, batch)
+    return cells.transpose(2, 4, 0, 1, 3, 5)
+
+
+def pooled_size(size: int, kernel_size: int, pads: tuple[int, int]) -> int:
+    """Returns the height or width after pooling, from that of the image."""
+    return output_size(size, kernel_size, pads, stride=1) // POOL_SIZE
+
+
+def expand_kernel(kernel: Array, transform: Transform | None) -> Array:
+    """Places the kernel into windows at all offsets; with Winograd only at the column offsets.
+
+    Args:
+      kernel: float32 [k, k, C, O].
+      transform: of Winograd, or None.
+
+    Returns:
+      float32 [groups, offsets * O, pixels * C]: one group with the offsets (0, 0), (0, 1), (1, 0),
+      (1, 1); with Winograd a group for each product with the column offsets 0 and 1.
+    """
+    size, _, _, filters = kernel.shape
+    spare = 2 * (size // 2 + 1) - size  # Pixels by which a window is larger than the kernel.
+    shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
+    columns = jnp.stack(shifted, axis=1)  # [kernel rows, q, window columns, C, O]
+    if transform:
+        groups = winograd.transform_kernel(transform, columns)
+    else:
+        shifted = [jnp.pad(columns, ((p, spare - p), *[(0, 0)] * 4)) for p in (0, 1)]
+        windows = jnp.stack(shifted).swapaxes(1, 2)  # [p, q, window rows, window columns, C, O]
+        groups = windows.reshape(1, 4, *windows.shape[2:])
+    # [groups, offsets, O, window rows, window columns, C]: a row of the matrix is one filter.
+    groups = jnp.moveaxis(groups, -1, 2)
+    return groups.reshape(len(groups), groups.shape[1] * filters, -1)

@@ -1,0 +1,38 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax.nn import winograd
+from cnn_jax.nn.winograd import F_2_3, F_4_3, Transform
+
+
+@pytest.mark.parametrize("transform", [F_2_3, F_4_3])
+def test_a_transform_gives_the_outputs_of_the_filter(transform: Transform) -> None:
+    # Whole numbers whose sums and products float32 holds, up to the division by 24.
+    values = jnp.asarray([3.0, 1, -2, 5, 4, -1])[: len(transform.windows)]
+    kernel = jnp.asarray([2.0, -3, 1])
+    left = jnp.stack(winograd.combine(transform.windows, values))
+    products = left * winograd.transform_kernel(transform, kernel)
+    outputs = winograd.combine(transform.outputs, products)
+    # 3*2 - 1*3 - 2, 1*2 + 2*3 + 5, -2*2 - 5*3 + 4 and 5*2 - 4*3 - 1.
+    np.testing.assert_allclose(outputs, [1, 13, -15, -3][: len(outputs)], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kernel_shape", "pooled_rows", "expected"),
+    [
+        ((3, 3, 1, 8), 14, None),  # The two stages of the reference model.
+        ((3, 3, 8, 16), 7, F_2_3),
+        ((3, 3, 3, 16), 16, F_4_3),
+        ((3, 3, 8, 16), 2, F_2_3),
+        ((5, 5, 8, 16), 8, None),
+    ],
+)
+def test_the_shape_of_a_stage_chooses_its_transform(
+    kernel_shape: tuple[int, ...], pooled_rows: int, expected: Transform | None
+) -> None:
+    assert winograd.choose(kernel_shape, pooled_rows) is expected
+
+
+def test_transposing_a_matrix_exchanges_its_rows_and_columns() -> None:
+    assert winograd.transpose(((1, 2, 3), (4, 5, 6))) == ((1, 4), (2, 5), (3, 6))
