@@ -25,7 +25,7 @@ from absl import app, flags, logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import machine, network_table, shared_flags
+from benchmarks import machine, shared_flags
 from benchmarks.contenders import CONTENDERS
 from benchmarks.networks import NETWORKS
 from benchmarks.reference import EPOCHS
@@ -144,6 +144,8 @@ def measure_networks() -> dict[str, Any]:
         print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     logging.set_verbosity(logging.FATAL)  # JAX tells which devices there are not.
+    from benchmarks import network_table  # Imports JAX: not before tests have set its options.
+
     results = network_table.measure(_NETWORKS.value, _TURNS.value)
     print(network_table.training_table(results))
     profiles = network_table.profile_slowest(results)
