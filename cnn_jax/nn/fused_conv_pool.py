@@ -46,10 +46,9 @@ from jax import Array
 
 from cnn_jax.nn import winograd
 from cnn_jax.nn.pooling import first_maximum
+from cnn_jax.nn.products import multiply, multiply_backward
 from cnn_jax.nn.windows import expand_kernel, extract_windows, pooled_size
 from cnn_jax.nn.winograd import Transform
-
-_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 # The outputs of the convolution by offset p and q, for each pooled row of a window, one or two:
 # float32 [2, 2, O, rows of windows, W', B].
@@ -117,9 +116,7 @@ def _convolve_forward(
     """Returns the output of `_convolve` and the residuals for `_convolve_backward`."""
     transform = _transform_of(image, kernel, pads)
     windows = extract_windows(image, kernel.shape, pads, by_split=by_split)
-    # g: group, f: filter at an offset, p: pixel and channel of a window, n: window and example.
-    products = _einsum("gfp,gpn->gfn", expand_kernel(kernel, transform), _as_matrices(windows))
-    products = products.reshape(*products.shape[:2], *windows.shape[2:])
+    products = multiply(expand_kernel(kernel, transform), windows)
     return _outputs_by_offset(products, transform), (image, kernel, windows)
 
 
@@ -136,10 +133,10 @@ def _convolve_backward(
     """
     image, kernel, windows = residuals
     transform = _transform_of(image, kernel, pads)
-    d_products = _as_matrices(_outputs_by_offset_transpose(d_outputs, transform))
+    d_products = _outputs_by_offset_transpose(d_outputs, transform)
     weights, weights_vjp = jax.vjp(functools.partial(expand_kernel, transform=transform), kernel)
-    (d_kernel,) = weights_vjp(_einsum("gfn,gpn->gfp", d_products, _as_matrices(windows)))
-    d_windows = _einsum("gfp,gfn->gpn", weights, d_products).reshape(windows.shape)
+    d_weights, d_windows = multiply_backward(weights, windows, d_products)
+    (d_kernel,) = weights_vjp(d_weights)
     extract = functools.partial(
         extract_windows, kernel_shape=kernel.shape, pads=pads, by_split=by_split
     )
@@ -236,8 +233,3 @@ def _outputs_by_offset_transpose(d_outputs: _Outputs, transform: Transform | Non
 def _interleave(rows: Sequence[Array]) -> Array:
     """Puts the pooled rows of each window one below the other: [O, y, ...] each -> [O, H', ...]."""
     return jnp.stack(rows, axis=2).reshape(len(rows[0]), -1, *rows[0].shape[2:])
-
-
-def _as_matrices(array: Array) -> Array:
-    """Flattens the axes of windows and batch: [G, rows, y, x, B] -> [G, rows, y * x * B]."""
-    return array.reshape(*array.shape[:2], -1)

@@ -24,9 +24,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn_jax.nn import winograd
+from cnn_jax.nn.products import multiply, multiply_backward
 from cnn_jax.nn.winograd import F_2_3
-
-_einsum = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -77,9 +76,7 @@ def _forward(
 ) -> tuple[Array, _Residuals]:
     """Returns the output of `winograd_conv` and the residuals for `_backward`."""
     windows = _extract_windows(image, pads)
-    # m: one of m0 to m3, f: filter, p: pixel and channel of a window, n: window and example.
-    products = _einsum("mfp,mpn->mfn", _transform_kernel(kernel), _as_matrices(windows))
-    products = products.reshape(*products.shape[:2], *windows.shape[2:])
+    products = multiply(_transform_kernel(kernel), windows)
     outputs = jnp.stack(winograd.combine(F_2_3.outputs, products), axis=2)
     height = image.shape[1] + sum(pads) - 2  # An odd one leaves out the last row.
     convolution = outputs.reshape(len(outputs), -1, *outputs.shape[3:])[:, :height]
@@ -111,10 +108,9 @@ def _backward(
     d_outputs = jnp.pad(d_biased, ((0, 0), (0, 2 * pairs - height), (0, 0), (0, 0)))
     d_outputs = d_outputs.reshape(filters, pairs, 2, width, batch).transpose(2, 0, 1, 3, 4)
     groups = winograd.combine(winograd.transpose(F_2_3.outputs), d_outputs)
-    d_products = _as_matrices(jnp.stack(groups))
     weights, weights_vjp = jax.vjp(_transform_kernel, kernel)
-    (d_kernel,) = weights_vjp(_einsum("mfn,mpn->mfp", d_products, _as_matrices(windows)))
-    d_windows = _einsum("mfp,mfn->mpn", weights, d_products).reshape(windows.shape)
+    d_weights, d_windows = multiply_backward(weights, windows, jnp.stack(groups))
+    (d_kernel,) = weights_vjp(d_weights)
     extract = functools.partial(_extract_windows, pads=pads)
     (d_image,) = jax.linear_transpose(extract, image)(d_windows)
     return d_image, d_kernel, d_biased.sum((1, 2, 3))
@@ -157,8 +153,3 @@ def _transform_kernel(kernel: Array) -> Array:
     """Returns the right factors of m0 to m3: float32 [3, 3, C, O] -> [4, O, 3 * C]."""
     groups = winograd.transform_kernel(F_2_3, kernel)
     return jnp.moveaxis(groups, -1, 1).reshape(4, kernel.shape[-1], -1)
-
-
-def _as_matrices(array: Array) -> Array:
-    """Flattens the axes of windows and batch: [4, rows, H', W', B] -> [4, rows, H' * W' * B]."""
-    return array.reshape(*array.shape[:2], -1)
