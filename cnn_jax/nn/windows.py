@@ -32,7 +32,7 @@ def extract_windows(
       pads: zeros added (before, after) on both axes of the image.
       by_split: whether pixels are taken apart by a split. Its gradient is one array; that of an
         index is zeros around a part, which JAX 0.10.2 writes to memory for average pooling. For max
-        pooling with F(2, 3) the index is faster.
+        pooling with F(2, 3) the index is faster. F(4, 3) always uses splits.
 
     Returns:
       float32 [groups, pixels * C, rows of windows, W', B]. One group holds all pixels of the
@@ -44,7 +44,7 @@ def extract_windows(
     window_columns = 2 * (size // 2 + 1)
     window_rows = len(transform.windows) if transform else window_columns
     step = len(transform.outputs) if transform else 2  # Rows from one window to the next.
-    rows = 2 * rows // step
+    rows = -(-2 * rows // step)  # The last of Winograd's windows may reach below the image.
     # A cell is a block of `step` rows and two columns, one step from window to window.
     cell_rows = rows + -(-window_rows // step) - 1
     cells = _cut_into_cells(image, pads[0], (step, cell_rows), columns + window_columns // 2 - 1)
@@ -56,8 +56,9 @@ def extract_windows(
         cells_by_row = jax.lax.split(cells, (1,) * step)
         image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
         # Each value combines up to four rows. Without the barrier XLA does it for each column anew.
-        image_rows = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
-        windows = [jnp.stack([row[j, :, :, x] for j, x in across]) for row in image_rows]
+        combined = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
+        columns_of_cells = [jax.lax.split(row, (1, 1)) for row in combined]
+        windows = [jnp.stack([row[j][0, :, :, x] for j, x in across]) for row in columns_of_cells]
     else:
         if by_split:
             halves = jax.lax.split(cells, (1, 1))

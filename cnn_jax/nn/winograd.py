@@ -64,8 +64,9 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
     """Returns the transform that is fastest for a stage of `fused_conv_pool`, if any is.
 
     F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two
-    rows of pooled values at a time: where their number is odd, the row too many eats up the gain.
-    A map of two rows takes so little time that the longer compilation does not pay.
+    rows of pooled values at a time: where their number is odd, one row too many. With few channels
+    this eats up the gain. A map of two rows takes so little time that the longer compilation does
+    not pay.
 
     Args:
       kernel_shape: (k, k, C, O).
@@ -73,7 +74,9 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
     """
     if not is_used(kernel_shape):
         return None
-    return F_4_3 if pooled_rows % 2 == 0 and pooled_rows >= 4 else F_2_3
+    channels = kernel_shape[2]
+    is_faster = pooled_rows >= 4 and (pooled_rows % 2 == 0 or channels >= 16)
+    return F_4_3 if is_faster else F_2_3
 
 
 def is_used(kernel_shape: tuple[int, ...]) -> bool:

@@ -24,6 +24,8 @@ def test_a_transform_gives_the_outputs_of_the_filter(transform: Transform) -> No
         ((3, 3, 1, 8), 14, None),  # The two stages of the reference model.
         ((3, 3, 8, 16), 7, F_2_3),
         ((3, 3, 3, 16), 16, F_4_3),
+        ((3, 3, 16, 8), 7, F_4_3),
+        ((3, 3, 16, 8), 3, F_2_3),
         ((3, 3, 8, 16), 2, F_2_3),
         ((5, 5, 8, 16), 8, None),
     ],
