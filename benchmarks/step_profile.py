@@ -8,7 +8,7 @@ needs it.
 
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,7 +117,7 @@ def _parse_step(program: str) -> dict[str, _Instruction]:
     match = hlo.LOOP_BODY.search(hlo.loop_over_steps(program))
     assert match
     result: dict[str, _Instruction] = {}
-    for line in computations[match[1]].splitlines():
+    for line in _lines_of_step(computations, match[1]):
         name, *others = _NAME.findall(line)
         operands = [result[other] for other in others if other in result]
         called = [computations[c] for c in hlo.called_by(line) if c in computations]
@@ -135,6 +135,15 @@ def _parse_step(program: str) -> dict[str, _Instruction]:
             | _union(operand.ancestors for operand in operands),
         )
     return result
+
+
+def _lines_of_step(computations: Mapping[str, str], body: str) -> list[str]:
+    """Returns the lines of a step's body; of the loop over parts of a batch, those of its body."""
+    lines: list[str] = []
+    for line in computations[body].splitlines():
+        loop = hlo.LOOP_BODY.search(line)
+        lines += _lines_of_step(computations, loop[1]) if loop else [line]
+    return lines
 
 
 def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:

@@ -42,6 +42,8 @@ class TrainState(flax.struct.PyTreeNode):
         argument of compiled functions.
       optimizer: Optax's pair of functions.
       label_smoothing: a of `metrics.smoothed_loss`; a constant of compiled functions.
+      num_microbatches: number of equal parts of a batch whose gradients a step computes one after
+        the other; a constant of compiled functions. It must divide the size of the batch.
     """
 
     step: Array
@@ -50,6 +52,7 @@ class TrainState(flax.struct.PyTreeNode):
     model: ConvNet = flax.struct.field(pytree_node=False)
     optimizer: optax.GradientTransformation = flax.struct.field(pytree_node=False)
     label_smoothing: float = flax.struct.field(pytree_node=False, default=0.0)
+    num_microbatches: int = flax.struct.field(pytree_node=False, default=1)
 
 
 def create_train_state(
@@ -151,17 +154,38 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
       plain cross-entropy.
     """
 
+    compute_gradients = _gradients if state.num_microbatches == 1 else _gradients_by_parts
+    gradients, metrics = compute_gradients(state, batch)
+    # The updates contain the minus sign and the learning rate; weight decay needs the parameters.
+    updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+
+
+def _gradients(state: TrainState, batch: Batch) -> tuple[Any, Metrics]:
+    """Computes the gradients of the mean loss with respect to the parameters, and the metrics."""
+
     def mean_loss(params: Any) -> tuple[Array, Metrics]:
         logits = logits_of(state.replace(params=params), batch["image"])
         metrics = Metrics.from_batch(logits, batch["label"], batch.get("mask"))
         loss = smoothed_loss(metrics, logits, batch.get("mask"), state.label_smoothing)
         return loss, metrics
 
-    gradients, metrics = jax.grad(mean_loss, has_aux=True)(state.params)
-    # The updates contain the minus sign and the learning rate; weight decay needs the parameters.
-    updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), metrics
+    return cast(tuple[Any, Metrics], jax.grad(mean_loss, has_aux=True)(state.params))
+
+
+def _gradients_by_parts(state: TrainState, batch: Batch) -> tuple[Any, Metrics]:
+    """Computes the same from one part of the batch after the other, up to float32 rounding."""
+
+    def add_part(sums: tuple[Any, Metrics], part: Batch) -> tuple[tuple[Any, Metrics], None]:
+        gradients, metrics = _gradients(state, part)
+        gradient_sums = jax.tree.map(lambda s, g: s + metrics.count * g, sums[0], gradients)
+        return (gradient_sums, sums[1].merge(metrics)), None
+
+    parts = jax.tree.map(lambda a: a.reshape(state.num_microbatches, -1, *a.shape[1:]), batch)
+    empty = jax.tree.map(jnp.zeros_like, state.params), Metrics.empty()
+    (gradient_sums, metrics), _ = jax.lax.scan(add_part, empty, parts)
+    return jax.tree.map(lambda s: s / jnp.maximum(metrics.count, 1), gradient_sums), metrics
 
 
 def create_augmentation(config: ConfigDict, seed: ArrayLike) -> Augmentation | None:

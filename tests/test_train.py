@@ -92,6 +92,20 @@ def test_smoothed_labels_change_the_step_and_not_the_metrics(
     np.testing.assert_allclose(after - before, 0.05 * (0.05 - 0.5 * counts), atol=1e-7)
 
 
+def test_a_step_in_parts_equals_a_whole_step() -> None:
+    batch = batch_of(data.load("digits").train, *range(12))
+    # Of the three parts of four examples, one has padding and one is nothing but padding.
+    batch["mask"] = jnp.asarray([True] * 4 + [True, False, True, True] + [False] * 4)
+    state = state_with(label_smoothing=0.5)
+    whole, expected = train.train_step(state, batch)
+    parts, metrics = train.train_step(
+        state_with(label_smoothing=0.5).replace(num_microbatches=3), batch
+    )
+    assert metrics.compute() == pytest.approx(expected.compute())
+    # Seven examples summed in another order: a few roundings of gradients below 1.
+    chex.assert_trees_all_close(parts.params, whole.params, atol=1e-7, rtol=0)
+
+
 def test_step_is_pure(random_examples: data.Examples) -> None:
     batch = batch_of(random_examples)
     first, first_metrics = train.train_step(state_with(), batch)

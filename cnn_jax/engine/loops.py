@@ -15,6 +15,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from cnn_jax.engine.many_models import map_models
+from cnn_jax.engine.microbatches import count_microbatches
 from cnn_jax.engine.sharding import (
     DATA,
     ShardedAugmentation,
@@ -77,8 +78,12 @@ def _train(
     ) -> TrainResult:
         if augmentation:
             batch = augment(_shard_images(mesh, augmentation), batch, state.step)
-        after, metrics = train_step(_shard_examples(mesh, state), batch)
-        return after.replace(model=state.model), total.merge(metrics), metrics
+        batch_size, height, width, channels = batch["image"].shape
+        parts = count_microbatches(mesh, state.model, (height, width, channels), batch_size)
+        prepared = _shard_examples(mesh, state).replace(num_microbatches=parts)
+        after, metrics = train_step(prepared, batch)
+        after = after.replace(model=state.model, num_microbatches=state.num_microbatches)
+        return after, total.merge(metrics), metrics
 
     def body(index: Array, carry: TrainResult) -> TrainResult:
         state, total, first = carry

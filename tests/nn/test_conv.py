@@ -134,8 +134,8 @@ def test_conv_stage_equals_convolution_activation_and_pooling(
         return result, expected, gradients(weights), expected_gradients(weights)
 
     result, expected, gradients, expected_gradients = evaluate_both(*arguments)
-    # Sums of at most 200 products of magnitude 1, in another order: 200 rounding errors of 6e-8. With
-    # 16 channels there are four times as many.
+    # Sums of at most 200 products of magnitude 1, in another order: 200 rounding errors of 6e-8; of
+    # four times as many with 16 channels.
     atol = 1.2e-5 * max(1, channels / 4)
     chex.assert_trees_all_close(result, expected, atol=atol, rtol=0)
     chex.assert_trees_all_close(gradients, expected_gradients, atol=atol, rtol=1e-5)
