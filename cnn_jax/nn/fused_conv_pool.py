@@ -18,11 +18,11 @@ The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel)
 product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
 [32, 16] weights, four offsets times eight filters, by [16, 14 * 14 * B] windows.
 
-For 3x3 kernels on several channels, such as `conv_2` of the reference model but not `conv_1`, the
-rows of a window go through Winograd's transforms (`winograd.py`), which halve the multiplications.
-Then step 3 is four products, groups, each with half the rows and a quarter of the columns of the
-weights above. Without Winograd there is one group. Where `winograd.choose` takes F(4, 3), a window
-has six rows, and its six products give two pooled values, one below the other.
+For 3x3 and 5x5 kernels on several channels, such as `conv_2` of the reference model but not
+`conv_1`, the rows of a window go through one of Winograd's transforms (`winograd.py`), which save
+multiplications. Then step 3 is several products, groups, each with half the rows and fewer columns
+than the weights above: four groups in `conv_2`. Without Winograd there is one group. With F(4, 3) a
+window has six rows, and its six products give two pooled values, one below the other.
 
 The backward pass of max pooling keeps which of the four values is the maximum, and gives the
 gradient to that value alone; that of the mean is JAX's own. `_convolve_backward` then goes back

@@ -10,7 +10,7 @@ from jax import Array
 
 from cnn_jax.nn import winograd
 from cnn_jax.nn.shapes import POOL_SIZE, output_size
-from cnn_jax.nn.winograd import F_4_3, Transform
+from cnn_jax.nn.winograd import F_2_3, Transform
 
 
 def extract_windows(
@@ -32,7 +32,7 @@ def extract_windows(
       pads: zeros added (before, after) on both axes of the image.
       by_split: whether pixels are taken apart by a split. Its gradient is one array; that of an
         index is zeros around a part, which JAX 0.10.2 writes to memory for average pooling. For max
-        pooling with F(2, 3) the index is faster. F(4, 3) always uses splits.
+        pooling with F(2, 3) the index is faster. The other transforms always use splits.
 
     Returns:
       float32 [groups, pixels * C, rows of windows, W', B]. One group holds all pixels of the
@@ -52,7 +52,7 @@ def extract_windows(
     # (y + i // step, x + j // 2): that is one slice for all windows.
     across = [(j % 2, slice(j // 2, j // 2 + columns)) for j in range(window_columns)]
     down = [(i % step, slice(i // step, i // step + rows)) for i in range(window_rows)]
-    if transform is F_4_3:
+    if transform and transform is not F_2_3:
         cells_by_row = jax.lax.split(cells, (1,) * step)
         image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
         # Each value combines up to four rows. Without the barrier XLA does it for each column anew.

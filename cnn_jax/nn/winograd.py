@@ -59,10 +59,26 @@ F_4_3 = Transform(
     outputs=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
 )
 
+# F(2, 5) evaluates polynomials at the same points as F(4, 3), so that its windows are the same.
+F_2_5 = Transform(
+    windows=F_4_3.windows,
+    kernel=(
+        (1, 0, 0, 0, 0),
+        (-1, -1, -1, -1, -1),
+        (-1, 1, -1, 1, -1),
+        (1, 2, 4, 8, 16),
+        (1, -2, 4, -8, 16),
+        (0, 0, 0, 0, 1),
+    ),
+    divisors=F_4_3.divisors,
+    outputs=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 1)),
+)
+
 
 def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
     """Returns the transform that is fastest for a stage of `fused_conv_pool`, if any is.
 
+    With one channel the products are too thin for any. 5x5 kernels take F(2, 5). For 3x3 kernels
     F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two
     rows of pooled values at a time: where their number is odd, one row too many. With few channels
     this eats up the gain. A map of two rows takes so little time that the longer compilation does
@@ -72,15 +88,17 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
       kernel_shape: (k, k, C, O).
       pooled_rows: height of the feature map after pooling.
     """
+    size, _, channels, _ = kernel_shape
+    if size == 5 and channels > 1:
+        return F_2_5
     if not is_used(kernel_shape):
         return None
-    channels = kernel_shape[2]
     is_faster = pooled_rows >= 4 and (pooled_rows % 2 == 0 or channels >= 16)
     return F_4_3 if is_faster else F_2_3
 
 
 def is_used(kernel_shape: tuple[int, ...]) -> bool:
-    """Returns whether to use a transform. With one channel the products are too thin for it."""
+    """Returns whether F(2, 3) is faster than no transform, for a kernel (k, k, C, O)."""
     size, _, channels, _ = kernel_shape
     return size == 3 and channels > 1
 

@@ -95,6 +95,8 @@ def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides:
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
 @example(6, 7, 2, 3, 1, "FULL", "relu", "max")
 @example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")
+@example(6, 7, 2, 5, 1, "SAME", "relu", "max")  # Winograd's F(2, 5).
+@example(9, 8, 3, 5, 1, "VALID", "sigmoid", "avg")
 @example(8, 8, 1, 3, 1, "SAME", "relu", "avg")
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "avg")
 @example(6, 7, 2, 3, 1, "FULL", "leaky_relu", "avg")

@@ -3,19 +3,29 @@ import numpy as np
 import pytest
 
 from cnn_jax.nn import winograd
-from cnn_jax.nn.winograd import F_2_3, F_4_3, Transform
+from cnn_jax.nn.winograd import F_2_3, F_2_5, F_4_3, Transform
 
 
-@pytest.mark.parametrize("transform", [F_2_3, F_4_3])
-def test_a_transform_gives_the_outputs_of_the_filter(transform: Transform) -> None:
+@pytest.mark.parametrize(
+    ("transform", "filter_values", "expected"),
+    [
+        # 3*2 - 1*3 - 2, 1*2 + 2*3 + 5, -2*2 - 5*3 + 4 and 5*2 - 4*3 - 1.
+        (F_2_3, (2, -3, 1), (1, 13)),
+        (F_4_3, (2, -3, 1), (1, 13, -15, -3)),
+        # 3*2 - 1*3 - 2*1 + 5*0 + 4*4 and 1*2 + 2*3 + 5*1 + 4*0 - 1*4.
+        (F_2_5, (2, -3, 1, 0, 4), (17, 9)),
+    ],
+)
+def test_a_transform_gives_the_outputs_of_the_filter(
+    transform: Transform, filter_values: tuple[int, ...], expected: tuple[int, ...]
+) -> None:
     # Whole numbers whose sums and products float32 holds, up to the division by 24.
     values = jnp.asarray([3.0, 1, -2, 5, 4, -1])[: len(transform.windows)]
-    kernel = jnp.asarray([2.0, -3, 1])
+    kernel = jnp.asarray(filter_values, jnp.float32)
     left = jnp.stack(winograd.combine(transform.windows, values))
     products = left * winograd.transform_kernel(transform, kernel)
     outputs = winograd.combine(transform.outputs, products)
-    # 3*2 - 1*3 - 2, 1*2 + 2*3 + 5, -2*2 - 5*3 + 4 and 5*2 - 4*3 - 1.
-    np.testing.assert_allclose(outputs, [1, 13, -15, -3][: len(outputs)], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +37,9 @@ def test_a_transform_gives_the_outputs_of_the_filter(transform: Transform) -> No
         ((3, 3, 16, 8), 7, F_4_3),
         ((3, 3, 16, 8), 3, F_2_3),
         ((3, 3, 8, 16), 2, F_2_3),
-        ((5, 5, 8, 16), 8, None),
+        ((5, 5, 8, 16), 7, F_2_5),
+        ((5, 5, 1, 8), 14, None),
+        ((4, 4, 8, 16), 7, None),
     ],
 )
 def test_the_shape_of_a_stage_chooses_its_transform(
