@@ -94,7 +94,7 @@ def training_table(results: Mapping[str, Mapping[str, Any]]) -> str:
         rows.append(
             [
                 name,
-                *(_spread(result[contender]["step_ms"]) for contender in CONTENDERS),
+                *(format_spread(result[contender]["step_ms"]) for contender in CONTENDERS),
                 str(len(ours["step_ms"])),
                 f"{ratio(result):.2f}",
                 *(f"{contender['peak_megabytes']:.0f}" for contender in (ours, theirs)),
@@ -107,7 +107,8 @@ def training_table(results: Mapping[str, Mapping[str, Any]]) -> str:
     return format_table(header, rows)
 
 
-def _spread(values: Sequence[float]) -> str:
+def format_spread(values: Sequence[float]) -> str:
+    """Formats the median of times, and the smallest and the largest of them."""
     median, low, high = (_digits(f(values)) for f in (statistics.median, min, max))
     return f"{median} ({low}-{high})"
 

@@ -2,6 +2,7 @@
 
     python benchmarks/train_speed.py --data=FOLDER [--json=train_speed.json]
     python benchmarks/train_speed.py --table [--networks=32-64,5x5]
+    python benchmarks/train_speed.py --cores [--networks=32-64,5x5]
 
 The first command trains the reference model.
 
@@ -9,7 +10,8 @@ FOLDER holds the four original MNIST files; without --data they are downloaded. 
 the extra `bench`. `contenders.py` lists the contenders. They take turns of one epoch while the
 others wait, so that other work on the machine slows all of them down. A run takes about ten minutes
 on two cores. With --table, the networks of `networks.py` train for some steps against PyTorch, on
-generated data (`network_table.py`). README.md in this folder describes the method and has results.
+generated data (`network_table.py`); with --cores they train on one core and on all of them
+(`core_table.py`). README.md in this folder describes the method and has results.
 """
 
 import functools
@@ -35,13 +37,14 @@ _DATASET = shared_flags.define_dataset()
 _EPOCHS = flags.DEFINE_integer("epochs", EPOCHS, "Epochs of each contender.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("steps", 469, "Steps per epoch, of 128 images.", lower_bound=1)
 _TABLE = flags.DEFINE_bool("table", False, "Trains many networks instead, on generated data.")
-_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "Networks of --table.")
+_CORES = flags.DEFINE_bool("cores", False, "Trains them on one core and on all cores instead.")
+_NETWORKS = flags.DEFINE_list("networks", list(NETWORKS), "Networks of --table and --cores.")
 flags.register_validator(
     _NETWORKS,
     lambda names: set(names) <= set(NETWORKS),
     f"each must be one of {', '.join(NETWORKS)}",
 )
-_TURNS = flags.DEFINE_integer("turns", 7, "Turns of each contender of --table.", lower_bound=1)
+_TURNS = flags.DEFINE_integer("turns", 7, "Turns of --table and --cores.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", "train_speed.json", "File that the results are written to.")
 
 TARGET_ACCURACY = 0.977  # The reference's test accuracy after ten epochs.
@@ -153,6 +156,20 @@ def measure_networks() -> dict[str, Any]:
     return {"results": results, "profiles": profiles}
 
 
+def measure_cores() -> dict[str, Any]:
+    """Measures the networks of --networks on one core and on all; prints and returns the times."""
+    logging.set_verbosity(logging.FATAL)
+    from benchmarks import core_table  # As above.
+
+    try:
+        results = core_table.measure(_NETWORKS.value, _TURNS.value)
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(core_table.format_results(results))
+    return {"results": results}
+
+
 def main(argv: Sequence[str]) -> None:
     """Measures, prints the table and writes the JSON file."""
     del argv
@@ -160,6 +177,8 @@ def main(argv: Sequence[str]) -> None:
     print(machine.format_machine(machine_info))
     if _TABLE.value:
         measured = measure_networks()
+    elif _CORES.value:
+        measured = measure_cores()
     else:
         measured = {"results": measure()}
         print("\n".join(table(measured["results"])))

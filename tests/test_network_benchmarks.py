@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import network_table, step_profile
+from benchmarks import core_table, network_table, step_profile
 from benchmarks.network_training import CONTENDERS
 from benchmarks.networks import NETWORKS, describe, generate
 from cnn_jax import train
@@ -73,6 +73,53 @@ def test_profile_table_has_shares() -> None:
     *_, line = network_table.profile_table({"5x5": times}).splitlines()
     assert line.split() == ["5x5", "1.00", "(5%)", "2.00", "(10%)", "3.00", "(15%)", "4.00",
                             "(20%)", "10.0", "(50%)"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one_core", "all_cores", "num_cores", "expected"),
+    [
+        (5.0, 3.0, 2, 1.5),  # 1 ms that one core takes alone, and 4 ms that the cores share.
+        (5.0, 2.0, 4, 1.5),
+        (4.0, 2.0, 2, 0.5),  # Everything is shared.
+        (4.0, 1.5, 2, 0.5),  # More than two cores can be expected to gain.
+        (3.0, 3.0, 2, 3.0),  # Nothing is.
+    ],
+)
+def test_estimate_follows_amdahls_law(
+    one_core: float, all_cores: float, num_cores: int, expected: float
+) -> None:
+    assert core_table.estimate(one_core, all_cores, num_cores, 8) == pytest.approx(expected)
+
+
+def test_core_table_has_medians_and_estimates() -> None:
+    results = {"5x5": {1: [5.0, 6.0, 4.0], 2: [3.0, 2.0, 3.5]}}
+    *_, line = core_table.format_results(results).splitlines()
+    # Medians 5 and 3: 1 ms and 4 ms, as above.
+    assert line.split() == ["5x5", "5.00", "(4.00-6.00)", "3.00", "(2.00-3.50)", "3", "1.67",
+                            "2.00", "1.50", "1.25"]  # fmt: skip
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux sets the cores")
+def test_cores_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    command = [sys.executable, "benchmarks/train_speed.py", "--cores", "--networks=batch-32"]
+    process = subprocess.run(
+        [*command, "--turns=1", f"--json={file}"],
+        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # Compiling takes most of it.
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if len(os.sched_getaffinity(0)) < 2:
+        assert process.returncode == 2
+        assert process.stderr.startswith("error: --cores needs")
+        return
+    assert process.returncode == 0, process.stderr
+    cell = r" +[\d.]+ \([\d.]+-[\d.]+\)"
+    assert re.search(rf"batch-32{cell}{cell}  1( +[\d.]+){{4}}\n", process.stdout), process.stdout
+    times = json.loads(file.read_text())["results"]["batch-32"]
+    assert times.keys() == {"1", str(len(os.sched_getaffinity(0)))}
 
 
 @pytest.mark.benchmark
@@ -138,6 +185,12 @@ def test_operation_of_an_instruction_follows_from_the_products() -> None:
         "  ROOT %w = f32[2]{0} while(%p), condition=%c, body=%body\n}\n"
     )
     operations = step_profile.operation_of_instructions(program)
+    # A loop over parts of the batch inside the step: its instructions count, not the loop itself.
+    outer = "%outer (p: f32[2]) -> f32[2] {\n  %p = f32[2]{0} parameter(0)\n" + (
+        "  ROOT %v = f32[2]{0} while(%p), condition=%c, body=%body\n}\n\n"
+    )
+    nested = outer + program.replace("condition=%c, body=%body", "condition=%c, body=%outer")
+    assert step_profile.operation_of_instructions(nested) == operations
     names = {o: [n for n in operations if operations[n] == o] for o in step_profile.OPERATIONS}
     assert names == {
         "forward": ["windows_1", "dot_1", "windows_2", "dot_2", "dot_3"],
