@@ -41,9 +41,7 @@ def multiply_backward(weights: Array, windows: Array, d_products: Array) -> tupl
         d_weights = _einsum("gpn,gfn->gpf", matrices, d_matrices).swapaxes(1, 2)
     else:
         d_weights = _einsum("gfn,gpn->gfp", d_matrices, matrices)
-    # Without the barrier XLA multiplies by the weights as they lie in memory, which is slower.
-    transposed = jax.lax.optimization_barrier(weights.swapaxes(1, 2))
-    d_windows = _einsum("gpf,gfn->gpn", transposed, d_matrices)
+    d_windows = _einsum("gfp,gfn->gpn", weights, d_matrices)
     return d_weights, d_windows.reshape(windows.shape)
 
 

@@ -81,8 +81,7 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
     With one channel the products are too thin for any. 5x5 kernels take F(2, 5). For 3x3 kernels
     F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two
     rows of pooled values at a time: where their number is odd, one row too many. With few channels
-    this eats up the gain. A map of two rows takes so little time that the longer compilation does
-    not pay.
+    this eats up the gain, or the longer compilation does, as for a map of two rows.
 
     Args:
       kernel_shape: (k, k, C, O).
@@ -93,7 +92,7 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
         return F_2_5
     if not is_used(kernel_shape):
         return None
-    is_faster = pooled_rows >= 4 and (pooled_rows % 2 == 0 or channels >= 16)
+    is_faster = pooled_rows >= 4 and (pooled_rows % 2 == 0 or channels > 16)
     return F_4_3 if is_faster else F_2_3
 
 
