@@ -153,7 +153,6 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
       The state after the step, and the metrics of the batch before the step, whose loss is the
       plain cross-entropy.
     """
-
     compute_gradients = _gradients if state.num_microbatches == 1 else _gradients_by_parts
     gradients, metrics = compute_gradients(state, batch)
     # The updates contain the minus sign and the learning rate; weight decay needs the parameters.
