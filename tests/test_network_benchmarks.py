@@ -99,18 +99,23 @@ def test_core_table_has_medians_and_estimates() -> None:
                             "2.00", "1.50", "1.25"]  # fmt: skip
 
 
-@pytest.mark.benchmark
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux sets the cores")
-def test_cores_are_measured(tmp_path: Path) -> None:
-    file = tmp_path / "results.json"
-    command = [sys.executable, "benchmarks/train_speed.py", "--cores", "--networks=batch-32"]
-    process = subprocess.run(
+def _measure_batch_32(table: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """Runs `train_speed.py` for one turn on one network; `table` is --table or --cores."""
+    command = [sys.executable, "benchmarks/train_speed.py", table, "--networks=batch-32"]
+    return subprocess.run(
         [*command, "--turns=1", f"--json={file}"],
         env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # Compiling takes most of it.
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.benchmark
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux sets the cores")
+def test_cores_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "results.json"
+    process = _measure_batch_32("--cores", file)
     if len(os.sched_getaffinity(0)) < 2:
         assert process.returncode == 2
         assert process.stderr.startswith("error: --cores needs")
@@ -126,14 +131,7 @@ def test_cores_are_measured(tmp_path: Path) -> None:
 def test_networks_are_measured(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
     file = tmp_path / "results.json"
-    command = [sys.executable, "benchmarks/train_speed.py", "--table", "--networks=batch-32"]
-    process = subprocess.run(
-        [*command, "--turns=1", f"--json={file}"],
-        env={**os.environ, "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},  # Compiling takes most of it.
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = _measure_batch_32("--table", file)
     assert process.returncode == 0, process.stderr
     cell = r" +[\d.]+ \([\d.]+-[\d.]+\)"
     columns = rf"batch-32{cell}{cell}{cell}  1( +[\d.]+){{5}} +\d+%\n"
