@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -12,9 +13,14 @@ from cnn_jax.plots import figure, names
 
 @pytest.fixture
 def fonts_of_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hides the fonts that this computer has in addition."""
-    bundled = [e for e in fontManager.ttflist if "mpl-data" in Path(e.fname).parts]
-    monkeypatch.setattr(fontManager, "ttflist", bundled)
+    """Hides the fonts that this computer has in addition.
+
+    They are read again: the list that Matplotlib keeps in the user's cache lacks its own fonts if
+    it was written from an environment whose files were gone by then.
+    """
+    monkeypatch.setattr(fontManager, "ttflist", [])
+    for path in Path(matplotlib.get_data_path(), "fonts", "ttf").glob("*.ttf"):
+        fontManager.addfont(path)
     clear_caches()
 
 
