@@ -22,7 +22,10 @@ For 3x3 and 5x5 kernels on several channels, such as `conv_2` of the reference m
 `conv_1`, the rows of a window go through one of Winograd's transforms (`winograd.py`), which save
 multiplications. Then step 3 is several products, groups, each with half the rows and fewer columns
 than the weights above: four groups in `conv_2`. Without Winograd there is one group. With F(4, 3) a
-window has six rows, and its six products give two pooled values, one below the other.
+window has six rows, and its six products give two pooled values, one below the other. With many
+channels the columns go through F(2, 3) too, instead of the two column offsets: a window of 4x4
+pixels becomes 16 groups, one of 6x4 pixels 24, each with one row for a filter and one column for a
+channel.
 
 The backward pass of max pooling keeps which of the four values is the maximum, and gives the
 gradient to that value alone; that of the mean is JAX's own. `_convolve_backward` then goes back
@@ -48,7 +51,7 @@ from cnn_jax.nn import winograd
 from cnn_jax.nn.pooling import first_maximum
 from cnn_jax.nn.products import multiply, multiply_backward
 from cnn_jax.nn.windows import expand_kernel, extract_windows, pooled_size
-from cnn_jax.nn.winograd import Transform
+from cnn_jax.nn.winograd import Transform, Transforms
 
 # The outputs of the convolution by offset p and q, for each pooled row of a window, one or two:
 # float32 [2, 2, O, rows of windows, W', B].
@@ -116,10 +119,10 @@ def _convolve_forward(
     image: Array, kernel: Array, pads: tuple[int, int], by_split: bool
 ) -> tuple[_Outputs, _Residuals]:
     """Returns the output of `_convolve` and the residuals for `_convolve_backward`."""
-    transform = _transform_of(image, kernel, pads)
+    transforms = _transforms_of(image, kernel, pads)
     windows = extract_windows(image, kernel.shape, pads, by_split=by_split)
-    products = multiply(expand_kernel(kernel, transform), windows)
-    return _outputs_by_offset(products, transform), (image, kernel, windows)
+    products = multiply(expand_kernel(kernel, transforms), windows)
+    return _outputs_by_offset(products, transforms), (image, kernel, windows)
 
 
 def _convolve_backward(
@@ -134,10 +137,12 @@ def _convolve_backward(
       d_outputs: the gradient with respect to the outputs.
     """
     image, kernel, windows = residuals
-    transform = _transform_of(image, kernel, pads)
-    d_products = _outputs_by_offset_transpose(d_outputs, transform)
-    weights, weights_vjp = jax.vjp(functools.partial(expand_kernel, transform=transform), kernel)
-    d_weights, d_windows = multiply_backward(weights, windows, d_products)
+    transforms = _transforms_of(image, kernel, pads)
+    d_products = _outputs_by_offset_transpose(d_outputs, transforms)
+    weights, weights_vjp = jax.vjp(functools.partial(expand_kernel, transforms=transforms), kernel)
+    d_weights, d_windows = multiply_backward(
+        weights, windows, d_products, transpose_weights=transforms.columns is not None
+    )
     (d_kernel,) = weights_vjp(d_weights)
     extract = functools.partial(
         extract_windows, kernel_shape=kernel.shape, pads=pads, by_split=by_split
@@ -150,7 +155,7 @@ def _convolve_backward(
 _convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
-def _transform_of(image: Array, kernel: Array, pads: tuple[int, int]) -> Transform | None:
+def _transforms_of(image: Array, kernel: Array, pads: tuple[int, int]) -> Transforms:
     return winograd.choose(kernel.shape, pooled_size(image.shape[1], len(kernel), pads))
 
 
@@ -207,29 +212,60 @@ def _mean(offsets: Array) -> Array:
     return (top_left + top_right + bottom_left + bottom_right) / 4
 
 
-def _outputs_by_offset(products: Array, transform: Transform | None) -> _Outputs:
+def _outputs_by_offset(products: Array, transforms: Transforms) -> _Outputs:
     """Arranges the products by the offsets of a pooling window; with Winograd it sums them first.
 
     Args:
       products: float32 [groups, offsets * O, rows of windows, W', B].
-      transform: of Winograd, or None.
+      transforms: of Winograd.
     """
+    if transforms.columns:
+        products = _sum_columns(products, transforms.columns)
     shape = products.shape[2:]
-    if not transform:
+    if not transforms.rows:
         return [products.reshape(2, 2, -1, *shape)]
     products = products.reshape(len(products), 2, -1, *shape)
-    rows = winograd.combine(transform.outputs, products)
+    rows = winograd.combine(transforms.rows.outputs, products)
     return [jnp.stack(pair) for pair in zip(rows[::2], rows[1::2], strict=True)]
 
 
-def _outputs_by_offset_transpose(d_outputs: _Outputs, transform: Transform | None) -> Array:
+def _outputs_by_offset_transpose(d_outputs: _Outputs, transforms: Transforms) -> Array:
     """Applies the transpose of the linear function `_outputs_by_offset`, which gives products."""
-    if not transform:
+    if not transforms.rows:
         (d_products,) = d_outputs
         return d_products.reshape(1, -1, *d_products.shape[3:])
     d_rows = [row for pair in d_outputs for row in pair]
-    d_products = jnp.stack(winograd.combine(winograd.transpose(transform.outputs), d_rows))
-    return d_products.reshape(len(d_products), -1, *d_products.shape[3:])
+    d_products = jnp.stack(winograd.combine(winograd.transpose(transforms.rows.outputs), d_rows))
+    d_products = d_products.reshape(len(d_products), -1, *d_products.shape[3:])
+    if transforms.columns:
+        return _sum_columns_transpose(d_products, transforms.columns)
+    return d_products
+
+
+def _sum_columns(products: Array, transform: Transform) -> Array:
+    """Sums the products to those that the two column offsets would give.
+
+    Args:
+      products: float32 [rows * columns, O, rows of windows, W', B], a group for each product of the
+        two transforms.
+      transform: of the columns.
+
+    Returns:
+      float32 [rows, 2 * O, rows of windows, W', B].
+    """
+    rows = products.reshape(-1, len(transform.windows), *products.shape[1:])
+    sums = jnp.stack([jnp.stack(winograd.combine(transform.outputs, row)) for row in rows])
+    # Without the barrier XLA computes each sum again wherever it is used.
+    return jax.lax.optimization_barrier(sums.reshape(len(rows), -1, *products.shape[2:]))
+
+
+def _sum_columns_transpose(d_sums: Array, transform: Transform) -> Array:
+    """Applies the transpose of the linear function `_sum_columns`."""
+    rows = jax.lax.optimization_barrier(d_sums)
+    rows = rows.reshape(len(rows), len(transform.outputs), -1, *rows.shape[2:])
+    matrix = winograd.transpose(transform.outputs)
+    d_products = jnp.stack([jnp.stack(winograd.combine(matrix, row)) for row in rows])
+    return d_products.reshape(-1, *d_products.shape[2:])
 
 
 def _interleave(rows: Sequence[Array]) -> Array:

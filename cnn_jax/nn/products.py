@@ -27,13 +27,18 @@ def multiply(weights: Array, windows: Array) -> Array:
     return products.reshape(*products.shape[:2], *windows.shape[2:])
 
 
-def multiply_backward(weights: Array, windows: Array, d_products: Array) -> tuple[Array, Array]:
+def multiply_backward(
+    weights: Array, windows: Array, d_products: Array, *, transpose_weights: bool
+) -> tuple[Array, Array]:
     """Returns the gradients with respect to the weights and the windows of `multiply`.
 
     Args:
       weights: as given to `multiply`.
       windows: as given to `multiply`.
       d_products: float32 [G, F, y, x, B], the gradient with respect to its result.
+      transpose_weights: whether the weights are transposed in memory for the gradient of the
+        windows. Otherwise XLA takes its older library for CPUs, since JAX 0.11 the slower one where
+        a group is small.
     """
     matrices, d_matrices = _as_matrices(windows), _as_matrices(d_products)
     # The longer side of a small result comes first: XLA's libraries are faster so.
@@ -41,7 +46,12 @@ def multiply_backward(weights: Array, windows: Array, d_products: Array) -> tupl
         d_weights = _einsum("gpn,gfn->gpf", matrices, d_matrices).swapaxes(1, 2)
     else:
         d_weights = _einsum("gfn,gpn->gfp", d_matrices, matrices)
-    d_windows = _einsum("gfp,gfn->gpn", weights, d_matrices)
+    if transpose_weights:
+        # Without the barrier XLA lets the product transpose them.
+        transposed = jax.lax.optimization_barrier(weights.swapaxes(1, 2))
+        d_windows = _einsum("gpf,gfn->gpn", transposed, d_matrices)
+    else:
+        d_windows = _einsum("gfp,gfn->gpn", weights, d_matrices)
     return d_weights, d_windows.reshape(windows.shape)
 
 

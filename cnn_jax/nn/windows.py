@@ -1,7 +1,8 @@
 """The windows of an image and the weights for them: the factors of `fused_conv_pool`'s products.
 
-That module explains both. With a transform of Winograd (`winograd.py`) the rows of the windows and
-of the kernel are combined here; without one there is one product, a single group.
+That module explains both. With transforms of Winograd (`winograd.py`) the rows of the windows and
+of the kernel are combined here, and maybe their columns; without one there is one product, a single
+group.
 """
 
 import jax
@@ -10,7 +11,7 @@ from jax import Array
 
 from cnn_jax.nn import winograd
 from cnn_jax.nn.shapes import POOL_SIZE, output_size
-from cnn_jax.nn.winograd import F_2_3, Transform
+from cnn_jax.nn.winograd import F_2_3, Transforms
 
 
 def extract_windows(
@@ -20,7 +21,7 @@ def extract_windows(
     *,
     by_split: bool,
 ) -> Array:
-    """Copies the window of every pooled position, and combines its rows where Winograd is used.
+    """Copies the window of every pooled position, and combines its pixels where Winograd is used.
 
     Windows are two pixels apart. A window is as large as the smallest even size that holds k + 1
     pixels a side: k + 1 for odd kernels, k + 2 for even ones. Winograd's windows are as wide, and
@@ -32,15 +33,17 @@ def extract_windows(
       pads: zeros added (before, after) on both axes of the image.
       by_split: whether pixels are taken apart by a split. Its gradient is one array; that of an
         index is zeros around a part, which JAX 0.10.2 writes to memory for average pooling. For max
-        pooling with F(2, 3) the index is faster. The other transforms always use splits.
+        pooling with F(2, 3) of the rows alone the index is faster. The other transforms always use
+        splits.
 
     Returns:
       float32 [groups, pixels * C, rows of windows, W', B]. One group holds all pixels of the
-      windows; with Winograd each group holds one combination of their rows.
+      windows; with Winograd each group holds one combination of their rows, or of their rows and
+      columns.
     """
     size = kernel_shape[0]
     rows, columns = (pooled_size(n, size, pads) for n in image.shape[1:3])
-    transform = winograd.choose(kernel_shape, rows)
+    transform, column_transform = winograd.choose(kernel_shape, rows)
     window_columns = 2 * (size // 2 + 1)
     window_rows = len(transform.windows) if transform else window_columns
     step = len(transform.outputs) if transform else 2  # Rows from one window to the next.
@@ -52,13 +55,16 @@ def extract_windows(
     # (y + i // step, x + j // 2): that is one slice for all windows.
     across = [(j % 2, slice(j // 2, j // 2 + columns)) for j in range(window_columns)]
     down = [(i % step, slice(i // step, i // step + rows)) for i in range(window_rows)]
-    if transform and transform is not F_2_3:
+    if transform and (column_transform or transform is not F_2_3):
         cells_by_row = jax.lax.split(cells, (1,) * step)
         image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
         # Each value combines up to four rows. Without the barrier XLA does it for each column anew.
         combined = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
         columns_of_cells = [jax.lax.split(row, (1, 1)) for row in combined]
-        windows = [jnp.stack([row[j][0, :, :, x] for j, x in across]) for row in columns_of_cells]
+        pixels = [[row[j][0, :, :, x] for j, x in across] for row in columns_of_cells]
+        if column_transform:
+            pixels = [winograd.combine(column_transform.windows, row) for row in pixels]
+        windows = [jnp.stack(row) for row in pixels]
     else:
         if by_split:
             halves = jax.lax.split(cells, (1, 1))
@@ -70,6 +76,8 @@ def extract_windows(
         if transform:
             windows = winograd.combine(transform.windows, windows)
     groups = len(windows) if transform else 1
+    if column_transform:
+        groups *= len(column_transform.windows)
     return jnp.stack(windows).reshape(groups, -1, rows, columns, image.shape[0])
 
 
@@ -107,18 +115,24 @@ def pooled_size(size: int, kernel_size: int, pads: tuple[int, int]) -> int:
     return output_size(size, kernel_size, pads, stride=1) // POOL_SIZE
 
 
-def expand_kernel(kernel: Array, transform: Transform | None) -> Array:
-    """Places the kernel into windows at all offsets; with Winograd only at the column offsets.
+def expand_kernel(kernel: Array, transforms: Transforms) -> Array:
+    """Places the kernel into windows at all offsets on the axes that have no transform.
 
     Args:
       kernel: float32 [k, k, C, O].
-      transform: of Winograd, or None.
+      transforms: of Winograd.
 
     Returns:
       float32 [groups, offsets * O, pixels * C]: one group with the offsets (0, 0), (0, 1), (1, 0),
-      (1, 1); with Winograd a group for each product with the column offsets 0 and 1.
+      (1, 1); with Winograd a group for each product, with the column offsets 0 and 1, or with none
+      where the columns have a transform too.
     """
     size, _, _, filters = kernel.shape
+    transform, column_transform = transforms
+    if transform and column_transform:
+        columns = winograd.transform_kernel(column_transform, kernel.swapaxes(0, 1))
+        groups = winograd.transform_kernel(transform, columns.swapaxes(0, 1))
+        return groups.swapaxes(2, 3).reshape(-1, filters, kernel.shape[2])
     spare = 2 * (size // 2 + 1) - size  # Pixels by which a window is larger than the kernel.
     shifted = [jnp.pad(kernel, ((0, 0), (q, spare - q), (0, 0), (0, 0))) for q in (0, 1)]
     columns = jnp.stack(shifted, axis=1)  # [kernel rows, q, window columns, C, O]

@@ -11,7 +11,9 @@ Networks, 2015, sections 4.1 and 4.3. F(2, 3), a filter (g0, g1, g2) on (d0, d1,
 
 Here the d are the rows of a window, the g the rows of a kernel, and the outputs lie one below the
 other. Each m is a matrix product. The factors in these sums are the matrices of a `Transform`, in
-the paper B^T, G and A^T.
+the paper B^T, G and A^T. Where the d, g and m are rows of pixels, a second transform may turn each
+of them into fewer multiplications along its columns: F(4, 3) of the rows with F(2, 3) of the
+columns takes 24 products for 8 outputs.
 """
 
 from collections.abc import Sequence
@@ -75,13 +77,29 @@ F_2_5 = Transform(
 )
 
 
-def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
-    """Returns the transform that is fastest for a stage of `fused_conv_pool`, if any is.
+class Transforms(NamedTuple):
+    """The transforms of a stage of `fused_conv_pool`: none, one of the rows, or also the columns.
+
+    Attributes:
+      rows: of the rows of windows and kernel, or None.
+      columns: of the columns, or None. It has two outputs, as a pooling window has columns.
+    """
+
+    rows: Transform | None
+    columns: Transform | None
+
+
+def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transforms:
+    """Returns the transforms that are fastest for a stage of `fused_conv_pool`.
 
     With one channel the products are too thin for any. 5x5 kernels take F(2, 5). For 3x3 kernels
     F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two
     rows of pooled values at a time: where their number is odd, one row too many. With few channels
     this eats up the gain, or the longer compilation does, as for a map of two rows.
+
+    A transform of the columns halves the multiplications. Its products are thin: a channel is a row
+    of a matrix, not a channel and a column. So it needs many channels, or it costs more than it
+    saves; in a map of few rows even more, because there compilation counts too.
 
     Args:
       kernel_shape: (k, k, C, O).
@@ -89,11 +107,12 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transform | None:
     """
     size, _, channels, _ = kernel_shape
     if size == 5 and channels > 1:
-        return F_2_5
+        return Transforms(F_2_5, None)
     if not is_used(kernel_shape):
-        return None
-    is_faster = pooled_rows >= 4 and (pooled_rows % 2 == 0 or channels > 16)
-    return F_4_3 if is_faster else F_2_3
+        return Transforms(None, None)
+    is_high = pooled_rows >= 4
+    rows = F_4_3 if is_high and (pooled_rows % 2 == 0 or channels > 16) else F_2_3
+    return Transforms(rows, F_2_3 if channels >= (32 if is_high else 64) else None)
 
 
 def is_used(kernel_shape: tuple[int, ...]) -> bool:

@@ -109,7 +109,9 @@ def _backward(
     d_outputs = d_outputs.reshape(filters, pairs, 2, width, batch).transpose(2, 0, 1, 3, 4)
     groups = winograd.combine(winograd.transpose(F_2_3.outputs), d_outputs)
     weights, weights_vjp = jax.vjp(_transform_kernel, kernel)
-    d_weights, d_windows = multiply_backward(weights, windows, jnp.stack(groups))
+    d_weights, d_windows = multiply_backward(
+        weights, windows, jnp.stack(groups), transpose_weights=False
+    )
     (d_kernel,) = weights_vjp(d_weights)
     extract = functools.partial(_extract_windows, pads=pads)
     (d_image,) = jax.linear_transpose(extract, image)(d_windows)

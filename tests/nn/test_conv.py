@@ -92,6 +92,9 @@ def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides:
 @example(7, 6, 3, 3, 1, "FULL", "sigmoid", "max")  # The same, with an odd last row.
 @example(10, 4, 20, 3, 1, "SAME", "relu", "max")  # The same, with five pooled rows.
 @example(11, 5, 20, 3, 1, "SAME", "sigmoid", "avg")
+@example(10, 5, 32, 3, 1, "SAME", "relu", "max")  # The columns through F(2, 3) too.
+@example(8, 6, 32, 3, 1, "FULL", "sigmoid", "avg")
+@example(5, 7, 64, 3, 1, "SAME", "relu", "max")  # Both through F(2, 3).
 @example(7, 5, 2, 3, 1, "SAME", "sigmoid", "max")  # A last row and column that no window covers.
 @example(6, 7, 2, 3, 1, "FULL", "relu", "max")
 @example(5, 6, 2, 4, 1, "VALID", "leaky_relu", "max")

@@ -29,24 +29,32 @@ def test_a_transform_gives_the_outputs_of_the_filter(
 
 
 @pytest.mark.parametrize(
-    ("kernel_shape", "pooled_rows", "expected"),
+    ("kernel_shape", "pooled_rows", "rows", "columns"),
     [
-        ((3, 3, 1, 8), 14, None),  # The two stages of the reference model.
-        ((3, 3, 8, 16), 7, F_2_3),
-        ((3, 3, 3, 16), 16, F_4_3),
-        ((3, 3, 16, 8), 7, F_2_3),
-        ((3, 3, 20, 8), 7, F_4_3),
-        ((3, 3, 20, 8), 3, F_2_3),
-        ((3, 3, 8, 16), 2, F_2_3),
-        ((5, 5, 8, 16), 7, F_2_5),
-        ((5, 5, 1, 8), 14, None),
-        ((4, 4, 8, 16), 7, None),
+        ((3, 3, 1, 8), 14, None, None),  # The two stages of the reference model.
+        ((3, 3, 8, 16), 7, F_2_3, None),
+        ((3, 3, 3, 16), 16, F_4_3, None),
+        ((3, 3, 16, 8), 7, F_2_3, None),
+        ((3, 3, 20, 8), 7, F_4_3, None),
+        ((3, 3, 20, 8), 3, F_2_3, None),
+        ((3, 3, 8, 16), 2, F_2_3, None),
+        ((3, 3, 32, 64), 7, F_4_3, F_2_3),
+        ((3, 3, 32, 64), 3, F_2_3, None),
+        ((3, 3, 64, 128), 3, F_2_3, F_2_3),
+        ((5, 5, 32, 16), 7, F_2_5, None),
+        ((5, 5, 1, 8), 14, None, None),
+        ((4, 4, 32, 16), 7, None, None),
     ],
 )
-def test_the_shape_of_a_stage_chooses_its_transform(
-    kernel_shape: tuple[int, ...], pooled_rows: int, expected: Transform | None
+def test_the_shape_of_a_stage_chooses_its_transforms(
+    kernel_shape: tuple[int, ...],
+    pooled_rows: int,
+    rows: Transform | None,
+    columns: Transform | None,
 ) -> None:
-    assert winograd.choose(kernel_shape, pooled_rows) is expected
+    chosen = winograd.choose(kernel_shape, pooled_rows)
+    assert chosen.rows is rows
+    assert chosen.columns is columns
 
 
 def test_transposing_a_matrix_exchanges_its_rows_and_columns() -> None:
