@@ -5,7 +5,7 @@
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
 - CPUs, at stride 1 with pooling, as in the reference model: one product gives the four outputs of
-  every pooling window (`fused_conv_pool.py`). XLA's own convolution is two to five times slower
+  every pooling window (`fused_stage.py`). XLA's own convolution is two to five times slower
   there, inside a compiled training loop (`benchmarks/README.md`).
 - CPUs, at stride 1 without pooling, for 3x3 kernels on several channels, as inside a stage of
   several convolutions: four matrix products (`winograd_conv.py`).
@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cnn_jax.nn import winograd
-from cnn_jax.nn.fused_conv_pool import fused_conv_pool
+from cnn_jax.nn.fused_stage import fused_stage
 from cnn_jax.nn.pooling import pool
 from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
 from cnn_jax.nn.winograd_conv import winograd_conv
@@ -135,7 +135,7 @@ def _plain_stage(
 
 def _fused_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
     activation = ACTIVATIONS[stage.activation]
-    return fused_conv_pool(image, kernel, bias, stage.pads, activation, stage.pool)
+    return fused_stage(image, kernel, bias, stage.pads, activation, stage.pool)
 
 
 def _winograd_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:

@@ -1,4 +1,4 @@
-"""The windows of an image and the weights for them: the factors of `fused_conv_pool`'s products.
+"""The windows of an image and the weights for them: the factors of `fused_stage`'s products.
 
 That module explains both. With transforms of Winograd (`winograd.py`) the rows of the windows and
 of the kernel are combined here, and maybe their columns; without one there is one product, a single

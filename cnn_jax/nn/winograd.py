@@ -78,7 +78,7 @@ F_2_5 = Transform(
 
 
 class Transforms(NamedTuple):
-    """The transforms of a stage of `fused_conv_pool`: none, one of the rows, or also the columns.
+    """The transforms of a stage of `fused_stage`: none, one of the rows, or also the columns.
 
     Attributes:
       rows: of the rows of windows and kernel, or None.
@@ -90,7 +90,7 @@ class Transforms(NamedTuple):
 
 
 def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transforms:
-    """Returns the transforms that are fastest for a stage of `fused_conv_pool`.
+    """Returns the transforms that are fastest for a stage of `fused_stage`.
 
     With one channel the products are too thin for any. 5x5 kernels take F(2, 5). For 3x3 kernels
     F(4, 3) makes the windows and the products a quarter smaller than F(2, 3) does. It computes two

@@ -1,6 +1,6 @@
 """Convolution, bias and activation at stride 1 as four matrix products, for CPUs.
 
-For 3x3 kernels on several channels that no pooling follows, where `fused_conv_pool` is of no use.
+For 3x3 kernels on several channels that no pooling follows, where `fused_stage` is of no use.
 The steps are those of that module, without its offsets of a pooling window:
 
 1. Windows (`_extract_windows`). Two outputs, one below the other, together read four rows of three
@@ -11,7 +11,7 @@ The steps are those of that module, without its offsets of a pooling window:
 3. Product. Weights times windows gives m0 to m3, and their sums the two outputs.
 
 These are six multiplications for each output and channel instead of nine. The backward pass goes
-back through the products by the transposes of steps 1 to 3. As in `fused_conv_pool` the batch is
+back through the products by the transposes of steps 1 to 3. As in `fused_stage` the batch is
 the last axis of every array in here.
 """
 

@@ -3,7 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnn_jax.nn.fused_conv_pool import fused_conv_pool
+from cnn_jax.nn.fused_stage import fused_stage
 
 
 def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
@@ -12,7 +12,7 @@ def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
 
     @jax.jit
     def total(image: jax.Array) -> jax.Array:
-        return fused_conv_pool(
+        return fused_stage(
             image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu, "max"
         ).sum()
 
@@ -23,7 +23,5 @@ def test_gradient_of_a_tie_goes_to_the_first_maximum() -> None:
 @pytest.mark.parametrize("pixel", range(4))
 def test_nan_propagates_to_the_output(pixel: int) -> None:
     image = jnp.zeros((1, 2, 2, 1)).at[0, pixel // 2, pixel % 2, 0].set(jnp.nan)
-    result = fused_conv_pool(
-        image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu, "max"
-    )
+    result = fused_stage(image, jnp.ones((1, 1, 1, 1)), jnp.zeros(1), (0, 0), jax.nn.relu, "max")
     assert jnp.isnan(result).all()

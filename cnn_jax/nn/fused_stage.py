@@ -58,7 +58,7 @@ from cnn_jax.nn.winograd import Transform, Transforms
 _Outputs = list[Array]
 
 
-def fused_conv_pool(
+def fused_stage(
     image: Array,
     kernel: Array,
     bias: Array,
