@@ -4,11 +4,9 @@
 `conv_stage` computes the same in the form that is fast on the platform at hand:
 
 - Accelerators: XLA's own convolution (`convolve_by_xla`).
-- CPUs, at stride 1 with pooling, as in the reference model: one product gives the four outputs of
-  every pooling window (`fused_stage.py`). XLA's own convolution is two to five times slower
-  there, inside a compiled training loop (`benchmarks/README.md`).
-- CPUs, at stride 1 without pooling, for 3x3 kernels on several channels, as inside a stage of
-  several convolutions: four matrix products (`winograd_conv.py`).
+- CPUs, at stride 1, as in the reference model: one product gives the four outputs of every pooling
+  window (`fused_stage.py`). XLA's own convolution is two to five times slower there, inside a
+  compiled training loop (`benchmarks/README.md`).
 - CPUs otherwise: `convolve` and `pool` themselves.
 """
 
@@ -19,11 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cnn_jax.nn import winograd
 from cnn_jax.nn.fused_stage import fused_stage
 from cnn_jax.nn.pooling import pool
 from cnn_jax.nn.shapes import Stage, output_size, padding_amounts
-from cnn_jax.nn.winograd_conv import winograd_conv
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "relu": jax.nn.relu,
@@ -105,11 +101,7 @@ def conv_stage(image: Array, kernel: Array, bias: Array, stage: Stage) -> Array:
     Returns:
       float32 [B, H', W', O], the size after pooling.
     """
-    on_cpu: Callable[..., Array] = _plain_stage
-    if stage.strides == 1 and stage.pool != "none":
-        on_cpu = _fused_stage
-    elif stage.strides == 1 and winograd.is_used(kernel.shape):
-        on_cpu = _winograd_stage
+    on_cpu: Callable[..., Array] = _fused_stage if stage.strides == 1 else _plain_stage
     return jax.lax.platform_dependent(
         image,
         kernel,
@@ -136,7 +128,3 @@ def _plain_stage(
 def _fused_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
     activation = ACTIVATIONS[stage.activation]
     return fused_stage(image, kernel, bias, stage.pads, activation, stage.pool)
-
-
-def _winograd_stage(image: Array, kernel: Array, bias: Array, *, stage: Stage) -> Array:
-    return winograd_conv(image, kernel, bias, stage.pads, ACTIVATIONS[stage.activation])

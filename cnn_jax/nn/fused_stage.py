@@ -1,4 +1,4 @@
-"""Convolution, bias, activation and 2x2 pooling around one matrix product, for CPUs.
+"""Convolution, bias, activation and maybe 2x2 pooling around one matrix product, for CPUs.
 
 The usual way computes every output of the convolution, then pools each window of 2x2 outputs. Here
 the four outputs of a pooling window come from one product:
@@ -13,6 +13,7 @@ the four outputs of a pooling window come from one product:
 4. Pooling. The maximum over the four offsets, then bias and activation, on a quarter of the values.
    The result is the same as with pooling last, because adding a bias and applying an activation
    that never decreases keep the order of the four values. The mean needs all four activations.
+   Without pooling the four values are put beside and below each other again.
 
 The zeros cost multiplications (16 instead of 9 for each output of a 3x3 kernel), but one large
 product is what a CPU is fastest at. For a batch of B MNIST images, the product of `conv_1` is
@@ -50,6 +51,7 @@ from jax import Array
 from cnn_jax.nn import winograd
 from cnn_jax.nn.pooling import first_maximum
 from cnn_jax.nn.products import multiply, multiply_backward
+from cnn_jax.nn.shapes import POOL_SIZE, output_size
 from cnn_jax.nn.windows import expand_kernel, extract_windows, pooled_size
 from cnn_jax.nn.winograd import Transform, Transforms
 
@@ -68,8 +70,9 @@ def fused_stage(
 ) -> Array:
     """Computes pool(activation(convolution of image and kernel + bias)), at stride 1.
 
-    An odd last row or column of the convolution is dropped. Of equal values in a pooling window the
-    first one is the maximum and gets the whole gradient. A NaN in a pooling window is its maximum.
+    Pooling drops an odd last row or column of the convolution. Of equal values in a pooling window
+    the first one is the maximum and gets the whole gradient. A NaN in a pooling window is its
+    maximum.
 
     Args:
       image: float32 [B, H, W, C].
@@ -77,24 +80,31 @@ def fused_stage(
       bias: float32 [O].
       pads: zeros added (before, after) on both axes of the image.
       activation: an elementwise function, which for max pooling never decreases.
-      pool: `max` or `avg`, over windows of 2x2.
+      pool: `max` or `avg`, over windows of 2x2, or `none`.
 
     Returns:
-      float32 [B, H', W', O], where H' and W' are half the height and width of the convolution,
-      rounded down.
+      float32 [B, H', W', O], where H' and W' are the height and width of the convolution, with
+      pooling half of them, rounded down.
     """
-    outputs = _convolve(image, kernel, pads, pool == "avg")
-    if pool == "max":
-        pooled = _max_pool(outputs, bias, activation)
+    height, width = (output_size(n, len(kernel), pads, stride=1) for n in image.shape[1:3])
+    if pool == "none":
+        # An odd last row or column of the convolution needs a whole window.
+        image = jnp.pad(image, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)))
     else:
-        mean = _interleave(
-            [_mean(activation(o + bias.reshape(1, 1, -1, 1, 1, 1))) for o in outputs]
-        )
+        height, width = height // POOL_SIZE, width // POOL_SIZE
+    outputs = _convolve(image, kernel, pads, pool != "max")
+    if pool == "max":
+        result = _max_pool(outputs, bias, activation)
+    else:
+        activated = [activation(o + bias.reshape(1, 1, -1, 1, 1, 1)) for o in outputs]
+        if pool == "avg":
+            rows = [_mean(offsets) for offsets in activated]
+        else:
+            rows = [row for offsets in activated for row in _rows(offsets)]
         # Without the barrier XLA computes it again for each window of the next convolution.
-        pooled = jax.lax.optimization_barrier(mean)
-    # With F(4, 3) there may be one row too many.
-    rows = pooled_size(image.shape[1], len(kernel), pads)
-    return pooled[:, :rows].transpose(3, 1, 2, 0)
+        result = jax.lax.optimization_barrier(_interleave(rows))
+    # There may be a column too many, and with F(4, 3) rows.
+    return result[:, :height, :width].transpose(3, 1, 2, 0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -212,6 +222,13 @@ def _mean(offsets: Array) -> Array:
     return (top_left + top_right + bottom_left + bottom_right) / 4
 
 
+def _rows(offsets: Array) -> list[Array]:
+    """Puts the two columns of each window beside each other: [2, 2, O, ..., W', B] -> two rows."""
+    return [
+        jnp.stack(list(row), axis=3).reshape(*row.shape[1:3], -1, row.shape[-1]) for row in offsets
+    ]
+
+
 def _outputs_by_offset(products: Array, transforms: Transforms) -> _Outputs:
     """Arranges the products by the offsets of a pooling window; with Winograd it sums them first.
 
@@ -269,5 +286,5 @@ def _sum_columns_transpose(d_sums: Array, transform: Transform) -> Array:
 
 
 def _interleave(rows: Sequence[Array]) -> Array:
-    """Puts the pooled rows of each window one below the other: [O, y, ...] each -> [O, H', ...]."""
+    """Puts the rows of each window one below the other: [O, y, ...] each -> [O, H', ...]."""
     return jnp.stack(rows, axis=2).reshape(len(rows[0]), -1, *rows[0].shape[2:])

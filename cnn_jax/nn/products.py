@@ -1,4 +1,4 @@
-"""The matrix products of `fused_stage` and `winograd_conv`, and their gradients.
+"""The matrix products of `fused_stage`, and their gradients.
 
 All are batched: a group g has its own weights and windows, and its own product. How fast XLA's
 libraries for CPUs are depends on the order of the axes, so it is settled here.

@@ -32,7 +32,7 @@ def extract_windows(
       kernel_shape: (k, k, C, O).
       pads: zeros added (before, after) on both axes of the image.
       by_split: whether pixels are taken apart by a split. Its gradient is one array; that of an
-        index is zeros around a part, which JAX 0.10.2 writes to memory for average pooling. For max
+        index is zeros around a part, which JAX 0.10.2 writes to memory without max pooling. For max
         pooling with F(2, 3) of the rows alone the index is faster. The other transforms always use
         splits.
 

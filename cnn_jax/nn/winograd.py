@@ -106,19 +106,13 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transforms:
       pooled_rows: height of the feature map after pooling.
     """
     size, _, channels, _ = kernel_shape
-    if size == 5 and channels > 1:
-        return Transforms(F_2_5, None)
-    if not is_used(kernel_shape):
+    if size not in (3, 5) or channels == 1:
         return Transforms(None, None)
+    if size == 5:
+        return Transforms(F_2_5, None)
     is_high = pooled_rows >= 4
     rows = F_4_3 if is_high and (pooled_rows % 2 == 0 or channels > 16) else F_2_3
     return Transforms(rows, F_2_3 if channels >= (32 if is_high else 64) else None)
-
-
-def is_used(kernel_shape: tuple[int, ...]) -> bool:
-    """Returns whether F(2, 3) is faster than no transform, for a kernel (k, k, C, O)."""
-    size, _, channels, _ = kernel_shape
-    return size == 3 and channels > 1
 
 
 def transform_kernel(transform: Transform, kernel: Array) -> Array:

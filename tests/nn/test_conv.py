@@ -105,8 +105,12 @@ def test_convolution_and_its_gradients_equal_those_of_xla(padding: str, strides:
 @example(6, 7, 2, 3, 1, "FULL", "leaky_relu", "avg")
 @example(5, 6, 2, 4, 1, "VALID", "relu", "avg")
 @example(8, 8, 2, 3, 1, "SAME", "relu", "none")  # Inside a stage of several convolutions.
-@example(7, 5, 3, 3, 1, "VALID", "sigmoid", "none")  # An odd number of rows.
+@example(7, 5, 3, 3, 1, "VALID", "sigmoid", "none")  # Odd numbers of rows and columns.
 @example(6, 7, 2, 3, 1, "FULL", "leaky_relu", "none")
+@example(7, 6, 1, 3, 1, "SAME", "relu", "none")  # No transform.
+@example(6, 5, 2, 4, 1, "VALID", "sigmoid", "none")
+@example(7, 8, 2, 5, 1, "SAME", "relu", "none")
+@example(9, 7, 32, 3, 1, "SAME", "leaky_relu", "none")
 def test_conv_stage_equals_convolution_activation_and_pooling(
     height: int,
     width: int,
@@ -140,7 +144,7 @@ def test_conv_stage_equals_convolution_activation_and_pooling(
 
     result, expected, gradients, expected_gradients = evaluate_both(*arguments)
     # Sums of at most 200 products of magnitude 1, in another order: 200 rounding errors of 6e-8; of
-    # five times as many with 20 channels.
+    # more with more channels, five times as many with 20.
     atol = 1.2e-5 * max(1, channels / 4)
     chex.assert_trees_all_close(result, expected, atol=atol, rtol=0)
     chex.assert_trees_all_close(gradients, expected_gradients, atol=atol, rtol=1e-5)
