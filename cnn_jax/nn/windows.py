@@ -11,7 +11,10 @@ from jax import Array
 
 from cnn_jax.nn import winograd
 from cnn_jax.nn.shapes import POOL_SIZE, output_size
-from cnn_jax.nn.winograd import F_2_3, Transforms
+from cnn_jax.nn.winograd import F_2_3, Transform, Transforms
+
+# For each row or column of a window: its index in a cell, and the cells of all windows.
+_Pixels = list[tuple[int, slice]]
 
 
 def extract_windows(
@@ -56,29 +59,53 @@ def extract_windows(
     across = [(j % 2, slice(j // 2, j // 2 + columns)) for j in range(window_columns)]
     down = [(i % step, slice(i // step, i // step + rows)) for i in range(window_rows)]
     if transform and (column_transform or transform is not F_2_3):
-        cells_by_row = jax.lax.split(cells, (1,) * step)
-        image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
-        # Each value combines up to four rows. Without the barrier XLA does it for each column anew.
-        combined = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
-        columns_of_cells = [jax.lax.split(row, (1, 1)) for row in combined]
-        pixels = [[row[j][0, :, :, x] for j, x in across] for row in columns_of_cells]
-        if column_transform:
-            pixels = [winograd.combine(column_transform.windows, row) for row in pixels]
-        windows = [jnp.stack(row) for row in pixels]
+        windows = _combine_rows_and_columns(cells, down, across, transform, column_transform)
     else:
-        if by_split:
-            halves = jax.lax.split(cells, (1, 1))
-            corners = [jax.lax.split(half, (1, 1), axis=1) for half in halves]
-            window_pixels = [[corners[i][j][0, 0, :, y, x] for j, x in across] for i, y in down]
-        else:
-            window_pixels = [[cells[i, j, :, y, x] for j, x in across] for i, y in down]
-        windows = [jnp.stack(pixels) for pixels in window_pixels]
+        windows = _stack_pixels(cells, down, across, by_split)
         if transform:
             windows = winograd.combine(transform.windows, windows)
     groups = len(windows) if transform else 1
     if column_transform:
         groups *= len(column_transform.windows)
     return jnp.stack(windows).reshape(groups, -1, rows, columns, image.shape[0])
+
+
+def _combine_rows_and_columns(
+    cells: Array,
+    down: _Pixels,
+    across: _Pixels,
+    transform: Transform,
+    column_transform: Transform | None,
+) -> list[Array]:
+    """Combines the rows of all windows, and then, where asked, their columns.
+
+    Returns:
+      For each combination of rows float32 [columns of a window, C, rows of windows, W', B].
+    """
+    cells_by_row = jax.lax.split(cells, (1,) * len(cells))
+    image_rows = [cells_by_row[i][0, :, :, y] for i, y in down]
+    # Each value combines up to four rows. Without the barrier XLA does it for each column anew.
+    combined = jax.lax.optimization_barrier(winograd.combine(transform.windows, image_rows))
+    columns_of_cells = [jax.lax.split(row, (1, 1)) for row in combined]
+    pixels = [[row[j][0, :, :, x] for j, x in across] for row in columns_of_cells]
+    if column_transform:
+        pixels = [winograd.combine(column_transform.windows, row) for row in pixels]
+    return [jnp.stack(row) for row in pixels]
+
+
+def _stack_pixels(cells: Array, down: _Pixels, across: _Pixels, by_split: bool) -> list[Array]:
+    """Takes the pixels of all windows apart.
+
+    Returns:
+      For each row of a window float32 [columns of a window, C, rows of windows, W', B].
+    """
+    if by_split:
+        halves = jax.lax.split(cells, (1, 1))
+        corners = [jax.lax.split(half, (1, 1), axis=1) for half in halves]
+        pixels = [[corners[i][j][0, 0, :, y, x] for j, x in across] for i, y in down]
+    else:
+        pixels = [[cells[i, j, :, y, x] for j, x in across] for i, y in down]
+    return [jnp.stack(row) for row in pixels]
 
 
 def _cut_into_cells(image: Array, before: int, rows: tuple[int, int], cell_columns: int) -> Array:
