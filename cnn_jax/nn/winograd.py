@@ -99,7 +99,7 @@ def choose(kernel_shape: tuple[int, ...], pooled_rows: int) -> Transforms:
 
     A transform of the columns halves the multiplications. Its products are thin: a channel is a row
     of a matrix, not a channel and a column. So it needs many channels, or it costs more than it
-    saves; in a map of few rows even more, because there compilation counts too.
+    saves. In a map of few rows it saves little: with 32 channels a twentieth of the step.
 
     Args:
       kernel_shape: (k, k, C, O).
